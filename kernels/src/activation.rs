@@ -1,0 +1,153 @@
+//! Sigmoid and tanh, within 2 ULP of the real function over the whole f32 range.
+//!
+//! Both rest on exp, reduced the classic way (Cody and Waite, *Software Manual for the Elementary Functions*, 1980):
+//!
+//! ```text
+//! n = round(x / ln 2),  r = x − n · ln 2,  eˣ = 2ⁿ · eʳ,  |r| ≤ ½ ln 2
+//! σ(x)    = 1 / (1 + e⁻ˣ)
+//! tanh(x) = m / (m + 2),   m = e^{2|x|} − 1,   with the sign of x
+//! ```
+//!
+//! 1. eʳ and (eʳ − 1)/r are minimax polynomials of degree 6 and 5, in Horner form: one multiply-add a degree. What
+//!    bounds an LSTM at wide batches is the multiply-add pipes, so divisions, which run beside them, are cheap, and
+//!    table or estimate tricks that trade divisions for multiply-adds lose.
+//! 2. Rounding by adding 1.5 · 2²³ leaves n in the low bits, from where a shift moves it to the exponent.
+//! 3. m comes from 2ⁿ · (eʳ − 1) + (2ⁿ − 1) without cancellation, so tanh is as exact near 0 as elsewhere. Where n = 0,
+//!    the result is x and a small correction, which hides the rounding of m and of m + 2; elsewhere m / (m + 2) forgives
+//!    relative errors of m as m grows, and one constant for ln 2 is enough.
+//! 4. σ for x < −87.3 is a denormal number or zero in truth; the clamp of the exponent makes it at least 2⁻¹²⁷.
+//! 5. Every operation is exactly rounded, so all levels with a fused multiply-add agree to the bit.
+
+use crate::simd::{MAX_LANES, Operation, Simd};
+use core::f32::consts::{LN_2, LOG2_E};
+use core::marker::PhantomData;
+
+/// 1.5 · 2²³: adding it rounds to an integer, whose low bits then end the bit pattern.
+const ROUND: f32 = 12_582_912.0;
+/// ln 2 in two parts; the first has 10 bits, so that n times it is exact even without a fused multiply-add.
+const LN2_HIGH: f32 = 355.0 / 512.0;
+const LN2_LOW: f32 = -2.121_944_4e-4;
+/// e⁸⁸·⁰² is just below 2¹²⁷: σ(−88.02) is the first power of two below the normal numbers.
+const SIGMOID_LOWEST: f32 = -88.02;
+/// From 17.4 on σ rounds to 1; the limit only has to keep the exponent in range.
+const SIGMOID_HIGHEST: f32 = 40.0;
+/// From 9.02 on tanh rounds to 1.
+const TANH_HIGHEST: f32 = 9.2;
+/// Moves the interval of r up, so that n = 0 reaches as far as 2|x| = 0.51: beyond it m / (m + 2) is exact enough.
+const TANH_SHIFT: f32 = 0.1635;
+
+/// (e⁻ᵐ − 1)/m, degree 5 in m: relative error of e⁻ᵐ 3.1e-9.
+const EXP: [f32; 6] = [-1.0, 0.499_999_94, -0.166_665_21, 0.041_668_255, -0.008_368_662, 0.001_382_144_6];
+/// (eʳ − 1 − r)/r², degree 4, on −0.185 … 0.512: relative error of eʳ − 1 1.5e-8.
+const EXPM1: [f32; 5] = [0.500_000_06, 0.166_668_24, 0.041_659_895, 0.008_292_688, 0.001_589_483_9];
+
+/// x · (c0 + x · (c1 + …)), by Horner.
+#[inline(always)]
+fn polynomial<S: Simd<Element = f32>, const N: usize>(
+    s: S,
+    x: S::Vector,
+    coefficients: [f32; N],
+) -> S::Vector {
+    let mut sum = s.splat(coefficients[N - 1]);
+    for k in (0..N - 1).rev() {
+        sum = s.mul_add(sum, x, s.splat(coefficients[k]));
+    }
+    s.mul(sum, x)
+}
+
+/// σ(x) = 1 / (1 + e⁻ˣ), within 2 ULP where the result is a normal number, in [0, 1]; NaN for NaN.
+#[inline(always)]
+pub(crate) fn sigmoid<S: Simd<Element = f32>>(s: S, x: S::Vector) -> S::Vector {
+    let x = s.at_least(s.splat(SIGMOID_LOWEST), s.at_most(s.splat(SIGMOID_HIGHEST), x));
+    // n = round(−x / ln 2), m = x + n · ln 2, so e⁻ˣ = 2ⁿ · e⁻ᵐ.
+    let shifted = s.neg_mul_add(x, s.splat(LOG2_E), s.splat(ROUND));
+    let n = s.sub(shifted, s.splat(ROUND));
+    let m = s.mul_add(n, s.splat(LN2_LOW), s.mul_add(n, s.splat(LN2_HIGH), x));
+    let power = s.power_of_two(shifted);
+    // 1 + e⁻ˣ = (1 + 2ⁿ · (e⁻ᵐ − 1)) + 2ⁿ
+    let denominator = s.add(s.mul_add(power, polynomial(s, m, EXP), s.splat(1.0)), power);
+    s.div(s.splat(1.0), denominator)
+}
+
+/// tanh(x), within 2 ULP, odd, |tanh| ≤ 1; NaN for NaN.
+#[inline(always)]
+pub(crate) fn tanh<S: Simd<Element = f32>>(s: S, x: S::Vector) -> S::Vector {
+    let half = s.at_most(s.splat(TANH_HIGHEST), s.abs(x));
+    let y = s.add(half, half);
+    let shifted = s.mul_add(s.sub(y, s.splat(TANH_SHIFT)), s.splat(LOG2_E), s.splat(ROUND));
+    let n = s.sub(shifted, s.splat(ROUND));
+    let r = s.neg_mul_add(n, s.splat(LN_2), y);
+    let power = s.power_of_two(shifted);
+    // m = e^y − 1 = high + low, with high = 2ⁿ − 1 + 2ⁿ·r and low = 2ⁿ·r · (eʳ − 1 − r)/r
+    let scaled = s.mul(r, power);
+    let high = s.add(s.sub(power, s.splat(1.0)), scaled);
+    let low = s.mul(scaled, polynomial(s, r, EXPM1));
+    let m = s.add(high, low);
+    // Where n = 0, m / (m + 2) = x + (low − x · m) / (m + 2), whose second summand is small.
+    let one = s.splat(1.0);
+    let base = s.select_less(n, one, half, s.zero());
+    let rest = s.select_less(n, one, s.neg_mul_add(half, m, low), m);
+    let magnitude = s.add(base, s.div(rest, s.add(m, s.splat(2.0))));
+    s.with_sign(magnitude, x)
+}
+
+/// A function of one variable, applied to each lane.
+///
+/// A trait rather than a closure: the compiler would not inline a closure's call into a function with other target
+/// features, and each vector operation would become a call.
+pub(crate) trait Function {
+    /// The function.
+    fn of<S: Simd<Element = f32>>(s: S, x: S::Vector) -> S::Vector;
+}
+
+/// [`sigmoid`]
+pub(crate) struct Sigmoid;
+/// [`tanh`]
+pub(crate) struct Tanh;
+
+impl Function for Sigmoid {
+    #[inline(always)]
+    fn of<S: Simd<Element = f32>>(s: S, x: S::Vector) -> S::Vector {
+        sigmoid(s, x)
+    }
+}
+
+impl Function for Tanh {
+    #[inline(always)]
+    fn of<S: Simd<Element = f32>>(s: S, x: S::Vector) -> S::Vector {
+        tanh(s, x)
+    }
+}
+
+/// Replaces every element of a slice by its image.
+pub(crate) struct Apply<'a, F> {
+    values: &'a mut [f32],
+    function: PhantomData<F>,
+}
+
+impl<'a, F> Apply<'a, F> {
+    pub(crate) fn new(values: &'a mut [f32]) -> Self {
+        Self { values, function: PhantomData }
+    }
+}
+
+impl<S: Simd<Element = f32>, F: Function> Operation<S> for Apply<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self, s: S) {
+        let mut chunks = self.values.chunks_exact_mut(S::LANES);
+        for chunk in &mut chunks {
+            // SAFETY: a chunk has LANES elements.
+            unsafe { s.store(chunk.as_mut_ptr(), F::of(s, s.load(chunk.as_ptr()))) };
+        }
+        let rest = chunks.into_remainder();
+        if !rest.is_empty() {
+            let mut lanes = [0.0; MAX_LANES];
+            lanes[..rest.len()].copy_from_slice(rest);
+            // SAFETY: the buffer has at least LANES elements.
+            unsafe { s.store(lanes.as_mut_ptr(), F::of(s, s.load(lanes.as_ptr()))) };
+            rest.copy_from_slice(&lanes[..rest.len()]);
+        }
+    }
+}

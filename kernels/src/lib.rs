@@ -1,0 +1,47 @@
+//! SIMD kernels of the LSTM crate [`quadgate`](https://docs.rs/quadgate): all of its `unsafe` code, and nothing else.
+//!
+//! Library users want `quadgate`; this crate knows nothing of time, batch order or threads. It offers, for each
+//! instruction set in [`Isa`], one table of [`Kernels`]:
+//!
+//! - [`Kernels::lstm_step`]: a fused gate GEMM and cell update for rows of one time step,
+//! - [`Kernels::lstm_backward_step`]: its backward pass, fused with the product that carries gradients back in time,
+//! - [`Kernels::product`]: the GEMM without a cell, for input products hoisted out of the recurrence and for gradients
+//!   of inputs,
+//! - [`Kernels::column_product`] and [`Kernels::column_sums`]: gradients of weights and biases,
+//! - [`Kernels::sigmoid`] and [`Kernels::tanh`] over slices,
+//! - [`Kernels::fma_loop`] and [`Kernels::read`], which measure what the machine can do.
+//!
+//! Every algorithm is written once, generic over the crate's small `Simd` trait; an instruction set is one
+//! implementation of that trait plus one line in the table. The functions here are safe: the views that they take
+//! ([`Rows`], [`RowsMut`], [`SequenceMut`], [`Packed`]) check their bounds when they are made, and the kernels
+//! `assert!` that the shapes fit each other before the first pointer is formed.
+
+#![no_std]
+
+extern crate alloc;
+#[cfg(any(test, feature = "std"))]
+extern crate std;
+
+mod activation;
+mod cell;
+mod cell_backward;
+mod column_sums;
+mod isa;
+mod panel;
+mod portable;
+mod probe;
+mod simd;
+mod store;
+mod table;
+mod tile;
+mod views;
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+pub use isa::Isa;
+pub use panel::{Packed, PanelLayout};
+pub use table::{ColumnProduct, Kernels, LstmBackwardStep, LstmStep, Order, Product, Start, Tape, Term};
+pub use views::{Rows, RowsMut, SequenceMut, ViewError};

@@ -1,0 +1,106 @@
+//! The portable level: `wide`'s vectors, compiled for whatever the target guarantees.
+
+use crate::simd::{Operation, Simd};
+use wide::{f32x4, i32x4};
+
+/// Four lanes. 16 registers: 3 rows × 4 gates, 3 inputs and 1 weight.
+#[derive(Clone, Copy)]
+pub(crate) struct Portable;
+
+#[inline(always)]
+fn bits(v: f32x4) -> i32x4 {
+    i32x4::new(v.to_array().map(|lane| lane.to_bits() as i32))
+}
+
+#[inline(always)]
+fn from_bits(v: i32x4) -> f32x4 {
+    f32x4::new(v.to_array().map(|lane| f32::from_bits(lane as u32)))
+}
+
+impl Simd for Portable {
+    type Element = f32;
+    type Vector = f32x4;
+
+    const LANES: usize = 4;
+    const TILE_ROWS: usize = 3;
+
+    #[inline]
+    fn try_new() -> Option<Self> {
+        Some(Portable)
+    }
+    #[inline(always)]
+    unsafe fn assume() -> Self {
+        Portable
+    }
+    #[inline(always)]
+    fn vectorize<O: Operation<Self>>(self, operation: O) -> O::Output {
+        operation.run(self)
+    }
+    #[inline(always)]
+    fn zero(self) -> f32x4 {
+        f32x4::ZERO
+    }
+    #[inline(always)]
+    fn splat(self, value: f32) -> f32x4 {
+        f32x4::splat(value)
+    }
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> f32x4 {
+        // SAFETY: the caller vouches for four elements.
+        f32x4::new(unsafe { from.cast::<[f32; 4]>().read_unaligned() })
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, value: f32x4) {
+        // SAFETY: the caller vouches for four elements.
+        unsafe { to.cast::<[f32; 4]>().write_unaligned(value.to_array()) }
+    }
+    #[inline(always)]
+    fn add(self, a: f32x4, b: f32x4) -> f32x4 {
+        a + b
+    }
+    #[inline(always)]
+    fn sub(self, a: f32x4, b: f32x4) -> f32x4 {
+        a - b
+    }
+    #[inline(always)]
+    fn mul(self, a: f32x4, b: f32x4) -> f32x4 {
+        a * b
+    }
+    #[inline(always)]
+    fn div(self, a: f32x4, b: f32x4) -> f32x4 {
+        a / b
+    }
+    #[inline(always)]
+    fn mul_add(self, a: f32x4, b: f32x4, c: f32x4) -> f32x4 {
+        a.mul_add(b, c)
+    }
+    #[inline(always)]
+    fn neg_mul_add(self, a: f32x4, b: f32x4, c: f32x4) -> f32x4 {
+        a.mul_neg_add(b, c)
+    }
+    #[inline(always)]
+    fn at_most(self, limit: f32x4, value: f32x4) -> f32x4 {
+        // `fast_min` returns its second operand when either is NaN (or NaN itself, on AArch64).
+        limit.fast_min(value)
+    }
+    #[inline(always)]
+    fn at_least(self, limit: f32x4, value: f32x4) -> f32x4 {
+        limit.fast_max(value)
+    }
+    #[inline(always)]
+    fn abs(self, v: f32x4) -> f32x4 {
+        v.abs()
+    }
+    #[inline(always)]
+    fn with_sign(self, magnitude: f32x4, sign: f32x4) -> f32x4 {
+        magnitude | (sign & f32x4::splat(-0.0))
+    }
+    #[inline(always)]
+    fn select_less(self, a: f32x4, b: f32x4, then: f32x4, other: f32x4) -> f32x4 {
+        a.simd_lt(b).select(then, other)
+    }
+    #[inline(always)]
+    fn power_of_two(self, shifted: f32x4) -> f32x4 {
+        from_bits((bits(shifted) << 23) + i32x4::splat(1.0f32.to_bits() as i32))
+    }
+}

@@ -1,0 +1,481 @@
+//! One table of kernels per instruction set, and the checks that make calling them safe.
+//!
+//! A table is only handed out when the CPU has its instruction set, so holding a [`Kernels`] is the proof that its
+//! functions may run. The choice is made once, when a plan is drawn up; calls go through a function pointer.
+
+use crate::activation::{Apply, Function, Sigmoid, Tanh};
+use crate::cell::{LSTM_GATES, LstmCell, LstmRows};
+use crate::cell_backward::LstmCellBackward;
+use crate::column_sums::ColumnSums;
+use crate::panel::{Packed, PanelLayout};
+use crate::probe::{FmaLoop, Read};
+use crate::simd::Simd;
+use crate::store::Store;
+use crate::tile::{self, COLUMN_GROUP, RunColumns, RunSweep, Sweep};
+use crate::views::{RawRows, RawRowsMut, Rows, RowsMut};
+use crate::{Isa, portable};
+use core::ops::Range;
+use core::ptr;
+
+/// Rows times the packed weights of inputs `from..from + rows.width()`, to be added to the sums.
+#[derive(Clone, Copy, Debug)]
+pub struct Term<'a> {
+    /// The left factor: one row per row of the sweep.
+    pub rows: Rows<'a>,
+    /// The right factor.
+    pub weights: Packed<'a>,
+    /// First input of `weights` that counts.
+    pub from: usize,
+}
+
+/// What the sums start from.
+#[derive(Clone, Copy, Debug)]
+pub enum Start<'a> {
+    /// Zero.
+    Zero,
+    /// A packed row that all rows share.
+    Bias(&'a [f32]),
+    /// A packed row for each row, such as a [`Kernels::product`] wrote.
+    Sums(Rows<'a>),
+}
+
+/// The direction in which panels are walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// From the first to the last.
+    Forward,
+    /// From the last to the first.
+    Backward,
+}
+
+impl Order {
+    /// Forward on even steps, backward on odd ones: each step starts with the weights that the last one left in cache.
+    pub fn zigzag(step: usize) -> Self {
+        if step.is_multiple_of(2) { Order::Forward } else { Order::Backward }
+    }
+}
+
+/// What an LSTM step records for its backward pass.
+#[derive(Debug)]
+pub struct Tape<'a> {
+    /// c of the step before, padded to whole panels. Without a tape, `cell` is replaced in place.
+    pub previous_cell: Rows<'a>,
+    /// Where σ(i), σ(f), tanh(g) and σ(o) go, a packed row each.
+    pub gates: RowsMut<'a>,
+}
+
+/// One LSTM step for some rows: sums = start + Σ terms, then the cell.
+#[derive(Debug)]
+pub struct LstmStep<'a> {
+    /// What the sums start from.
+    pub start: Start<'a>,
+    /// What is added, in this order.
+    pub terms: [Option<Term<'a>>; 2],
+    /// The panels to compute.
+    pub panels: Range<usize>,
+    /// The direction in which panels are walked.
+    pub order: Order,
+    /// c, replaced by c'; with a tape, where c' goes. Rows padded to whole panels.
+    pub cell: RowsMut<'a>,
+    /// h', rows padded to whole panels.
+    pub hidden: RowsMut<'a>,
+    /// h' once more, one element per unit.
+    pub output: Option<RowsMut<'a>>,
+    /// What to record.
+    pub tape: Option<Tape<'a>>,
+    /// Hidden units, not padded.
+    pub units: usize,
+}
+
+/// The backward pass of one LSTM step for some rows.
+///
+/// dh = start + dZ' · R + cotangent; then dZ and dc of the cell. All but `cotangent` are padded to whole panels.
+#[derive(Debug)]
+pub struct LstmBackwardStep<'a> {
+    /// What dh starts from: the gradient of the last h, at the last step.
+    pub start: Start<'a>,
+    /// dZ' of the step after this one, times R with a column per unit; none at the last step.
+    pub recurrent: Option<Term<'a>>,
+    /// Cotangent of h, one element per unit.
+    pub cotangent: Option<Rows<'a>>,
+    /// σ(i), σ(f), tanh(g) and σ(o) as recorded, a packed row each.
+    pub gates: Rows<'a>,
+    /// c of this step.
+    pub cell: Rows<'a>,
+    /// c of the step before.
+    pub previous_cell: Rows<'a>,
+    /// dc, replaced by that of the step before.
+    pub cell_gradient: RowsMut<'a>,
+    /// Where dZ goes: all units of i, then of f, g and o, each padded to whole panels.
+    pub gate_gradients: RowsMut<'a>,
+    /// Hidden units, not padded.
+    pub units: usize,
+}
+
+/// A product of rows and packed weights: to = start + Σ terms.
+#[derive(Debug)]
+pub struct Product<'a> {
+    /// What the sums start from.
+    pub start: Start<'a>,
+    /// What is added, in this order.
+    pub terms: [Option<Term<'a>>; 2],
+    /// The sums: as many columns as are wanted.
+    pub to: RowsMut<'a>,
+}
+
+/// A product of two factors that both have a row per k: to\[i\]\[j\] = Σ left\[k\]\[from + i\] · right\[k\]\[j\].
+#[derive(Debug)]
+pub struct ColumnProduct<'a> {
+    /// The left factor.
+    pub left: Rows<'a>,
+    /// The column of the left factor that belongs to row 0 of the result.
+    pub from: usize,
+    /// The right factor, rows padded to whole vectors.
+    pub right: Rows<'a>,
+    /// The result.
+    pub to: RowsMut<'a>,
+    /// Whether to add to what is there.
+    pub add: bool,
+}
+
+/// The kernels of one instruction set.
+#[derive(Debug)]
+pub struct Kernels {
+    isa: Isa,
+    lanes: usize,
+    tile_rows: usize,
+    lstm_step: unsafe fn(Sweep<'_, f32>, LstmCell<false>),
+    lstm_step_with_tape: unsafe fn(Sweep<'_, f32>, LstmCell<true>),
+    lstm_backward_step: unsafe fn(Sweep<'_, f32>, LstmCellBackward),
+    product: unsafe fn(Sweep<'_, f32>, Store),
+    column_product: unsafe fn(Sweep<'_, f32>, Store),
+    column_sums: unsafe fn(ColumnSums),
+    sigmoid: unsafe fn(&mut [f32]),
+    tanh: unsafe fn(&mut [f32]),
+    fma_loop: unsafe fn(FmaLoop) -> (u64, f32),
+    read: unsafe fn(Read<'_>) -> f32,
+}
+
+// Each of these functions may run only where the instruction set `S` exists; `Kernels::new` sees to it.
+
+unsafe fn lstm_step<S: Simd<Element = f32>, const TAPE: bool>(sweep: Sweep<'_, f32>, cell: LstmCell<TAPE>) {
+    // SAFETY: the table exists, so the CPU has `S`; `Kernels::lstm_step` checked the sweep and the cell.
+    unsafe { S::assume().vectorize(RunSweep::<f32, _, LSTM_GATES>::new(sweep, cell)) }
+}
+
+unsafe fn lstm_backward_step<S: Simd<Element = f32>>(sweep: Sweep<'_, f32>, cell: LstmCellBackward) {
+    // SAFETY: the table exists, so the CPU has `S`; `Kernels::lstm_backward_step` checked the sweep and the cell.
+    unsafe { S::assume().vectorize(RunColumns::<f32, _, false>::new(sweep, cell)) }
+}
+
+unsafe fn product<S: Simd<Element = f32>, const BY_COLUMNS: bool>(sweep: Sweep<'_, f32>, store: Store) {
+    // SAFETY: the table exists, so the CPU has `S`; `Kernels::product` or `column_product` checked the sweep.
+    unsafe { S::assume().vectorize(RunColumns::<f32, _, BY_COLUMNS>::new(sweep, store)) }
+}
+
+unsafe fn column_sums<S: Simd<Element = f32>>(sums: ColumnSums) {
+    // SAFETY: the table exists, so the CPU has `S`.
+    unsafe { S::assume() }.vectorize(sums)
+}
+
+unsafe fn apply<S: Simd<Element = f32>, F: Function>(values: &mut [f32]) {
+    // SAFETY: the table exists, so the CPU has `S`.
+    unsafe { S::assume() }.vectorize(Apply::<F>::new(values))
+}
+
+unsafe fn fma_loop<S: Simd<Element = f32>>(fma_loop: FmaLoop) -> (u64, f32) {
+    // SAFETY: the table exists, so the CPU has `S`.
+    unsafe { S::assume() }.vectorize(fma_loop)
+}
+
+unsafe fn read<S: Simd<Element = f32>>(read: Read<'_>) -> f32 {
+    // SAFETY: the table exists, so the CPU has `S`.
+    unsafe { S::assume() }.vectorize(read)
+}
+
+const fn table<S: Simd<Element = f32>>(isa: Isa) -> Kernels {
+    Kernels {
+        isa,
+        lanes: S::LANES,
+        tile_rows: S::TILE_ROWS,
+        lstm_step: lstm_step::<S, false>,
+        lstm_step_with_tape: lstm_step::<S, true>,
+        lstm_backward_step: lstm_backward_step::<S>,
+        product: product::<S, false>,
+        column_product: product::<S, true>,
+        column_sums: column_sums::<S>,
+        sigmoid: apply::<S, Sigmoid>,
+        tanh: apply::<S, Tanh>,
+        fma_loop: fma_loop::<S>,
+        read: read::<S>,
+    }
+}
+
+static PORTABLE: Kernels = table::<portable::Portable>(Isa::Portable);
+#[cfg(target_arch = "x86_64")]
+static AVX2: Kernels = table::<crate::x86_64::Avx2>(Isa::Avx2);
+#[cfg(target_arch = "x86_64")]
+static AVX512: Kernels = table::<crate::x86_64::Avx512>(Isa::Avx512);
+#[cfg(target_arch = "aarch64")]
+static NEON: Kernels = table::<crate::aarch64::Neon>(Isa::Neon);
+
+impl Kernels {
+    /// The kernels of `isa`; `None` if this CPU (or this build) lacks it.
+    pub fn new(isa: Isa) -> Option<&'static Kernels> {
+        match isa {
+            Isa::Portable => Some(&PORTABLE),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => crate::x86_64::Avx2::try_new().map(|_| &AVX2),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => crate::x86_64::Avx512::try_new().map(|_| &AVX512),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => crate::aarch64::Neon::try_new().map(|_| &NEON),
+            _ => None,
+        }
+    }
+
+    /// The widest kernels that this CPU can run.
+    pub fn best() -> &'static Kernels {
+        [Isa::Avx512, Isa::Avx2, Isa::Neon].into_iter().find_map(Kernels::new).unwrap_or(&PORTABLE)
+    }
+
+    /// The instruction set.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Hidden units per panel.
+    pub fn lanes(&self) -> usize {
+        self.lanes
+    }
+
+    /// Rows of the largest tile.
+    pub fn tile_rows(&self) -> usize {
+        self.tile_rows
+    }
+
+    /// One LSTM step: σ and tanh of the gate sums, then c' = f∘c + i∘g and h' = o∘tanh(c').
+    ///
+    /// # Panics
+    /// If the shapes do not fit each other. No element is written then.
+    pub fn lstm_step(&self, step: LstmStep<'_>) {
+        let LstmStep { start, terms, panels, order, mut cell, mut hidden, mut output, mut tape, units } =
+            step;
+        let rows = cell.rows();
+        let layout = PanelLayout::of_gates(LSTM_GATES, units, self.lanes, 1);
+        let sweep = check_sweep(layout, rows, &panels, order, start, terms);
+        let padded = layout.panels() * self.lanes;
+        check_rows("c", (cell.rows(), cell.width()), rows, padded);
+        check_rows("h", (hidden.rows(), hidden.width()), rows, padded);
+        if let Some(output) = &output {
+            assert_eq!((output.rows(), output.width()), (rows, units), "rows and units of the output");
+        }
+        if let Some(tape) = &tape {
+            check_rows("previous c", (tape.previous_cell.rows(), tape.previous_cell.width()), rows, padded);
+            check_rows("gates", (tape.gates.rows(), tape.gates.width()), rows, layout.width());
+        }
+        let cell = cell.raw();
+        let rows = LstmRows {
+            // Without a tape, c is replaced in place.
+            previous_cell: tape.as_ref().map_or(cell.to_read(), |tape| tape.previous_cell.raw()),
+            cell,
+            hidden: hidden.raw(),
+            output: output.as_mut().map_or(RawRowsMut::NONE, RowsMut::raw),
+            units,
+            gates: tape.as_mut().map_or(RawRowsMut::NONE, |tape| tape.gates.raw()),
+        };
+        // SAFETY: `check_sweep` checked what the sweep reads; the states have a vector and the gates four for each row
+        // and panel, and `output` has `units` elements for each row, all exclusively borrowed where written.
+        unsafe {
+            match tape {
+                None => (self.lstm_step)(sweep, LstmCell(rows)),
+                Some(_) => (self.lstm_step_with_tape)(sweep, LstmCell(rows)),
+            }
+        }
+    }
+
+    /// The backward pass of one LSTM step: see [`LstmBackwardStep`].
+    ///
+    /// # Panics
+    /// If the shapes do not fit each other. No element is written then.
+    pub fn lstm_backward_step(&self, step: LstmBackwardStep<'_>) {
+        let LstmBackwardStep { start, recurrent, cotangent, gates, cell, previous_cell, units, .. } = step;
+        let (mut cell_gradient, mut gate_gradients) = (step.cell_gradient, step.gate_gradients);
+        let rows = gate_gradients.rows();
+        let layout = PanelLayout::of_columns(units, self.lanes, 1);
+        let gates_width = layout.width() * LSTM_GATES;
+        let panels = 0..layout.panels();
+        let sweep = check_sweep(layout, rows, &panels, Order::Forward, start, [recurrent, None]);
+        check_rows("gates", (gates.rows(), gates.width()), rows, gates_width);
+        check_rows("dZ", (gate_gradients.rows(), gate_gradients.width()), rows, gates_width);
+        check_rows("c", (cell.rows(), cell.width()), rows, layout.width());
+        check_rows("previous c", (previous_cell.rows(), previous_cell.width()), rows, layout.width());
+        check_rows("dc", (cell_gradient.rows(), cell_gradient.width()), rows, layout.width());
+        if let Some(cotangent) = &cotangent {
+            check_rows("cotangent", (cotangent.rows(), cotangent.width()), rows, units);
+        }
+        let backward = LstmCellBackward {
+            cotangent: cotangent.as_ref().map_or(RawRows::NONE, Rows::raw),
+            gates: gates.raw(),
+            cell: cell.raw(),
+            previous_cell: previous_cell.raw(),
+            cell_gradient: cell_gradient.raw(),
+            gate_gradients: gate_gradients.raw(),
+            gate_stride: layout.width(),
+            units,
+        };
+        // SAFETY: `check_sweep` checked what the sweep reads; each padded array has its vectors for each row and panel,
+        // `cotangent` has `units` elements for each row, and what is written is exclusively borrowed.
+        unsafe { (self.lstm_backward_step)(sweep, backward) }
+    }
+
+    /// to = start + Σ rows · weights, in the column order of the weights.
+    ///
+    /// # Panics
+    /// If the shapes do not fit each other. No element is written then.
+    pub fn product(&self, product: Product<'_>) {
+        let Product { start, terms, mut to } = product;
+        let layout = PanelLayout::of_columns(to.width(), self.lanes, 1);
+        let panels = 0..layout.panels();
+        let sweep = check_sweep(layout, to.rows(), &panels, Order::Forward, start, terms);
+        let store = Store { columns: to.width(), add: false, to: to.raw() };
+        // SAFETY: `check_sweep` checked what the sweep reads; each row of `to` has `columns` elements, exclusively
+        // borrowed.
+        unsafe { (self.product)(sweep, store) }
+    }
+
+    /// to = leftᵀ · right, or to += leftᵀ · right: see [`ColumnProduct`].
+    ///
+    /// # Panics
+    /// If the shapes do not fit each other. No element is written then.
+    pub fn column_product(&self, product: ColumnProduct<'_>) {
+        let ColumnProduct { left, from, right, mut to, add } = product;
+        let layout = PanelLayout::of_columns(to.width(), self.lanes, 1);
+        let panels = 0..layout.panels();
+        assert_eq!(left.rows(), right.rows(), "rows of both factors");
+        assert!(from <= left.width() && to.rows() <= left.width() - from, "columns of the left factor");
+        assert!(right.width() >= layout.width(), "columns of the right factor, padded");
+        let term = tile::Product {
+            left: left.as_ptr().wrapping_add(from),
+            left_stride: left.stride(),
+            right: right.as_ptr(),
+            panel_stride: COLUMN_GROUP * self.lanes,
+            right_stride: right.stride(),
+            depth: left.rows(),
+        };
+        let sweep = Sweep {
+            rows: to.rows(),
+            panels: &panels,
+            group: COLUMN_GROUP,
+            vectors: layout.vectors(),
+            backward: false,
+            start: ptr::null(),
+            start_stride: 0,
+            terms: [term, tile::Product::NONE],
+        };
+        let store = Store { columns: to.width(), add, to: to.raw() };
+        // SAFETY: by the assertions, row k of `left` has an element for each row of `to`, and row k of `right` all
+        // vectors; each row of `to` has `columns` elements, exclusively borrowed.
+        unsafe { (self.column_product)(sweep, store) }
+    }
+
+    /// sums\[column\] = Σ over rows of rows\[row\]\[column\].
+    ///
+    /// # Panics
+    /// If there are more sums than columns, or their number is no multiple of the lanes.
+    pub fn column_sums(&self, rows: Rows<'_>, sums: &mut [f32]) {
+        assert!(
+            sums.len() <= rows.width() && sums.len().is_multiple_of(self.lanes),
+            "whole vectors of columns"
+        );
+        let vectors = sums.len() / self.lanes;
+        // SAFETY: each row has as many vectors as `sums`, which is exclusively borrowed.
+        unsafe {
+            let work = ColumnSums::new(rows.as_ptr(), rows.rows(), rows.stride(), sums.as_mut_ptr(), vectors);
+            (self.column_sums)(work);
+        }
+    }
+
+    /// Replaces each x by σ(x) = 1 / (1 + e⁻ˣ).
+    pub fn sigmoid(&self, values: &mut [f32]) {
+        // SAFETY: holding the table is the proof that the CPU has the instruction set.
+        unsafe { (self.sigmoid)(values) }
+    }
+
+    /// Replaces each x by tanh(x).
+    pub fn tanh(&self, values: &mut [f32]) {
+        // SAFETY: holding the table is the proof that the CPU has the instruction set.
+        unsafe { (self.tanh)(values) }
+    }
+
+    /// Multiply-adds on registers alone, to find the peak of one core.
+    ///
+    /// Returns how many floating point operations it did, and a value to keep alive.
+    pub fn fma_loop(&self, iterations: usize, seed: f32) -> (u64, f32) {
+        // SAFETY: holding the table is the proof that the CPU has the instruction set.
+        unsafe { (self.fma_loop)(FmaLoop { iterations, seed }) }
+    }
+
+    /// Reads `data` from end to end, to find the bandwidth of the cache that holds it. Returns a value to keep alive.
+    pub fn read(&self, data: &[f32]) -> f32 {
+        // SAFETY: holding the table is the proof that the CPU has the instruction set.
+        unsafe { (self.read)(Read(data)) }
+    }
+}
+
+fn check_rows(name: &str, found: (usize, usize), rows: usize, width: usize) {
+    assert!(found.0 == rows && found.1 >= width, "{name}: {rows} rows of {width}, found {found:?}");
+}
+
+/// Checks all that a sweep reads: the contract of [`RunSweep`] and [`RunColumns`].
+fn check_sweep<'a>(
+    layout: PanelLayout,
+    rows: usize,
+    panels: &'a Range<usize>,
+    order: Order,
+    start: Start<'a>,
+    terms: [Option<Term<'a>>; 2],
+) -> Sweep<'a, f32> {
+    assert!(panels.start <= panels.end && panels.end <= layout.panels(), "panels {panels:?} of {layout:?}");
+    let (start, start_stride) = match start {
+        Start::Zero => (ptr::null(), 0),
+        Start::Bias(bias) => {
+            assert!(bias.len() >= layout.width(), "a bias for every panel");
+            (bias.as_ptr(), 0)
+        }
+        Start::Sums(sums) => {
+            check_rows("sums", (sums.rows(), sums.width()), rows, layout.width());
+            (sums.as_ptr(), sums.stride())
+        }
+    };
+    let terms = terms.map(|term| match term {
+        None => tile::Product::NONE,
+        Some(Term { rows: left, weights, from }) => {
+            let packed = weights.layout();
+            assert!(
+                packed.group() == layout.group() && packed.lanes() == layout.lanes(),
+                "weights for {layout:?}"
+            );
+            assert_eq!(packed.vectors(), layout.vectors(), "weights for every column");
+            assert!(
+                from <= packed.depth() && left.width() <= packed.depth() - from,
+                "weights for every input"
+            );
+            assert!(
+                from == 0 || packed.vectors().is_multiple_of(packed.group()),
+                "inputs of full panels only"
+            );
+            assert_eq!(left.rows(), rows, "rows of a term");
+            tile::Product {
+                left: left.as_ptr(),
+                left_stride: left.stride(),
+                right: weights.data()[from * packed.group() * packed.lanes()..].as_ptr(),
+                panel_stride: packed.panel_stride(),
+                right_stride: 0,
+                depth: left.width(),
+            }
+        }
+    });
+    let (group, vectors) = (layout.group(), layout.vectors());
+    Sweep { rows, panels, group, vectors, backward: order == Order::Backward, start, start_stride, terms }
+}

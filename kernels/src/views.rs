@@ -1,0 +1,426 @@
+//! Strided views of the caller's memory, bounds checked once, when they are made.
+//!
+//! [`SequenceMut`] is the one type through which threads share a buffer: it can be cut between rows of the batch, and
+//! the pieces, though interleaved in memory, never touch the same element.
+
+use core::marker::PhantomData;
+use core::ops::Range;
+
+/// Why a view cannot be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ViewError {
+    /// The slice is shorter than the shape and strides reach.
+    TooShort {
+        /// Elements that the shape and strides reach.
+        needed: usize,
+        /// Elements in the slice.
+        found: usize,
+    },
+    /// Two rows of a mutable view would share elements (or interleave in a way that is not supported).
+    Overlap,
+    /// The extent does not fit a `usize`.
+    Overflow,
+}
+
+/// Elements that rows of `width` at two strides reach; 0 if there are none.
+fn extent(dims: [(usize, usize); 2], width: usize) -> Result<usize, ViewError> {
+    if width == 0 || dims.iter().any(|&(count, _)| count == 0) {
+        return Ok(0);
+    }
+    dims.iter()
+        .try_fold(width, |sum, &(count, stride)| sum.checked_add((count - 1).checked_mul(stride)?))
+        .ok_or(ViewError::Overflow)
+}
+
+fn check_len(needed: usize, found: usize) -> Result<(), ViewError> {
+    if needed <= found { Ok(()) } else { Err(ViewError::TooShort { needed, found }) }
+}
+
+/// Rows of elements to read, `stride` apart. Rows may overlap or coincide (stride 0).
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    base: *const f32,
+    rows: usize,
+    width: usize,
+    stride: usize,
+    /// Shared access to the elements of the rows, and to nothing between them.
+    _rows: PhantomData<&'a [f32]>,
+}
+
+// SAFETY: like `&[f32]`, the view only reads its elements, which nothing writes during 'a.
+unsafe impl Send for Rows<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Rows<'_> {}
+
+impl<'a> Rows<'a> {
+    /// `rows` rows of `width` elements, `stride` apart, from the start of `data`.
+    pub fn new(data: &'a [f32], rows: usize, width: usize, stride: usize) -> Result<Self, ViewError> {
+        check_len(extent([(rows, stride), (1, 0)], width)?, data.len())?;
+        Ok(Self { base: data.as_ptr(), rows, width, stride, _rows: PhantomData })
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Elements in a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Distance between rows.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Row `row`; empty if there is no such row.
+    pub fn row(&self, row: usize) -> &'a [f32] {
+        if row >= self.rows || self.width == 0 {
+            return &[];
+        }
+        // SAFETY: whoever made the view checked that its rows lie inside what is borrowed for 'a.
+        unsafe { core::slice::from_raw_parts(self.base.add(row * self.stride), self.width) }
+    }
+
+    /// The first `width` elements of each row (all of them if there are not so many).
+    pub fn narrow(self, width: usize) -> Self {
+        Self { width: width.min(self.width), ..self }
+    }
+
+    pub(crate) fn as_ptr(&self) -> *const f32 {
+        self.base
+    }
+}
+
+/// Rows of elements to write, `stride` apart, that do not overlap.
+#[derive(Debug)]
+pub struct RowsMut<'a> {
+    base: *mut f32,
+    rows: usize,
+    width: usize,
+    stride: usize,
+    /// Exclusive access to the elements of the rows, and to nothing between them.
+    _rows: PhantomData<&'a mut [f32]>,
+}
+
+impl<'a> RowsMut<'a> {
+    /// `rows` rows of `width` elements, `stride` apart, from the start of `data`.
+    pub fn new(data: &'a mut [f32], rows: usize, width: usize, stride: usize) -> Result<Self, ViewError> {
+        check_len(extent([(rows, stride), (1, 0)], width)?, data.len())?;
+        if rows > 1 && stride < width {
+            return Err(ViewError::Overlap);
+        }
+        Ok(Self { base: data.as_mut_ptr(), rows, width, stride, _rows: PhantomData })
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Elements in a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Distance between rows.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Row `row`; empty if there is no such row.
+    pub fn row_mut(&mut self, row: usize) -> &mut [f32] {
+        if row >= self.rows || self.width == 0 {
+            return &mut [];
+        }
+        // SAFETY: whoever made the view checked that its rows lie inside the slice; `self` borrows them exclusively.
+        unsafe { core::slice::from_raw_parts_mut(self.base.add(row * self.stride), self.width) }
+    }
+}
+
+/// A mutable sequence: `steps × batch` rows of `width` elements at two strides, that do not overlap.
+///
+/// [`SequenceMut::split_rows`] cuts it between batch rows, so that several threads can each write their own rows at
+/// every step.
+#[derive(Debug)]
+pub struct SequenceMut<'a> {
+    base: *mut f32,
+    steps: usize,
+    batch: usize,
+    width: usize,
+    time_stride: usize,
+    batch_stride: usize,
+    /// Exclusive access to the elements of the rows, and to nothing between them.
+    _rows: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: like `&mut [f32]`, the view is the only access to its elements, and f32 may move between threads.
+unsafe impl Send for SequenceMut<'_> {}
+
+impl<'a> SequenceMut<'a> {
+    /// Row (t, b) starts at `t · time_stride + b · batch_stride`.
+    ///
+    /// Rows must not overlap: the smaller stride (of the dimensions longer than one) is at least `width`, and the
+    /// larger at least what all rows of the smaller reach.
+    pub fn new(
+        data: &'a mut [f32],
+        [steps, batch, width]: [usize; 3],
+        [time_stride, batch_stride]: [usize; 2],
+    ) -> Result<Self, ViewError> {
+        let (time, rows) = ((steps, time_stride), (batch, batch_stride));
+        check_len(extent([time, rows], width)?, data.len())?;
+        let base = data.as_mut_ptr();
+        if [steps, batch, width].contains(&0) {
+            // There is no element, and strides could put its place anywhere.
+            return Ok(Self {
+                base,
+                steps,
+                batch,
+                width,
+                time_stride: 0,
+                batch_stride: 0,
+                _rows: PhantomData,
+            });
+        }
+        // A dimension of one row has no stride to speak of. The extent fits a `usize`, so the reaches do too.
+        let apart = |(count, stride): (usize, usize), reach| count == 1 || stride >= reach;
+        let reach = |(count, stride): (usize, usize)| (count - 1) * stride + width;
+        let nested = |inner, outer| apart(inner, width) && apart(outer, reach(inner));
+        if !nested(time, rows) && !nested(rows, time) {
+            return Err(ViewError::Overlap);
+        }
+        Ok(Self { base, steps, batch, width, time_stride, batch_stride, _rows: PhantomData })
+    }
+
+    /// Number of batch rows.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Cuts the view before batch row `at` (clamped to the batch).
+    pub fn split_rows(self, at: usize) -> (Self, Self) {
+        let at = at.min(self.batch);
+        // An empty second half keeps the base: its offset could lie outside the slice.
+        let offset = if at < self.batch { at * self.batch_stride } else { 0 };
+        // SAFETY: row (0, at) exists, and `new` checked that every row lies inside the slice.
+        let second = unsafe { self.base.add(offset) };
+        (Self { batch: at, ..self }, Self { base: second, batch: self.batch - at, ..self })
+    }
+
+    /// The steps of `range` (clamped to those that there are).
+    pub fn steps(&mut self, range: Range<usize>) -> SequenceMut<'_> {
+        let end = range.end.min(self.steps);
+        let start = range.start.min(end);
+        // An empty range keeps the base: its offset could lie outside the slice.
+        let base = if start < end { self.base_of(start).unwrap_or(self.base) } else { self.base };
+        SequenceMut { base, steps: end - start, ..*self }
+    }
+
+    /// The rows of step `t`; `None` past the end.
+    pub fn step(&mut self, t: usize) -> Option<RowsMut<'_>> {
+        let (rows, width, stride) = (self.batch, self.width, self.batch_stride);
+        self.base_of(t).map(|base| RowsMut { base, rows, width, stride, _rows: PhantomData })
+    }
+
+    /// The rows of step `t`, to read; `None` past the end.
+    pub fn read(&self, t: usize) -> Option<Rows<'_>> {
+        let (rows, width, stride) = (self.batch, self.width, self.batch_stride);
+        self.base_of(t).map(|base| Rows { base, rows, width, stride, _rows: PhantomData })
+    }
+
+    /// The rows of step `t`, and those of another step to read; `None` past the end or if both are the same step.
+    pub fn step_beside(&mut self, t: usize, other: usize) -> Option<(RowsMut<'_>, Rows<'_>)> {
+        if t == other {
+            return None;
+        }
+        let (rows, width, stride) = (self.batch, self.width, self.batch_stride);
+        // Rows of different steps do not overlap: `new` saw to it.
+        let (base, other) = (self.base_of(t)?, self.base_of(other)?);
+        Some((
+            RowsMut { base, rows, width, stride, _rows: PhantomData },
+            Rows { base: other, rows, width, stride, _rows: PhantomData },
+        ))
+    }
+
+    /// All steps of batch row `row`; `None` past the end.
+    pub fn batch_row(&mut self, row: usize) -> Option<RowsMut<'_>> {
+        if row >= self.batch {
+            return None;
+        }
+        // SAFETY: `new` checked that every row lies inside the slice.
+        let base = unsafe { self.base.add(row * self.batch_stride) };
+        let (rows, width, stride) = (self.steps, self.width, self.time_stride);
+        Some(RowsMut { base, rows, width, stride, _rows: PhantomData })
+    }
+
+    /// Where row (t, 0) starts; `None` past the end.
+    fn base_of(&self, t: usize) -> Option<*mut f32> {
+        if t >= self.steps {
+            return None;
+        }
+        // SAFETY: `new` checked that every row lies inside the slice.
+        Some(unsafe { self.base.add(t * self.time_stride) })
+    }
+}
+
+/// Rows to read as a kernel sees them: where they start and how far they are apart. The shape was checked before.
+#[derive(Clone, Copy)]
+pub(crate) struct RawRows {
+    base: *const f32,
+    stride: usize,
+}
+
+/// Rows to write as a kernel sees them.
+#[derive(Clone, Copy)]
+pub(crate) struct RawRowsMut {
+    base: *mut f32,
+    stride: usize,
+}
+
+/// What both kinds of raw rows can do.
+macro_rules! raw_rows {
+    ($name:ident, $pointer:ty, $null:expr) => {
+        impl $name {
+            /// No rows.
+            pub(crate) const NONE: Self = Self { base: $null, stride: 0 };
+
+            /// Whether there are no rows.
+            #[inline(always)]
+            pub(crate) fn is_none(self) -> bool {
+                self.base.is_null()
+            }
+
+            /// Where an element lies.
+            ///
+            /// # Safety
+            /// - The element belongs to the view that these rows are of.
+            #[inline(always)]
+            pub(crate) unsafe fn at(self, row: usize, column: usize) -> $pointer {
+                debug_assert!(!self.is_none());
+                // SAFETY: whoever made the view checked that its elements lie inside a slice.
+                unsafe { self.base.add(row * self.stride + column) }
+            }
+        }
+    };
+}
+raw_rows!(RawRows, *const f32, core::ptr::null());
+raw_rows!(RawRowsMut, *mut f32, core::ptr::null_mut());
+
+impl RawRowsMut {
+    /// The same rows, to read.
+    pub(crate) fn to_read(self) -> RawRows {
+        RawRows { base: self.base, stride: self.stride }
+    }
+}
+
+impl Rows<'_> {
+    pub(crate) fn raw(&self) -> RawRows {
+        RawRows { base: self.base, stride: self.stride }
+    }
+}
+
+impl RowsMut<'_> {
+    pub(crate) fn raw(&mut self) -> RawRowsMut {
+        RawRowsMut { base: self.base, stride: self.stride }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{collections::HashSet, vec, vec::Vec};
+
+    /// Whether the rows of the grid are disjoint, by visiting every element.
+    fn disjoint(shape: [usize; 3], strides: [usize; 2]) -> bool {
+        let mut seen = HashSet::new();
+        (0..shape[0]).all(|t| {
+            (0..shape[1]).all(|b| (0..shape[2]).all(|u| seen.insert(t * strides[0] + b * strides[1] + u)))
+        })
+    }
+
+    #[test]
+    fn a_mutable_sequence_is_refused_whenever_rows_share_elements() {
+        let mut data = vec![0.0; 400];
+        let mut accepted = 0;
+        for steps in 0..4 {
+            for batch in 0..4 {
+                for time_stride in 0..20 {
+                    for batch_stride in 0..20 {
+                        let (shape, strides) = ([steps, batch, 3], [time_stride, batch_stride]);
+                        if SequenceMut::new(&mut data, shape, strides).is_ok() {
+                            accepted += 1;
+                            assert!(disjoint(shape, strides), "{shape:?} {strides:?}");
+                        }
+                    }
+                }
+            }
+        }
+        assert!(accepted > 1000);
+    }
+
+    #[test]
+    fn contiguous_layouts_are_accepted_and_a_missing_element_is_not() {
+        for (steps, batch, width) in [(1, 1, 1), (5, 3, 7), (1, 9, 4), (9, 1, 4)] {
+            for strides in [[batch * width, width], [width, steps * width]] {
+                let mut data = vec![0.0; steps * batch * width];
+                assert!(SequenceMut::new(&mut data, [steps, batch, width], strides).is_ok());
+                data.pop();
+                assert_eq!(
+                    SequenceMut::new(&mut data, [steps, batch, width], strides).err(),
+                    Some(ViewError::TooShort { needed: data.len() + 1, found: data.len() })
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn strides_of_a_sequence_without_elements_do_not_matter() {
+        for shape in [[100, 4, 0], [100, 0, 4], [0, 100, 4]] {
+            for strides in [[0, 0], [usize::MAX, 1], [1, usize::MAX], [usize::MAX; 2]] {
+                let view = SequenceMut::new(&mut [], shape, strides).unwrap();
+                let (mut first, second) = view.split_rows(shape[1] / 2);
+                assert_eq!(first.batch() + second.batch(), shape[1]);
+                assert_eq!(first.step(shape[0] / 2).is_some(), shape[0] > 0);
+                assert_eq!(first.batch_row(0).is_some(), first.batch() > 0);
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_of_a_split_cover_every_row_once() {
+        let (steps, batch, width) = (3, 5, 2);
+        for strides in [[batch * width, width], [width, steps * width], [11, 40]] {
+            for at in 0..=batch + 1 {
+                let mut data = vec![0.0; 400];
+                let view = SequenceMut::new(&mut data, [steps, batch, width], strides).unwrap();
+                let (first, second) = view.split_rows(at);
+                let mut found: Vec<usize> = Vec::new();
+                for mut part in [first, second] {
+                    for t in 0..steps {
+                        let rows = part.step(t).unwrap();
+                        for row in 0..rows.rows() {
+                            found.push((rows.base as usize) / 4 + row * rows.stride);
+                        }
+                    }
+                    assert!(part.step(steps).is_none());
+                }
+                let base = data.as_ptr() as usize / 4;
+                let mut expected: Vec<usize> = (0..steps * batch)
+                    .map(|i| base + (i / batch) * strides[0] + (i % batch) * strides[1])
+                    .collect();
+                found.sort_unstable();
+                expected.sort_unstable();
+                assert_eq!(found, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn extents_that_overflow_are_refused() {
+        let mut data = [0.0; 4];
+        assert_eq!(SequenceMut::new(&mut data, [usize::MAX, 2, 1], [2, 1]).err(), Some(ViewError::Overflow));
+        assert_eq!(Rows::new(&data, 3, 2, usize::MAX).err(), Some(ViewError::Overflow));
+        assert!(Rows::new(&data, 0, 2, usize::MAX).is_ok());
+    }
+}
