@@ -1,0 +1,170 @@
+//! What a layer is, apart from its weights.
+
+use crate::Error;
+use quadgate_kernels::{Isa, Kernels};
+use std::num::NonZeroUsize;
+use std::ops::Range;
+
+/// The environment variable that forces an instruction set where the configuration does not.
+pub(crate) const ISA_VARIABLE: &str = "QUADGATE_ISA";
+
+/// How the two products of a step, W·x and R·h, are arranged in time.
+///
+/// The results have the same bits either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Schedule {
+    /// Both in one pass over the fused matrix, each step. Best for wide batches.
+    Fused,
+    /// W·x for a block of time steps at once, into a bounded scratch, then R·h alone each step. Best for narrow
+    /// batches, where a step is bound by reading the weights.
+    Hoisted,
+}
+
+/// How many threads a call may use. Rows of the batch are split between them.
+///
+/// The results have the same bits for any choice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Threads {
+    /// As many as pay, at most those of the current rayon pool.
+    #[default]
+    Auto,
+    /// The caller's thread alone: no other thread is touched, nothing is locked.
+    Serial,
+    /// The batch in this many pieces (at most one a row), run by the current rayon pool.
+    Exactly(NonZeroUsize),
+}
+
+/// The shape of an LSTM layer and how it shall run.
+///
+/// ```
+/// use quadgate::{LstmConfig, Schedule, Threads};
+///
+/// let config = LstmConfig::new(40, 100).threads(Threads::Serial).schedule(Schedule::Fused);
+/// assert_eq!((config.input_size(), config.hidden_size()), (40, 100));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LstmConfig {
+    input_size: usize,
+    hidden_size: usize,
+    isa: Option<Isa>,
+    schedule: Option<Schedule>,
+    threads: Threads,
+    training: bool,
+}
+
+impl LstmConfig {
+    /// A layer that reads `input_size` (X ≥ 0) features and has `hidden_size` (H ≥ 1) units.
+    pub fn new(input_size: usize, hidden_size: usize) -> Self {
+        Self { input_size, hidden_size, isa: None, schedule: None, threads: Threads::Auto, training: false }
+    }
+
+    /// Demands an instruction set. Without this, the environment variable `QUADGATE_ISA` decides, and without that
+    /// the CPU.
+    pub fn isa(mut self, isa: Isa) -> Self {
+        self.isa = Some(isa);
+        self
+    }
+
+    /// Demands a schedule. Without this, the plan chooses by the shape.
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.schedule = Some(schedule);
+        self
+    }
+
+    /// Sets how many threads a call may use.
+    pub fn threads(mut self, threads: Threads) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Prepares the layer for [`Lstm::backward`](crate::Lstm::backward): weights are packed a second time, transposed,
+    /// and workspaces hold what the backward pass needs.
+    pub fn training(mut self) -> Self {
+        self.training = true;
+        self
+    }
+
+    /// Where each parameter lies in a contiguous buffer of all of them, or of their gradients.
+    ///
+    /// # Errors
+    /// [`Error::Overflow`] if there were more than a `usize` can count.
+    pub fn parameters(&self) -> Result<ParameterRanges, Error> {
+        let overflow = |argument| Error::Overflow { argument };
+        let bias_len = self.hidden_size.checked_mul(4).ok_or(overflow("hidden size"))?;
+        let ih_len = bias_len.checked_mul(self.input_size).ok_or(overflow("input size"))?;
+        let hh_end = bias_len
+            .checked_mul(self.hidden_size)
+            .and_then(|len| len.checked_add(ih_len))
+            .ok_or(overflow("hidden size"))?;
+        let len = hh_end.checked_add(bias_len).ok_or(overflow("hidden size"))?;
+        Ok(ParameterRanges { weight_ih: 0..ih_len, weight_hh: ih_len..hh_end, bias: hh_end..len })
+    }
+
+    /// X, the number of input features.
+    pub fn input_size(&self) -> usize {
+        self.input_size
+    }
+
+    /// H, the number of hidden units.
+    pub fn hidden_size(&self) -> usize {
+        self.hidden_size
+    }
+
+    pub(crate) fn forced_schedule(&self) -> Option<Schedule> {
+        self.schedule
+    }
+
+    /// Whether the layer is prepared for [`Lstm::backward`](crate::Lstm::backward).
+    pub fn is_for_training(&self) -> bool {
+        self.training
+    }
+
+    pub(crate) fn thread_choice(&self) -> Threads {
+        self.threads
+    }
+
+    /// The kernels to use: those demanded here, else in the environment, else the best of the CPU.
+    pub(crate) fn kernels(&self) -> Result<&'static Kernels, Error> {
+        select_kernels(self.isa)
+    }
+}
+
+/// Where each parameter of a layer lies in a contiguous buffer: W, R, b, in PyTorch's layout, gates i, f, g, o.
+///
+/// One buffer for all parameters, and one of the same shape for their gradients, make an optimiser's step or an
+/// all-reduce one call.
+///
+/// ```
+/// let ranges = quadgate::LstmConfig::new(3, 5).parameters()?;
+/// assert_eq!((ranges.weight_ih, ranges.weight_hh, ranges.bias), (0..60, 60..160, 160..180));
+/// # Ok::<(), quadgate::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParameterRanges {
+    /// `weight_ih [4H, X]`, row-major.
+    pub weight_ih: Range<usize>,
+    /// `weight_hh [4H, H]`, row-major.
+    pub weight_hh: Range<usize>,
+    /// The sum of the biases, `[4H]`. If there are two, this is the gradient of each.
+    pub bias: Range<usize>,
+}
+
+impl ParameterRanges {
+    /// Elements of the buffer.
+    pub fn total(&self) -> usize {
+        self.bias.end
+    }
+}
+
+/// The kernels of `isa`, else of the environment's choice, else the best of the CPU.
+pub(crate) fn select_kernels(isa: Option<Isa>) -> Result<&'static Kernels, Error> {
+    let isa = match (isa, std::env::var_os(ISA_VARIABLE)) {
+        (Some(isa), _) => isa,
+        (None, None) => return Ok(Kernels::best()),
+        (None, Some(name)) => {
+            let name = name.to_string_lossy();
+            Isa::from_name(&name).ok_or_else(|| Error::UnknownIsa { found: name.into_owned() })?
+        }
+    };
+    Kernels::new(isa).ok_or(Error::UnsupportedIsa { expected: isa, found: Kernels::best().isa() })
+}

@@ -1,0 +1,169 @@
+//! What can be wrong with an argument.
+
+use quadgate_kernels::{Isa, ViewError};
+use std::fmt;
+
+/// Why a call was refused. Nothing has been written when one of these comes back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// A size that must be at least one is zero.
+    Zero {
+        /// The argument.
+        argument: &'static str,
+    },
+    /// A dimension is not what the layer or another argument demands.
+    Dimension {
+        /// The argument.
+        argument: &'static str,
+        /// Which of its dimensions.
+        dimension: &'static str,
+        /// The size that it must have.
+        expected: usize,
+        /// The size that it has.
+        found: usize,
+    },
+    /// A dense slice has another length than its shape.
+    Length {
+        /// The argument.
+        argument: &'static str,
+        /// Elements in the shape.
+        expected: usize,
+        /// Elements in the slice.
+        found: usize,
+    },
+    /// A strided slice ends before the last element of its shape.
+    TooShort {
+        /// The argument.
+        argument: &'static str,
+        /// Elements that shape and strides reach.
+        expected: usize,
+        /// Elements in the slice.
+        found: usize,
+    },
+    /// Rows to be written would share elements, or interleave in a way that is not supported.
+    Overlap {
+        /// The argument.
+        argument: &'static str,
+        /// Elements in a row: the least stride that could be right.
+        expected: usize,
+        /// The strides that came, over time (0 for a matrix) and over the batch.
+        found: [usize; 2],
+    },
+    /// A size is too large for this machine's `usize`, or more memory than can be addressed.
+    Overflow {
+        /// The argument.
+        argument: &'static str,
+    },
+    /// A gate order that does not name each gate once.
+    GateOrder {
+        /// The gate that is missing.
+        missing: &'static str,
+    },
+    /// A workspace or state was made for another layer or for a smaller batch.
+    Workspace {
+        /// The argument.
+        argument: &'static str,
+        /// Rows and padded hidden units that it must have.
+        expected: [usize; 2],
+        /// Rows and padded hidden units that it has.
+        found: [usize; 2],
+    },
+    /// A backward pass was asked of a layer that was not made with
+    /// [`LstmConfig::training`](crate::LstmConfig::training), or with a workspace of such a layer.
+    NotForTraining {
+        /// The argument.
+        argument: &'static str,
+    },
+    /// A backward pass was asked of a tape on which no forward pass was recorded.
+    NothingRecorded {
+        /// The argument.
+        argument: &'static str,
+    },
+    /// An instruction set was demanded that this CPU or this build lacks.
+    UnsupportedIsa {
+        /// What was demanded.
+        expected: Isa,
+        /// The best that there is.
+        found: Isa,
+    },
+    /// `QUADGATE_ISA` names no instruction set.
+    UnknownIsa {
+        /// What it says.
+        found: String,
+    },
+}
+
+impl Error {
+    /// A view that cannot be made of `argument`.
+    pub(crate) fn view(argument: &'static str, width: usize, strides: [usize; 2], error: ViewError) -> Self {
+        match error {
+            ViewError::TooShort { needed, found } => Error::TooShort { argument, expected: needed, found },
+            ViewError::Overlap => Error::Overlap { argument, expected: width, found: strides },
+            ViewError::Overflow => Error::Overflow { argument },
+        }
+    }
+
+    /// `Ok` if a dimension is as it must be.
+    pub(crate) fn check_dimension(
+        argument: &'static str,
+        dimension: &'static str,
+        expected: usize,
+        found: usize,
+    ) -> Result<(), Self> {
+        if expected == found {
+            Ok(())
+        } else {
+            Err(Error::Dimension { argument, dimension, expected, found })
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Zero { argument } => write!(f, "{argument}: expected at least 1, found 0"),
+            Error::Dimension { argument, dimension, expected, found } => {
+                write!(f, "{argument}: expected {dimension} = {expected}, found {found}")
+            }
+            Error::Length { argument, expected, found } => {
+                write!(f, "{argument}: expected {expected} elements, found {found}")
+            }
+            Error::TooShort { argument, expected, found } => {
+                write!(
+                    f,
+                    "{argument}: expected at least {expected} elements for its shape and strides, found {found}"
+                )
+            }
+            Error::Overlap { argument, expected, found: [time, batch] } => write!(
+                f,
+                "{argument}: expected rows of {expected} elements that do not overlap, found strides {time} (time) and {batch} (batch)"
+            ),
+            Error::Overflow { argument } => {
+                write!(f, "{argument}: expected a size that fits the address space, found a larger one")
+            }
+            Error::GateOrder { missing } => {
+                write!(f, "gate order: expected each gate once, found no {missing}")
+            }
+            Error::Workspace { argument, expected, found } => write!(
+                f,
+                "{argument}: expected room for {} rows of {} units, found {} rows of {} units",
+                expected[0], expected[1], found[0], found[1]
+            ),
+            Error::NotForTraining { argument } => {
+                write!(f, "{argument}: expected one made for training, found one for inference alone")
+            }
+            Error::NothingRecorded { argument } => {
+                write!(f, "{argument}: expected a recorded forward pass, found none")
+            }
+            Error::UnsupportedIsa { expected, found } => {
+                write!(f, "isa: expected {expected}, found a CPU or build whose best is {found}")
+            }
+            Error::UnknownIsa { found } => {
+                write!(f, "QUADGATE_ISA: expected portable, avx2, avx512 or neon, found {found:?}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,73 @@
+//! LSTM kernels for CPUs: fast at every shape, within f32 accuracy, with the same bits everywhere.
+//!
+//! One idea carries the crate. A tile of the gate matrix product holds i, f, g and o of the same hidden units. When its
+//! inner loop ends, all four gates of those units are in registers, so bias, sigmoid, tanh and the cell update are the
+//! tile's epilogue. Nothing but c and h is ever written.
+//!
+//! The way of the data:
+//!
+//! 1. [`LstmConfig`] and [`LstmWeights`] say what the layer is; weights name their gate order.
+//! 2. [`Lstm::new`] chooses the kernels of the CPU (or of `QUADGATE_ISA`) and packs the weights.
+//! 3. [`Lstm::forward`] runs whole sequences, [`Lstm::step`] one step; both read and write the caller's slices, in any
+//!    strides, and allocate nothing.
+//!
+//! ```
+//! use quadgate::{Lstm, LstmConfig, LstmWeights, Matrix};
+//!
+//! // One unit that reads one number: every weight 1, no bias.
+//! let config = LstmConfig::new(1, 1);
+//! let lstm = Lstm::new(&config, &LstmWeights::pytorch(&config, &[1.0; 4], &[1.0; 4], None, None)?)?;
+//! let mut state = lstm.state(1)?;
+//! for x in [0.5, -0.25, 1.0] {
+//!     lstm.step(&mut state, Matrix::new(&[x], 1, 1))?;
+//! }
+//! assert!((state.hidden(0).unwrap()[0] - 0.425_455_73).abs() < 1e-6);
+//! # Ok::<(), quadgate::Error>(())
+//! ```
+//!
+//! # The same bits
+//!
+//! Every gate sum is one chain of fused multiply-adds in a fixed order, and the activations use only operations that
+//! IEEE 754 rounds exactly. So the result does not depend on the number of threads, the position in the batch, the
+//! schedule, the tile, nor on which of AVX2, AVX-512 and NEON ran it. The portable level may differ where the target
+//! has no fused multiply-add.
+//!
+//! # Accuracy
+//!
+//! Sigmoid and tanh are within 2 ULP over all of f32; sums are in f32. Cell states below 2⁻¹⁰⁰ become zero, so that
+//! decaying states never turn denormal and slow.
+
+#![forbid(unsafe_code)]
+
+mod activation;
+mod backward;
+mod config;
+mod error;
+mod forward;
+mod lstm;
+mod pack;
+mod parallel;
+mod plan;
+pub mod reference;
+mod tape;
+mod training;
+mod view;
+mod weights;
+mod workspace;
+
+pub use activation::Activation;
+pub use config::{LstmConfig, ParameterRanges, Schedule, Threads};
+pub use error::Error;
+pub use lstm::{Forward, Lstm};
+pub use plan::Plan;
+pub use quadgate_kernels::Isa;
+pub use tape::Tape;
+pub use training::{Backward, GradientMode};
+pub use view::{Matrix, MatrixMut, Sequence, SequenceMut};
+pub use weights::{Gate, GateOrder, LstmWeights, Orientation};
+pub use workspace::{State, Workspace};
+
+/// Compiles and runs the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

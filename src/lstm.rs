@@ -1,0 +1,326 @@
+//! A layer: packed weights and the calls that run them.
+
+use crate::config::{LstmConfig, Schedule};
+use crate::forward::{BatchRows, Pass, States};
+use crate::pack::{PackedWeights, Shape};
+use crate::plan::Plan;
+use crate::view::check_sequence;
+use crate::workspace;
+use crate::{Error, Isa, LstmWeights, Matrix, MatrixMut, Sequence, SequenceMut, State, Tape, Workspace};
+use quadgate_kernels::{Kernels, RowsMut};
+
+/// A single LSTM layer in one direction, with packed weights.
+///
+/// For each time step t and each row of the batch, with ∘ the element-wise product:
+///
+/// ```text
+/// i = σ(W_i·x_t + R_i·h_{t−1} + b_i)        g = tanh(W_g·x_t + R_g·h_{t−1} + b_g)
+/// f = σ(W_f·x_t + R_f·h_{t−1} + b_f)        o = σ(W_o·x_t + R_o·h_{t−1} + b_o)
+/// c_t = f ∘ c_{t−1} + i ∘ g                 h_t = o ∘ tanh(c_t)
+/// ```
+///
+/// (Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000; no peepholes.)
+///
+/// The layer is immutable and [`Sync`]: threads may share it by reference, each with a workspace of its own.
+///
+/// ```
+/// use quadgate::{Forward, Lstm, LstmConfig, LstmWeights, Sequence, SequenceMut};
+///
+/// let (steps, batch, inputs, hidden) = (5, 2, 3, 4);
+/// let config = LstmConfig::new(inputs, hidden);
+/// let (weight_ih, weight_hh) = (vec![0.1; 4 * hidden * inputs], vec![0.2; 4 * hidden * hidden]);
+/// let weights = LstmWeights::pytorch(&config, &weight_ih, &weight_hh, None, None)?;
+/// let lstm = Lstm::new(&config, &weights)?;
+///
+/// let mut workspace = lstm.workspace(batch)?;
+/// let x = vec![1.0; steps * batch * inputs];
+/// let mut h = vec![0.0; steps * batch * hidden];
+/// lstm.forward(
+///     &mut workspace,
+///     Forward::new(Sequence::time_major(&x, steps, batch, inputs))
+///         .output(SequenceMut::time_major(&mut h, steps, batch, hidden)),
+/// )?;
+/// # Ok::<(), quadgate::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Lstm {
+    pub(crate) config: LstmConfig,
+    pub(crate) kernels: &'static Kernels,
+    pub(crate) weights: PackedWeights,
+}
+
+/// The arguments of [`Lstm::forward`]: the input, and whatever else is wanted.
+#[derive(Debug)]
+pub struct Forward<'a> {
+    input: Sequence<'a>,
+    initial_hidden: Option<Matrix<'a>>,
+    initial_cell: Option<Matrix<'a>>,
+    output: Option<SequenceMut<'a>>,
+    last_hidden: Option<MatrixMut<'a>>,
+    last_cell: Option<MatrixMut<'a>>,
+    tape: Option<&'a mut Tape>,
+}
+
+impl<'a> Forward<'a> {
+    /// Reads x, `[T, B, X]` in any strides. T and B may be zero.
+    pub fn new(input: Sequence<'a>) -> Self {
+        Self {
+            input,
+            initial_hidden: None,
+            initial_cell: None,
+            output: None,
+            last_hidden: None,
+            last_cell: None,
+            tape: None,
+        }
+    }
+
+    /// Starts from h₀, `[B, H]`, instead of zeros.
+    pub fn initial_hidden(mut self, hidden: Matrix<'a>) -> Self {
+        self.initial_hidden = Some(hidden);
+        self
+    }
+
+    /// Starts from c₀, `[B, H]`, instead of zeros.
+    pub fn initial_cell(mut self, cell: Matrix<'a>) -> Self {
+        self.initial_cell = Some(cell);
+        self
+    }
+
+    /// Writes every h, `[T, B, H]` in any strides.
+    pub fn output(mut self, output: SequenceMut<'a>) -> Self {
+        self.output = Some(output);
+        self
+    }
+
+    /// Writes the last h, `[B, H]`; the initial one if T = 0.
+    pub fn last_hidden(mut self, hidden: MatrixMut<'a>) -> Self {
+        self.last_hidden = Some(hidden);
+        self
+    }
+
+    /// Writes the last c, `[B, H]`; the initial one if T = 0.
+    pub fn last_cell(mut self, cell: MatrixMut<'a>) -> Self {
+        self.last_cell = Some(cell);
+        self
+    }
+
+    /// Records what [`Lstm::backward`] needs.
+    pub fn tape(mut self, tape: &'a mut Tape) -> Self {
+        self.tape = Some(tape);
+        self
+    }
+}
+
+impl Lstm {
+    /// Chooses the kernels and packs the weights, once.
+    ///
+    /// # Errors
+    /// - [`Error::Dimension`] if `weights` were checked against other sizes than `config`'s,
+    /// - [`Error::UnsupportedIsa`] or [`Error::UnknownIsa`] if an instruction set is demanded that cannot be had,
+    /// - [`Error::Overflow`] if the packed weights could not be addressed.
+    pub fn new(config: &LstmConfig, weights: &LstmWeights<'_>) -> Result<Self, Error> {
+        check_sizes(config, weights)?;
+        let kernels = config.kernels()?;
+        let shape =
+            Shape { inputs: config.input_size(), units: config.hidden_size(), lanes: kernels.lanes() };
+        let mut packed = PackedWeights::new(shape, config.is_for_training())?;
+        packed.pack(weights);
+        Ok(Self { config: config.clone(), kernels, weights: packed })
+    }
+
+    /// Replaces the weights, as after an optimiser's step. Allocates nothing.
+    ///
+    /// # Errors
+    /// [`Error::Dimension`] if `weights` were checked against other sizes than the layer's.
+    pub fn set_weights(&mut self, weights: &LstmWeights<'_>) -> Result<(), Error> {
+        check_sizes(&self.config, weights)?;
+        self.weights.pack(weights);
+        Ok(())
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &LstmConfig {
+        &self.config
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.kernels.isa()
+    }
+
+    /// Bytes of packed weights.
+    pub fn packed_bytes(&self) -> usize {
+        self.weights.bytes()
+    }
+
+    /// How a call of this shape would run.
+    pub fn plan(&self, steps: usize, batch: usize) -> Plan {
+        Plan::new(&self.config, self.isa(), self.shape(), steps, batch)
+    }
+
+    /// Scratch for [`Lstm::forward`] with up to `batch` rows and any number of steps.
+    ///
+    /// # Errors
+    /// [`Error::Overflow`] if it could not be addressed.
+    pub fn workspace(&self, batch: usize) -> Result<Workspace, Error> {
+        let sums = Plan::sums_len(&self.config, self.shape(), batch);
+        Workspace::new(self.shape(), batch, sums, self.config.is_for_training())
+    }
+
+    /// Bytes that a workspace for `batch` rows would own.
+    ///
+    /// # Errors
+    /// [`Error::Overflow`] if it could not be addressed.
+    pub fn workspace_bytes(&self, batch: usize) -> Result<usize, Error> {
+        let sums = Plan::sums_len(&self.config, self.shape(), batch);
+        workspace::bytes(self.shape(), batch, sums, self.config.is_for_training())
+            .ok_or(Error::Overflow { argument: "batch" })
+    }
+
+    /// A state of zeros for [`Lstm::step`].
+    ///
+    /// # Errors
+    /// [`Error::Overflow`] if it could not be addressed.
+    pub fn state(&self, batch: usize) -> Result<State, Error> {
+        State::new(self.shape(), batch)
+    }
+
+    /// Runs the whole sequence.
+    ///
+    /// Allocates nothing and, under [`Threads::Serial`](crate::Threads::Serial), locks nothing.
+    ///
+    /// # Errors
+    /// An [`Error`] that names the argument that does not fit; nothing has been written then.
+    pub fn forward(&self, workspace: &mut Workspace, call: Forward<'_>) -> Result<(), Error> {
+        let Forward { input, initial_hidden, initial_cell, output, last_hidden, last_cell, tape } = call;
+        let [steps, batch, _] = input.shape;
+        let hidden_size = self.config.hidden_size();
+        check_sequence("input", [steps, batch, self.config.input_size()], input.shape)?;
+        input.check_bounds("input")?;
+        let initial_hidden =
+            initial_hidden.map(|rows| rows.checked("initial_hidden", batch, hidden_size)).transpose()?;
+        let initial_cell =
+            initial_cell.map(|rows| rows.checked("initial_cell", batch, hidden_size)).transpose()?;
+        let output =
+            output.map(|output| output.checked("output", [steps, batch, hidden_size])).transpose()?;
+        let last_hidden =
+            last_hidden.map(|rows| rows.checked("last_hidden", batch, hidden_size)).transpose()?;
+        let last_cell = last_cell.map(|rows| rows.checked("last_cell", batch, hidden_size)).transpose()?;
+        workspace.state.check("workspace", self.shape(), batch)?;
+        let plan = self.plan(steps, batch);
+        let sums_len = self.sums_len(plan, batch);
+        if workspace.sums.len() < sums_len {
+            let found = workspace.sums.len();
+            return Err(Error::Length { argument: "workspace", expected: sums_len, found });
+        }
+        if let Some(tape) = &tape {
+            tape.check_room(self.shape(), steps, batch)?;
+        }
+
+        let Workspace { state, sums, .. } = workspace;
+        let sums = &mut sums[..sums_len];
+        state.load(batch, initial_hidden, initial_cell);
+        match tape {
+            None => {
+                let pass = self.pass(plan, input, 0, steps);
+                pass.run(BatchRows { first: 0, states: States::Latest(state.rows(batch)), sums, output });
+                state.advance(steps);
+            }
+            Some(tape) => self.record(plan, input, state, sums, output, tape)?,
+        }
+        write_rows(last_hidden, |row| state.hidden(row));
+        write_rows(last_cell, |row| state.cell(row));
+        Ok(())
+    }
+
+    /// Runs the sequence from `state` on a tape, and leaves the last h and c in `state`.
+    fn record(
+        &self,
+        plan: Plan,
+        input: Sequence<'_>,
+        state: &mut State,
+        sums: &mut [f32],
+        mut output: Option<quadgate_kernels::SequenceMut<'_>>,
+        tape: &mut Tape,
+    ) -> Result<(), Error> {
+        let [steps, batch, _] = input.shape;
+        let len = batch * self.shape().padded_units();
+        tape.begin(steps, batch);
+        tape.hidden[..len].copy_from_slice(state.rows(batch).hidden);
+        tape.cell[..len].copy_from_slice(state.rows(batch).cell);
+        let segment = tape.segment();
+        let mut last = 0;
+        for first_step in (0..steps).step_by(segment) {
+            tape.carry(last, batch);
+            last = segment.min(steps - first_step);
+            tape.save(first_step / segment, batch);
+            let pass = self.pass(plan, input, first_step, last);
+            let output = output.as_mut().map(|output| output.steps(0..steps));
+            let states = States::Taped(tape.segment_mut(batch)?);
+            pass.run(BatchRows { first: 0, states, sums, output });
+        }
+        state.rows(batch).hidden.copy_from_slice(&tape.hidden[last * len..][..len]);
+        state.rows(batch).cell.copy_from_slice(&tape.cell[last * len..][..len]);
+        Ok(())
+    }
+
+    /// `steps` steps from `first_step`.
+    pub(crate) fn pass<'a>(
+        &'a self,
+        plan: Plan,
+        input: Sequence<'a>,
+        first_step: usize,
+        steps: usize,
+    ) -> Pass<'a> {
+        Pass { kernels: self.kernels, weights: &self.weights, plan, input, first_step, steps }
+    }
+
+    /// Runs one time step: reads x, `[B, X]`, and advances h and c of `state`.
+    ///
+    /// This is the call for streaming. The new h is [`State::hidden`]. A sequence fed step by step yields the same bits
+    /// as [`Lstm::forward`]. Allocates nothing.
+    ///
+    /// # Errors
+    /// An [`Error`] that names the argument that does not fit; nothing has been written then.
+    pub fn step(&self, state: &mut State, input: Matrix<'_>) -> Result<(), Error> {
+        let batch = state.batch();
+        let (data, stride) = input.checked_parts("input", batch, self.config.input_size())?;
+        state.check("state", self.shape(), batch)?;
+        let mut plan = self.plan(1, batch);
+        plan.schedule = Schedule::Fused;
+        let input = Sequence::with_strides(data, [1, batch, self.config.input_size()], [0, stride]);
+        let states = States::Latest(state.rows(batch));
+        self.pass(plan, input, 0, 1).run(BatchRows { first: 0, states, sums: &mut [], output: None });
+        state.advance(1);
+        Ok(())
+    }
+
+    pub(crate) fn shape(&self) -> Shape {
+        self.weights.shape()
+    }
+
+    /// Elements of `sums` that a plan uses.
+    pub(crate) fn sums_len(&self, plan: Plan, batch: usize) -> usize {
+        match plan.schedule {
+            Schedule::Fused => 0,
+            Schedule::Hoisted => plan.block_steps * batch * self.shape().gates_width(),
+        }
+    }
+}
+
+/// `Ok` if the weights have the sizes of the layer.
+fn check_sizes(config: &LstmConfig, weights: &LstmWeights<'_>) -> Result<(), Error> {
+    Error::check_dimension("weights", "input size", config.input_size(), weights.input_size())?;
+    Error::check_dimension("weights", "hidden size", config.hidden_size(), weights.hidden_size())
+}
+
+/// Copies rows to where the caller wants them.
+pub(crate) fn write_rows<'a>(to: Option<RowsMut<'_>>, from: impl Fn(usize) -> Option<&'a [f32]>) {
+    let Some(mut to) = to else { return };
+    for row in 0..to.rows() {
+        if let Some(from) = from(row) {
+            to.row_mut(row).copy_from_slice(from);
+        }
+    }
+}

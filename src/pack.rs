@@ -1,0 +1,187 @@
+//! Weights in the order in which the tiles read them.
+
+use crate::{Error, LstmWeights};
+use aligned_vec::{AVec, ConstAlign};
+use quadgate_kernels::{Packed, PanelLayout};
+
+/// Gates of an LSTM.
+pub(crate) const GATES: usize = 4;
+
+/// A buffer that begins at a cache line, which is also the widest vector.
+pub(crate) type Buffer = AVec<f32, ConstAlign<64>>;
+
+/// A buffer of zeros; an error where its bytes could not be addressed.
+pub(crate) fn zeros(argument: &'static str, len: Option<usize>) -> Result<Buffer, Error> {
+    let len = len.filter(|&len| len <= isize::MAX as usize / size_of::<f32>() - 64);
+    let len = len.ok_or(Error::Overflow { argument })?;
+    let mut buffer = Buffer::with_capacity(64, len);
+    buffer.resize(len, 0.0);
+    Ok(buffer)
+}
+
+/// Sizes of a layer, and of its rows when padded to whole vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// X
+    pub(crate) inputs: usize,
+    /// H
+    pub(crate) units: usize,
+    /// Elements in a vector.
+    pub(crate) lanes: usize,
+}
+
+impl Shape {
+    /// X, padded to whole vectors.
+    pub(crate) fn padded_inputs(self) -> usize {
+        self.inputs.next_multiple_of(self.lanes)
+    }
+
+    /// H, padded to whole vectors.
+    pub(crate) fn padded_units(self) -> usize {
+        self.units.next_multiple_of(self.lanes)
+    }
+
+    /// Elements in a packed row of all gates.
+    pub(crate) fn gates_width(self) -> usize {
+        GATES * self.padded_units()
+    }
+
+    /// Where a gate of a unit stands in a row of gate gradients: all units of i, then of f, g and o.
+    pub(crate) fn gate_gradient(self, gate: usize, unit: usize) -> usize {
+        gate * self.padded_units() + unit
+    }
+
+    /// The layout of a matrix from `depth` inputs to the gates.
+    pub(crate) fn gates_layout(self, depth: usize) -> PanelLayout {
+        PanelLayout::of_gates(GATES, self.units, self.lanes, depth)
+    }
+
+    /// The layout of a matrix from the gates back to `columns` inputs.
+    pub(crate) fn transposed_layout(self, columns: usize) -> PanelLayout {
+        PanelLayout::of_columns(columns, self.lanes, self.gates_width())
+    }
+}
+
+/// The weights of a layer, packed for the forward pass and, if it is to be trained, once more for the backward pass.
+///
+/// The x part and the h part of the fused 4H × (X + H) matrix lie apart because a hoisted schedule streams R alone:
+/// interleaved with W, it would use only a part of the sets of each cache.
+#[derive(Debug)]
+pub(crate) struct PackedWeights {
+    shape: Shape,
+    input: Buffer,
+    recurrent: Buffer,
+    bias: Buffer,
+    transposed: Option<Transposed>,
+}
+
+/// Wᵀ and Rᵀ: from gate gradients back to x and h.
+#[derive(Debug)]
+struct Transposed {
+    input: Buffer,
+    recurrent: Buffer,
+}
+
+impl PackedWeights {
+    /// Room for the weights of `shape`, all zero.
+    pub(crate) fn new(shape: Shape, training: bool) -> Result<Self, Error> {
+        let elements = |layout: PanelLayout| layout.elements();
+        let transposed = if training {
+            Some(Transposed {
+                input: zeros("input weights", elements(shape.transposed_layout(shape.inputs)))?,
+                recurrent: zeros("recurrent weights", elements(shape.transposed_layout(shape.units)))?,
+            })
+        } else {
+            None
+        };
+        Ok(Self {
+            shape,
+            input: zeros("input weights", elements(shape.gates_layout(shape.inputs)))?,
+            recurrent: zeros("recurrent weights", elements(shape.gates_layout(shape.units)))?,
+            bias: zeros("bias", elements(shape.gates_layout(1)))?,
+            transposed,
+        })
+    }
+
+    /// Packs `weights`, which have the sizes of this layer. Allocates nothing.
+    pub(crate) fn pack(&mut self, weights: &LstmWeights<'_>) {
+        let shape = self.shape;
+        let input = |gate, unit, k| weights.input(gate, unit, k);
+        let recurrent = |gate, unit, k| weights.recurrent(gate, unit, k);
+        pack_gates(&mut self.input, shape, shape.inputs, input);
+        pack_gates(&mut self.recurrent, shape, shape.units, recurrent);
+        pack_gates(&mut self.bias, shape, 1, |gate, unit, _| weights.bias(gate, unit));
+        if let Some(transposed) = &mut self.transposed {
+            pack_transposed(&mut transposed.input, shape, shape.inputs, input);
+            pack_transposed(&mut transposed.recurrent, shape, shape.units, recurrent);
+        }
+    }
+
+    /// The sizes.
+    pub(crate) fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// W.
+    pub(crate) fn input(&self) -> Option<Packed<'_>> {
+        Packed::new(self.shape.gates_layout(self.shape.inputs), &self.input)
+    }
+
+    /// R.
+    pub(crate) fn recurrent(&self) -> Option<Packed<'_>> {
+        Packed::new(self.shape.gates_layout(self.shape.units), &self.recurrent)
+    }
+
+    /// The sum of the biases.
+    pub(crate) fn bias(&self) -> &[f32] {
+        &self.bias
+    }
+
+    /// Wᵀ, if the layer is to be trained.
+    pub(crate) fn transposed_input(&self) -> Option<Packed<'_>> {
+        Packed::new(self.shape.transposed_layout(self.shape.inputs), &self.transposed.as_ref()?.input)
+    }
+
+    /// Rᵀ, if the layer is to be trained.
+    pub(crate) fn transposed_recurrent(&self) -> Option<Packed<'_>> {
+        Packed::new(self.shape.transposed_layout(self.shape.units), &self.transposed.as_ref()?.recurrent)
+    }
+
+    /// Bytes in all panels.
+    pub(crate) fn bytes(&self) -> usize {
+        let transposed = self.transposed.as_ref().map_or(0, |t| t.input.len() + t.recurrent.len());
+        (self.input.len() + self.recurrent.len() + self.bias.len() + transposed) * size_of::<f32>()
+    }
+}
+
+/// Packs a matrix whose columns are gates. Padding stays as it is.
+fn pack_gates(packed: &mut [f32], shape: Shape, depth: usize, weight: impl Fn(usize, usize, usize) -> f32) {
+    let layout = shape.gates_layout(depth);
+    for unit in 0..shape.units {
+        for gate in 0..GATES {
+            let (start, step) = layout.column(layout.gate_column(gate, unit));
+            for (k, to) in packed.iter_mut().skip(start).step_by(step).take(depth).enumerate() {
+                *to = weight(gate, unit, k);
+            }
+        }
+    }
+}
+
+/// Packs a matrix whose rows are gates. Padding stays as it is.
+fn pack_transposed(
+    packed: &mut [f32],
+    shape: Shape,
+    columns: usize,
+    weight: impl Fn(usize, usize, usize) -> f32,
+) {
+    let layout = shape.transposed_layout(columns);
+    for column in 0..columns {
+        let (start, step) = layout.column(column);
+        for gate in 0..GATES {
+            let first = start + shape.gate_gradient(gate, 0) * step;
+            for (unit, to) in packed.iter_mut().skip(first).step_by(step).take(shape.units).enumerate() {
+                *to = weight(gate, unit, column);
+            }
+        }
+    }
+}

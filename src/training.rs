@@ -1,0 +1,267 @@
+//! Tapes and the backward pass of a layer.
+
+use crate::backward::{BackwardPass, Outputs, Parameters, Segment};
+use crate::forward::{BatchRows, States};
+use crate::lstm::write_rows;
+use crate::tape::{self, automatic_segment};
+use crate::view::check_sequence;
+use crate::{Error, Lstm, Matrix, MatrixMut, Sequence, SequenceMut, Tape, Workspace};
+use std::num::NonZeroUsize;
+
+/// What happens to parameter gradients that are already in the buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GradientMode {
+    /// They are replaced.
+    Overwrite,
+    /// The new ones are added to them.
+    Accumulate,
+}
+
+/// The arguments of [`Lstm::backward`]: the input of the forward pass, the cotangents that are given, and the gradients
+/// that are wanted.
+///
+/// For a loss ℓ, the cotangent of an output is ∂ℓ/∂output; what is not given counts as zero.
+#[derive(Debug)]
+pub struct Backward<'a> {
+    input: Sequence<'a>,
+    output_cotangent: Option<Sequence<'a>>,
+    last_hidden_cotangent: Option<Matrix<'a>>,
+    last_cell_cotangent: Option<Matrix<'a>>,
+    input_gradient: Option<SequenceMut<'a>>,
+    initial_hidden_gradient: Option<MatrixMut<'a>>,
+    initial_cell_gradient: Option<MatrixMut<'a>>,
+    parameter_gradients: Option<(&'a mut [f32], GradientMode)>,
+}
+
+impl<'a> Backward<'a> {
+    /// Reads x again, `[T, B, X]` in any strides: the elements that the forward pass read.
+    pub fn new(input: Sequence<'a>) -> Self {
+        Self {
+            input,
+            output_cotangent: None,
+            last_hidden_cotangent: None,
+            last_cell_cotangent: None,
+            input_gradient: None,
+            initial_hidden_gradient: None,
+            initial_cell_gradient: None,
+            parameter_gradients: None,
+        }
+    }
+
+    /// ∂ℓ/∂h of every step, `[T, B, H]` in any strides.
+    pub fn output_cotangent(mut self, cotangent: Sequence<'a>) -> Self {
+        self.output_cotangent = Some(cotangent);
+        self
+    }
+
+    /// ∂ℓ/∂h of the last step, `[B, H]`, beside what [`Backward::output_cotangent`] says of it.
+    pub fn last_hidden_cotangent(mut self, cotangent: Matrix<'a>) -> Self {
+        self.last_hidden_cotangent = Some(cotangent);
+        self
+    }
+
+    /// ∂ℓ/∂c of the last step, `[B, H]`.
+    pub fn last_cell_cotangent(mut self, cotangent: Matrix<'a>) -> Self {
+        self.last_cell_cotangent = Some(cotangent);
+        self
+    }
+
+    /// Writes ∂ℓ/∂x, `[T, B, X]` in any strides.
+    pub fn input_gradient(mut self, gradient: SequenceMut<'a>) -> Self {
+        self.input_gradient = Some(gradient);
+        self
+    }
+
+    /// Writes ∂ℓ/∂h₀, `[B, H]`.
+    pub fn initial_hidden_gradient(mut self, gradient: MatrixMut<'a>) -> Self {
+        self.initial_hidden_gradient = Some(gradient);
+        self
+    }
+
+    /// Writes ∂ℓ/∂c₀, `[B, H]`.
+    pub fn initial_cell_gradient(mut self, gradient: MatrixMut<'a>) -> Self {
+        self.initial_cell_gradient = Some(gradient);
+        self
+    }
+
+    /// Writes ∂ℓ/∂W, ∂ℓ/∂R and ∂ℓ/∂b to one buffer, ordered as
+    /// [`LstmConfig::parameters`](crate::LstmConfig::parameters) says.
+    pub fn parameter_gradients(mut self, gradients: &'a mut [f32], mode: GradientMode) -> Self {
+        self.parameter_gradients = Some((gradients, mode));
+        self
+    }
+}
+
+impl Lstm {
+    /// A tape for up to `steps` steps of up to `batch` rows, which keeps everything: about 6·T·B·H elements.
+    ///
+    /// # Errors
+    /// [`Error::Overflow`] if it could not be addressed.
+    pub fn tape(&self, steps: usize, batch: usize) -> Result<Tape, Error> {
+        Tape::new(self.shape(), [steps, batch], NonZeroUsize::new(steps).unwrap_or(NonZeroUsize::MIN))
+    }
+
+    /// A tape that keeps h and c every `every` steps; the backward pass computes the rest again, with the same bits.
+    ///
+    /// Without a choice, `every` is the one that needs the least memory, which then grows with √T.
+    ///
+    /// # Errors
+    /// [`Error::Overflow`] if it could not be addressed.
+    pub fn checkpointed_tape(
+        &self,
+        steps: usize,
+        batch: usize,
+        every: Option<NonZeroUsize>,
+    ) -> Result<Tape, Error> {
+        Tape::new(self.shape(), [steps, batch], segment(steps, every))
+    }
+
+    /// Bytes that [`Lstm::tape`] would own.
+    ///
+    /// # Errors
+    /// [`Error::Overflow`] if they could not be addressed.
+    pub fn tape_bytes(&self, steps: usize, batch: usize) -> Result<usize, Error> {
+        tape::bytes(self.shape(), [steps, batch], steps.max(1))
+            .ok_or(Error::Overflow { argument: "steps and batch" })
+    }
+
+    /// Bytes that [`Lstm::checkpointed_tape`] would own.
+    ///
+    /// # Errors
+    /// [`Error::Overflow`] if they could not be addressed.
+    pub fn checkpointed_tape_bytes(
+        &self,
+        steps: usize,
+        batch: usize,
+        every: Option<NonZeroUsize>,
+    ) -> Result<usize, Error> {
+        tape::bytes(self.shape(), [steps, batch], segment(steps, every).get())
+            .ok_or(Error::Overflow { argument: "steps and batch" })
+    }
+
+    /// Computes gradients of the sequence that `tape` recorded: backpropagation through time.
+    ///
+    /// With dz the gradients of what enters the activations, for t from the last step to the first:
+    ///
+    /// ```text
+    /// dh_t = Rᵀ·dz_{t+1} + ∂ℓ/∂h_t                         dz_i = dc ∘ g ∘ i ∘ (1 − i)
+    /// dc   = dc_{t+1} ∘ f_{t+1} + dh ∘ o ∘ (1 − tanh²(c))  dz_f = dc ∘ c_{t−1} ∘ f ∘ (1 − f)
+    /// dx_t = Wᵀ·dz_t                                       dz_g = dc ∘ i ∘ (1 − g²)
+    /// dW   = Σ dz_t·x_tᵀ,  dR = Σ dz_t·h_{t−1}ᵀ,  db = Σ dz_t     dz_o = dh ∘ tanh(c) ∘ o ∘ (1 − o)
+    /// ```
+    ///
+    /// The tape may be used again. For truncated backpropagation, carry the states from call to call and give no
+    /// cotangent for the last ones. After an optimiser's step, [`Lstm::set_weights`] brings the new weights to the layer.
+    /// Allocates nothing. The bits do not depend on threads, tape or instruction set, as in [`Lstm::forward`].
+    ///
+    /// # Errors
+    /// An [`Error`] that names the argument that does not fit, nothing has been written then; among them
+    /// [`Error::NotForTraining`] and [`Error::NothingRecorded`].
+    pub fn backward(
+        &self,
+        workspace: &mut Workspace,
+        tape: &mut Tape,
+        call: Backward<'_>,
+    ) -> Result<(), Error> {
+        let input = call.input;
+        let [steps, batch, _] = input.shape;
+        let (inputs, units) = (self.config.input_size(), self.config.hidden_size());
+        if !self.config.is_for_training() {
+            return Err(Error::NotForTraining { argument: "layer" });
+        }
+        check_sequence("input", [steps, batch, inputs], input.shape)?;
+        input.check_bounds("input")?;
+        if let Some(cotangent) = call.output_cotangent {
+            check_sequence("output_cotangent", [steps, batch, units], cotangent.shape)?;
+            cotangent.check_bounds("output_cotangent")?;
+        }
+        let last_hidden = call
+            .last_hidden_cotangent
+            .map(|rows| rows.checked("last_hidden_cotangent", batch, units))
+            .transpose()?;
+        let last_cell = call
+            .last_cell_cotangent
+            .map(|rows| rows.checked("last_cell_cotangent", batch, units))
+            .transpose()?;
+        let input_gradient = call
+            .input_gradient
+            .map(|rows| rows.checked("input_gradient", [steps, batch, inputs]))
+            .transpose()?;
+        let initial_hidden = call
+            .initial_hidden_gradient
+            .map(|rows| rows.checked("initial_hidden_gradient", batch, units))
+            .transpose()?;
+        let initial_cell = call
+            .initial_cell_gradient
+            .map(|rows| rows.checked("initial_cell_gradient", batch, units))
+            .transpose()?;
+        let total = self.config.parameters()?.total();
+        if let Some((gradients, _)) = &call.parameter_gradients {
+            let found = gradients.len();
+            if found != total {
+                return Err(Error::Length { argument: "parameter_gradients", expected: total, found });
+            }
+        }
+        tape.check_recorded(self.shape(), steps, batch)?;
+        workspace.state.check("workspace", self.shape(), batch)?;
+        let plan = self.plan(steps, batch);
+        let sums_len = self.sums_len(plan, batch);
+        let Workspace { sums, backward, .. } = workspace;
+        let Some(backward) = backward else { return Err(Error::NotForTraining { argument: "workspace" }) };
+        if sums.len() < sums_len {
+            return Err(Error::Length { argument: "workspace", expected: sums_len, found: sums.len() });
+        }
+
+        let mut scratch = backward.scratch(self.shape(), batch, last_hidden, last_cell);
+        let mut outputs = Outputs {
+            input: input_gradient,
+            parameters: call.parameter_gradients.map(|(gradients, mode)| self.split(gradients, mode)),
+        };
+        let (kernels, weights) = (self.kernels, &self.weights);
+        let cotangent = call.output_cotangent;
+        let pass = BackwardPass { kernels, weights, input, cotangent, threads: plan.threads };
+        let rows_exist = batch > 0;
+        let segments = if rows_exist { steps.div_ceil(tape.segment()) } else { 0 };
+        for index in (0..segments).rev() {
+            let first_step = index * tape.segment();
+            let end = (first_step + tape.segment()).min(steps);
+            // The forward pass left the last segment on the tape; a backward pass leaves the first.
+            if !tape.holds(index) {
+                tape.restore(index, batch);
+                let states = States::Taped(tape.segment_mut(batch)?);
+                let forward = self.pass(plan, input, first_step, end - first_step);
+                let sums = &mut sums[..sums_len];
+                forward.run(BatchRows { first: 0, states, sums, output: None });
+            }
+            let segment = Segment { first_step, hidden: &tape.hidden, cell: &tape.cell, gates: &tape.gates };
+            pass.run(segment, end, &mut scratch, &mut outputs);
+        }
+        if let Some(Parameters { weight_ih, weight_hh, bias, add: false }) = outputs.parameters {
+            // There was no block to overwrite them.
+            for gradient in [weight_ih, weight_hh, bias] {
+                gradient.fill(0.0);
+            }
+        }
+        if initial_hidden.is_some() {
+            pass.first_hidden_gradient(&mut scratch);
+        }
+        let padded = self.shape().padded_units();
+        write_rows(initial_hidden, |row| Some(&scratch.hidden_gradient[row * padded..][..units]));
+        write_rows(initial_cell, |row| Some(&scratch.cell_gradient[row * padded..][..units]));
+        Ok(())
+    }
+
+    /// The parts of a buffer of parameter gradients.
+    fn split<'a>(&self, gradients: &'a mut [f32], mode: GradientMode) -> Parameters<'a> {
+        let (inputs, units) = (self.config.input_size(), self.config.hidden_size());
+        let (weight_ih, rest) = gradients.split_at_mut(4 * units * inputs);
+        let (weight_hh, bias) = rest.split_at_mut(4 * units * units);
+        Parameters { weight_ih, weight_hh, bias, add: mode == GradientMode::Accumulate }
+    }
+}
+
+/// Steps in a segment of a checkpointed tape.
+fn segment(steps: usize, every: Option<NonZeroUsize>) -> NonZeroUsize {
+    let automatic = || NonZeroUsize::new(automatic_segment(steps)).unwrap_or(NonZeroUsize::MIN);
+    every.unwrap_or_else(automatic)
+}

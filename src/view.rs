@@ -1,0 +1,198 @@
+//! The caller's memory: slices with shapes and strides, checked when a call uses them.
+
+use crate::Error;
+use quadgate_kernels::{Rows, RowsMut};
+
+/// A sequence to read: `steps × batch` rows of `features` elements.
+///
+/// Row (t, b) starts at `t · time_stride + b · batch_stride`. Strides are in elements; rows may overlap. The slice may be
+/// longer than that reaches.
+#[derive(Clone, Copy, Debug)]
+pub struct Sequence<'a> {
+    pub(crate) data: &'a [f32],
+    pub(crate) shape: [usize; 3],
+    pub(crate) strides: [usize; 2],
+}
+
+/// A sequence to write: `steps × batch` rows of `features` elements that do not overlap.
+///
+/// Row (t, b) starts at `t · time_stride + b · batch_stride`. Strides are in elements. The slice may be longer than that
+/// reaches; what lies between the rows stays as it is.
+#[derive(Debug)]
+pub struct SequenceMut<'a> {
+    pub(crate) data: &'a mut [f32],
+    pub(crate) shape: [usize; 3],
+    pub(crate) strides: [usize; 2],
+}
+
+/// A matrix to read: `rows` rows of `width` elements, `stride` apart.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    data: &'a [f32],
+    rows: usize,
+    width: usize,
+    stride: usize,
+}
+
+/// A matrix to write: `rows` rows of `width` elements, `stride` apart, that do not overlap.
+#[derive(Debug)]
+pub struct MatrixMut<'a> {
+    data: &'a mut [f32],
+    rows: usize,
+    width: usize,
+    stride: usize,
+}
+
+/// Constructors that the readable and the writable sequence share.
+macro_rules! sequence_constructors {
+    ($name:ident, $slice:ty) => {
+        impl<'a> $name<'a> {
+            /// `[T, B, features]`, dense.
+            pub fn time_major(data: $slice, steps: usize, batch: usize, features: usize) -> Self {
+                // A product that overflows saturates, and is refused when the sequence is used.
+                let strides = [batch.saturating_mul(features), features];
+                Self { data, shape: [steps, batch, features], strides }
+            }
+
+            /// `[B, T, features]`, dense.
+            pub fn batch_major(data: $slice, batch: usize, steps: usize, features: usize) -> Self {
+                let strides = [features, steps.saturating_mul(features)];
+                Self { data, shape: [steps, batch, features], strides }
+            }
+
+            /// Any strides: `shape` is `[steps, batch, features]`, `strides` is `[time_stride, batch_stride]`.
+            pub fn with_strides(data: $slice, shape: [usize; 3], strides: [usize; 2]) -> Self {
+                Self { data, shape, strides }
+            }
+        }
+    };
+}
+sequence_constructors!(Sequence, &'a [f32]);
+sequence_constructors!(SequenceMut, &'a mut [f32]);
+
+/// Constructors that the readable and the writable matrix share.
+macro_rules! matrix_constructors {
+    ($name:ident, $slice:ty) => {
+        impl<'a> $name<'a> {
+            /// `[rows, width]`, dense.
+            pub fn new(data: $slice, rows: usize, width: usize) -> Self {
+                Self { data, rows, width, stride: width }
+            }
+
+            /// Sets the distance between the starts of two rows, in elements.
+            pub fn stride(mut self, stride: usize) -> Self {
+                self.stride = stride;
+                self
+            }
+
+            fn check_shape(&self, argument: &'static str, rows: usize, width: usize) -> Result<(), Error> {
+                Error::check_dimension(argument, "rows", rows, self.rows)?;
+                Error::check_dimension(argument, "width", width, self.width)
+            }
+        }
+    };
+}
+matrix_constructors!(Matrix, &'a [f32]);
+matrix_constructors!(MatrixMut, &'a mut [f32]);
+
+/// `Ok` if a sequence has the shape that a call demands.
+pub(crate) fn check_sequence(
+    argument: &'static str,
+    expected: [usize; 3],
+    found: [usize; 3],
+) -> Result<(), Error> {
+    for (i, dimension) in ["steps", "batch", "features"].into_iter().enumerate() {
+        Error::check_dimension(argument, dimension, expected[i], found[i])?;
+    }
+    Ok(())
+}
+
+impl<'a> SequenceMut<'a> {
+    /// The rows, if they have the shape that a call demands.
+    pub(crate) fn checked(
+        self,
+        argument: &'static str,
+        shape: [usize; 3],
+    ) -> Result<quadgate_kernels::SequenceMut<'a>, Error> {
+        check_sequence(argument, shape, self.shape)?;
+        quadgate_kernels::SequenceMut::new(self.data, self.shape, self.strides)
+            .map_err(|error| Error::view(argument, shape[2], self.strides, error))
+    }
+}
+
+impl<'a> Sequence<'a> {
+    /// `Ok` if every row lies inside the slice.
+    pub(crate) fn check_bounds(&self, argument: &'static str) -> Result<(), Error> {
+        let [steps, batch, features] = self.shape;
+        if steps == 0 || batch == 0 || features == 0 {
+            return Ok(());
+        }
+        let needed = (steps - 1)
+            .checked_mul(self.strides[0])
+            .and_then(|time| {
+                (batch - 1).checked_mul(self.strides[1])?.checked_add(time)?.checked_add(features)
+            })
+            .ok_or(Error::Overflow { argument })?;
+        let found = self.data.len();
+        if needed <= found { Ok(()) } else { Err(Error::TooShort { argument, expected: needed, found }) }
+    }
+
+    /// Rows `first..first + rows` of the batch at step `t`.
+    pub(crate) fn batch_rows(&self, t: usize, first: usize, rows: usize) -> Rows<'a> {
+        self.rows(t, first, rows, self.strides[1])
+    }
+
+    /// Steps `t..t + steps` of batch row `row`.
+    pub(crate) fn time_rows(&self, t: usize, steps: usize, row: usize) -> Rows<'a> {
+        self.rows(t, row, steps, self.strides[0])
+    }
+
+    fn rows(&self, t: usize, row: usize, count: usize, stride: usize) -> Rows<'a> {
+        let features = self.shape[2];
+        // Rows without elements may lie past the end of the slice.
+        let start = if count == 0 || features == 0 { 0 } else { t * self.strides[0] + row * self.strides[1] };
+        Rows::new(&self.data[start..], count, features, stride)
+            .expect("bounds were checked before the call ran")
+    }
+}
+
+impl<'a> Matrix<'a> {
+    /// The rows, if they have the shape that a call demands.
+    pub(crate) fn checked(
+        self,
+        argument: &'static str,
+        rows: usize,
+        width: usize,
+    ) -> Result<Rows<'a>, Error> {
+        self.check_shape(argument, rows, width)?;
+        Rows::new(self.data, rows, width, self.stride)
+            .map_err(|error| Error::view(argument, width, [0, self.stride], error))
+    }
+}
+
+impl<'a> Matrix<'a> {
+    /// The slice and the stride, if the rows have the shape that a call demands.
+    pub(crate) fn checked_parts(
+        self,
+        argument: &'static str,
+        rows: usize,
+        width: usize,
+    ) -> Result<(&'a [f32], usize), Error> {
+        self.checked(argument, rows, width)?;
+        Ok((self.data, self.stride))
+    }
+}
+
+impl<'a> MatrixMut<'a> {
+    /// The rows, if they have the shape that a call demands.
+    pub(crate) fn checked(
+        self,
+        argument: &'static str,
+        rows: usize,
+        width: usize,
+    ) -> Result<RowsMut<'a>, Error> {
+        self.check_shape(argument, rows, width)?;
+        RowsMut::new(self.data, rows, width, self.stride)
+            .map_err(|error| Error::view(argument, width, [0, self.stride], error))
+    }
+}
