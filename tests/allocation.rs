@@ -1,0 +1,126 @@
+//! Once the workspace exists, no call allocates.
+//!
+//! Each thread counts its own allocations, and those of a pool are added up: the test harness has threads too.
+
+mod common;
+
+use common::{Case, Layout, Run, Sizes, levels, strides};
+use quadgate::{
+    Backward, Forward, GradientMode, Lstm, Matrix, MatrixMut, Schedule, Sequence, SequenceMut, Workspace,
+};
+use std::alloc::{GlobalAlloc, Layout as Bytes, System};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+struct Counting;
+
+/// Allocations of all threads of pools.
+static OF_POOLS: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    /// Allocations of this thread.
+    static OF_THREAD: Cell<usize> = const { Cell::new(0) };
+    /// Whether this thread belongs to a pool.
+    static IN_POOL: Cell<bool> = const { Cell::new(false) };
+}
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Bytes) -> *mut u8 {
+        OF_THREAD.set(OF_THREAD.get() + 1);
+        if IN_POOL.get() {
+            OF_POOLS.fetch_add(1, Ordering::SeqCst);
+        }
+        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Bytes) {
+        // SAFETY: the caller keeps the contract of `GlobalAlloc::dealloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations of this thread during `work`.
+fn allocations_of(work: impl FnOnce()) -> usize {
+    let before = OF_THREAD.get();
+    work();
+    OF_THREAD.get() - before
+}
+
+/// Allocations of all threads of pools during `work`.
+fn allocations_of_pools(work: impl FnOnce()) -> usize {
+    let before = OF_POOLS.load(Ordering::SeqCst);
+    work();
+    OF_POOLS.load(Ordering::SeqCst) - before
+}
+
+fn forward(lstm: &Lstm, case: &Case, workspace: &mut Workspace, output: &mut [f32], last: &mut [f32]) {
+    let Sizes { steps, batch, inputs, units } = case.sizes;
+    let (strides, _) = strides(Layout::BatchMajor, steps, batch, units);
+    let call = Forward::new(Sequence::time_major(&case.x, steps, batch, inputs))
+        .initial_cell(Matrix::new(&case.initial_cell, batch, units))
+        .output(SequenceMut::with_strides(output, [steps, batch, units], strides))
+        .last_hidden(MatrixMut::new(last, batch, units));
+    lstm.forward(workspace, call).unwrap();
+}
+
+#[test]
+fn neither_forward_nor_step_nor_backward_allocates() {
+    assert_eq!(allocations_of(|| drop(std::hint::black_box(Box::new(1)))), 1, "the counter counts");
+    let sizes = Sizes { steps: 9, batch: 5, inputs: 7, units: 18 };
+    let case = Case::random(2, sizes);
+    let mut output = vec![0.0; sizes.steps * sizes.batch * sizes.units];
+    let mut last = vec![0.0; sizes.batch * sizes.units];
+    let pool =
+        rayon::ThreadPoolBuilder::new().num_threads(2).start_handler(|_| IN_POOL.set(true)).build().unwrap();
+    for isa in levels() {
+        for schedule in [Schedule::Fused, Schedule::Hoisted] {
+            let lstm = case.lstm(Run::on(isa).schedule(schedule));
+            let mut workspace = lstm.workspace(sizes.batch).unwrap();
+            let mut state = lstm.state(sizes.batch).unwrap();
+            let x = Matrix::new(&case.x[..sizes.batch * sizes.inputs], sizes.batch, sizes.inputs);
+            let serial = allocations_of(|| {
+                forward(&lstm, &case, &mut workspace, &mut output, &mut last);
+                lstm.step(&mut state, x).unwrap();
+            });
+            assert_eq!(serial, 0, "{isa}, {schedule:?}, serial");
+
+            let config = Run::on(isa).schedule(schedule).config(sizes).training();
+            let mut trained = Lstm::new(&config, &case.weights(&config)).unwrap();
+            let mut training_workspace = trained.workspace(sizes.batch).unwrap();
+            let mut tapes = [
+                trained.tape(sizes.steps, sizes.batch).unwrap(),
+                trained.checkpointed_tape(sizes.steps, sizes.batch, None).unwrap(),
+            ];
+            let mut gradients = vec![0.0; config.parameters().unwrap().total()];
+            let training = allocations_of(|| {
+                for tape in &mut tapes {
+                    let input = Sequence::time_major(&case.x, sizes.steps, sizes.batch, sizes.inputs);
+                    trained.forward(&mut training_workspace, Forward::new(input).tape(tape)).unwrap();
+                    let call = Backward::new(input)
+                        .last_cell_cotangent(Matrix::new(&case.initial_cell, sizes.batch, sizes.units))
+                        .parameter_gradients(&mut gradients, GradientMode::Overwrite);
+                    trained.backward(&mut training_workspace, tape, call).unwrap();
+                    trained.set_weights(&case.weights(&config)).unwrap();
+                }
+            });
+            assert_eq!(training, 0, "{isa}, {schedule:?}, training");
+
+            let threaded = case.lstm(Run::on(isa).schedule(schedule).threads(3));
+            let mut call = || {
+                pool.install(|| {
+                    forward(&threaded, &case, &mut workspace, &mut output, &mut last);
+                    allocations_of_pools(|| forward(&threaded, &case, &mut workspace, &mut output, &mut last))
+                })
+            };
+            // By then the pool's own queues and thread-local data exist.
+            for _ in 0..3 {
+                call();
+            }
+            assert_eq!(call(), 0, "{isa}, {schedule:?}, three pieces on two threads");
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Bad arguments get an error that names them, and nothing is written.
+
+use quadgate::{
+    Error, Forward, Gate, GateOrder, Isa, Lstm, LstmConfig, LstmWeights, Matrix, MatrixMut, Orientation,
+    Sequence, SequenceMut,
+};
+
+const STEPS: usize = 3;
+const BATCH: usize = 2;
+const INPUTS: usize = 4;
+const UNITS: usize = 5;
+
+fn layer(inputs: usize, units: usize) -> Lstm {
+    let config = LstmConfig::new(inputs, units);
+    let (w, r) = (vec![0.1; 4 * units * inputs], vec![0.1; 4 * units * units]);
+    Lstm::new(&config, &LstmWeights::pytorch(&config, &w, &r, None, None).unwrap()).unwrap()
+}
+
+/// Runs a call that must fail, with one argument replaced, and checks that nothing was written.
+fn refused(change: impl for<'a> FnOnce(Forward<'a>, &'a mut [f32]) -> Forward<'a>) -> Error {
+    let lstm = layer(INPUTS, UNITS);
+    let mut workspace = lstm.workspace(BATCH).unwrap();
+    let x = [1.0; STEPS * BATCH * INPUTS];
+    let mut output = [7.0; STEPS * BATCH * UNITS];
+    let (mut last_hidden, mut last_cell) = ([7.0; BATCH * UNITS], [7.0; BATCH * UNITS]);
+    let mut spare = [7.0; 100];
+    let call = Forward::new(Sequence::time_major(&x, STEPS, BATCH, INPUTS))
+        .output(SequenceMut::time_major(&mut output, STEPS, BATCH, UNITS))
+        .last_hidden(MatrixMut::new(&mut last_hidden, BATCH, UNITS))
+        .last_cell(MatrixMut::new(&mut last_cell, BATCH, UNITS));
+    let error = lstm.forward(&mut workspace, change(call, &mut spare)).unwrap_err();
+    for written in [&output[..], &last_hidden, &last_cell, &spare] {
+        assert!(written.iter().all(|&value| value == 7.0), "{error}");
+    }
+    assert!(!error.to_string().is_empty());
+    error
+}
+
+/// The same for the input alone.
+fn refused_input(data: &[f32], shape: [usize; 3], strides: [usize; 2]) -> Error {
+    let lstm = layer(INPUTS, UNITS);
+    let mut workspace = lstm.workspace(BATCH).unwrap();
+    lstm.forward(&mut workspace, Forward::new(Sequence::with_strides(data, shape, strides))).unwrap_err()
+}
+
+#[test]
+fn an_input_of_the_wrong_width_or_length_is_named() {
+    let x = [0.0; STEPS * BATCH * INPUTS];
+    assert_eq!(
+        refused_input(&x, [STEPS, BATCH, INPUTS - 1], [BATCH * INPUTS, INPUTS]),
+        Error::Dimension { argument: "input", dimension: "features", expected: INPUTS, found: INPUTS - 1 }
+    );
+    assert_eq!(
+        refused_input(&x[1..], [STEPS, BATCH, INPUTS], [BATCH * INPUTS, INPUTS]),
+        Error::TooShort { argument: "input", expected: x.len(), found: x.len() - 1 }
+    );
+    assert_eq!(
+        refused_input(&x, [STEPS, BATCH, INPUTS], [usize::MAX, INPUTS]),
+        Error::Overflow { argument: "input" }
+    );
+    assert_eq!(refused_input(&x, [usize::MAX, BATCH, INPUTS], [1, 1]), Error::Overflow { argument: "input" });
+}
+
+#[test]
+fn an_output_of_the_wrong_shape_is_named() {
+    for (shape, dimension, expected, found) in [
+        ([STEPS + 1, BATCH, UNITS], "steps", STEPS, STEPS + 1),
+        ([STEPS, BATCH - 1, UNITS], "batch", BATCH, BATCH - 1),
+        ([STEPS, BATCH, UNITS + 1], "features", UNITS, UNITS + 1),
+    ] {
+        let error = refused(|call, spare| call.output(SequenceMut::with_strides(spare, shape, [20, 10])));
+        assert_eq!(error, Error::Dimension { argument: "output", dimension, expected, found });
+    }
+}
+
+#[test]
+fn output_rows_that_overlap_are_refused() {
+    for strides in [[0, UNITS], [UNITS, 0], [UNITS, UNITS], [1, UNITS * STEPS], [2 * UNITS, UNITS - 1]] {
+        let shape = [STEPS, BATCH, UNITS];
+        let error = refused(|call, spare| call.output(SequenceMut::with_strides(spare, shape, strides)));
+        assert_eq!(error, Error::Overlap { argument: "output", expected: UNITS, found: strides });
+    }
+    let error = refused(|call, spare| call.last_cell(MatrixMut::new(spare, BATCH, UNITS).stride(UNITS - 1)));
+    assert_eq!(error, Error::Overlap { argument: "last_cell", expected: UNITS, found: [0, UNITS - 1] });
+}
+
+#[test]
+fn an_output_that_is_too_short_is_named() {
+    let error =
+        refused(|call, spare| call.output(SequenceMut::time_major(&mut spare[..29], STEPS, BATCH, UNITS)));
+    assert_eq!(error, Error::TooShort { argument: "output", expected: 30, found: 29 });
+    let error = refused(|call, spare| {
+        call.output(SequenceMut::with_strides(spare, [STEPS, BATCH, UNITS], [usize::MAX / 2, usize::MAX / 2]))
+    });
+    assert_eq!(error, Error::Overflow { argument: "output" });
+}
+
+#[test]
+fn states_of_the_wrong_shape_are_named() {
+    static ZEROS: [f32; 100] = [0.0; 100];
+    let wide = Matrix::new(&ZEROS, BATCH, UNITS + 1);
+    let error = refused(|call, _| call.initial_hidden(wide));
+    assert_eq!(
+        error,
+        Error::Dimension {
+            argument: "initial_hidden",
+            dimension: "width",
+            expected: UNITS,
+            found: UNITS + 1
+        }
+    );
+    let error = refused(|call, _| call.initial_cell(Matrix::new(&ZEROS, BATCH + 1, UNITS)));
+    assert_eq!(
+        error,
+        Error::Dimension { argument: "initial_cell", dimension: "rows", expected: BATCH, found: BATCH + 1 }
+    );
+    let error = refused(|call, _| call.initial_cell(Matrix::new(&ZEROS[..9], BATCH, UNITS)));
+    assert_eq!(error, Error::TooShort { argument: "initial_cell", expected: 10, found: 9 });
+    let error = refused(|call, spare| call.last_hidden(MatrixMut::new(&mut spare[..9], BATCH, UNITS)));
+    assert_eq!(error, Error::TooShort { argument: "last_hidden", expected: 10, found: 9 });
+}
+
+#[test]
+fn a_workspace_or_state_of_another_layer_is_refused() {
+    let lstm = layer(INPUTS, UNITS);
+    let x = [0.0; STEPS * BATCH * INPUTS];
+    let call = || Forward::new(Sequence::time_major(&x, STEPS, BATCH, INPUTS));
+    let mut small = lstm.workspace(BATCH - 1).unwrap();
+    assert!(matches!(
+        lstm.forward(&mut small, call()),
+        Err(Error::Workspace { argument: "workspace", expected: [BATCH, _], found: [1, _] })
+    ));
+    let mut other = layer(INPUTS, UNITS + 40).workspace(BATCH).unwrap();
+    assert!(matches!(lstm.forward(&mut other, call()), Err(Error::Workspace { argument: "workspace", .. })));
+    let mut state = layer(INPUTS, UNITS + 40).state(BATCH).unwrap();
+    let rows = Matrix::new(&x, BATCH, INPUTS);
+    assert!(matches!(lstm.step(&mut state, rows), Err(Error::Workspace { argument: "state", .. })));
+}
+
+#[test]
+fn step_names_an_input_of_the_wrong_shape() {
+    let lstm = layer(INPUTS, UNITS);
+    let mut state = lstm.state(BATCH).unwrap();
+    let x = [0.0; 100];
+    assert_eq!(
+        lstm.step(&mut state, Matrix::new(&x, BATCH, INPUTS + 1)),
+        Err(Error::Dimension { argument: "input", dimension: "width", expected: INPUTS, found: INPUTS + 1 })
+    );
+    assert_eq!(
+        lstm.step(&mut state, Matrix::new(&x, BATCH + 1, INPUTS)),
+        Err(Error::Dimension { argument: "input", dimension: "rows", expected: BATCH, found: BATCH + 1 })
+    );
+    assert_eq!(
+        lstm.step(&mut state, Matrix::new(&x[..7], BATCH, INPUTS)),
+        Err(Error::TooShort { argument: "input", expected: 8, found: 7 })
+    );
+    assert!(state.hidden(0).unwrap().iter().all(|&h| h == 0.0));
+    assert_eq!((state.hidden(BATCH), state.cell(usize::MAX)), (None, None));
+    assert!(state.set_hidden(Matrix::new(&x, BATCH, UNITS + 1)).is_err());
+    assert!(state.set_cell(Matrix::new(&x[..1], BATCH, UNITS)).is_err());
+}
+
+#[test]
+fn weights_of_the_wrong_length_are_named() {
+    let config = LstmConfig::new(INPUTS, UNITS);
+    let (w, r, b) = ([0.0; 80], [0.0; 100], [0.0; 20]);
+    let load = |w, r, b1, b2| LstmWeights::pytorch(&config, w, r, b1, b2).map(|_| ()).unwrap_err();
+    assert_eq!(
+        load(&w[1..], &r, None, None),
+        Error::Length { argument: "weight_ih", expected: 80, found: 79 }
+    );
+    assert_eq!(
+        load(&w, &r[1..], None, None),
+        Error::Length { argument: "weight_hh", expected: 100, found: 99 }
+    );
+    let short = Some(&b[1..]);
+    assert_eq!(load(&w, &r, short, None), Error::Length { argument: "bias_ih", expected: 20, found: 19 });
+    assert_eq!(load(&w, &r, Some(&b), short), Error::Length { argument: "bias_hh", expected: 20, found: 19 });
+    let neutral =
+        LstmWeights::new(&config, GateOrder::IOFG, Orientation::InputsByGates, &w, &r, [short, None])
+            .unwrap_err();
+    assert_eq!(neutral, Error::Length { argument: "first bias", expected: 20, found: 19 });
+}
+
+#[test]
+fn sizes_that_make_no_layer_are_refused() {
+    let empty = |inputs, units| LstmWeights::pytorch(&LstmConfig::new(inputs, units), &[], &[], None, None);
+    assert_eq!(empty(3, 0).unwrap_err(), Error::Zero { argument: "hidden size" });
+    assert_eq!(empty(3, usize::MAX).unwrap_err(), Error::Overflow { argument: "hidden size" });
+    assert_eq!(empty(usize::MAX, 1).unwrap_err(), Error::Overflow { argument: "weight_ih" });
+    let narrow = LstmConfig::new(1, 1);
+    let weights = LstmWeights::pytorch(&narrow, &[0.0; 4], &[0.0; 4], None, None).unwrap();
+    assert_eq!(
+        Lstm::new(&LstmConfig::new(1, 2), &weights).unwrap_err(),
+        Error::Dimension { argument: "weights", dimension: "hidden size", expected: 2, found: 1 }
+    );
+}
+
+#[test]
+fn batches_that_cannot_be_addressed_are_refused() {
+    let lstm = layer(INPUTS, UNITS);
+    for batch in [usize::MAX, usize::MAX / 8, isize::MAX as usize / 4] {
+        let overflow = Error::Overflow { argument: "batch" };
+        assert_eq!(lstm.workspace(batch).unwrap_err(), overflow);
+        assert_eq!(lstm.state(batch).unwrap_err(), overflow);
+    }
+    assert_eq!(lstm.workspace_bytes(usize::MAX).unwrap_err(), Error::Overflow { argument: "batch" });
+}
+
+#[test]
+fn byte_counts_are_those_of_what_is_made() {
+    let lstm = layer(INPUTS, UNITS);
+    assert_eq!(lstm.workspace_bytes(3).unwrap(), lstm.workspace(3).unwrap().bytes());
+    assert!(lstm.packed_bytes() >= 4 * 4 * UNITS * (INPUTS + UNITS + 1));
+}
+
+#[test]
+fn a_gate_order_must_name_each_gate() {
+    let twice = [Gate::Input, Gate::Forget, Gate::Input, Gate::Output];
+    assert_eq!(GateOrder::new(twice), Err(Error::GateOrder { missing: "candidate gate" }));
+    assert_eq!(GateOrder::new(Gate::ALL), Ok(GateOrder::IFGO));
+}
+
+#[test]
+fn an_instruction_set_that_the_cpu_lacks_is_refused() {
+    let config = LstmConfig::new(1, 1);
+    let weights = LstmWeights::pytorch(&config, &[0.0; 4], &[0.0; 4], None, None).unwrap();
+    let foreign = if cfg!(target_arch = "aarch64") { Isa::Avx2 } else { Isa::Neon };
+    assert!(matches!(
+        Lstm::new(&config.isa(foreign), &weights),
+        Err(Error::UnsupportedIsa { expected, .. }) if expected == foreign
+    ));
+}
+
+#[test]
+fn empty_sequences_batches_and_inputs_are_answered() {
+    let lstm = layer(0, UNITS);
+    let mut workspace = lstm.workspace(BATCH).unwrap();
+    // No steps: the last states are the initial ones.
+    let initial = [0.25; BATCH * UNITS];
+    let (mut last_hidden, mut last_cell) = ([7.0; BATCH * UNITS], [7.0; BATCH * UNITS]);
+    let call = Forward::new(Sequence::time_major(&[], 0, BATCH, 0))
+        .initial_hidden(Matrix::new(&initial, BATCH, UNITS))
+        .last_hidden(MatrixMut::new(&mut last_hidden, BATCH, UNITS))
+        .last_cell(MatrixMut::new(&mut last_cell, BATCH, UNITS));
+    lstm.forward(&mut workspace, call).unwrap();
+    assert_eq!((last_hidden, last_cell), (initial, [0.0; BATCH * UNITS]));
+    // No rows.
+    let call = Forward::new(Sequence::batch_major(&[], 0, STEPS, 0)).output(SequenceMut::batch_major(
+        &mut [],
+        0,
+        STEPS,
+        UNITS,
+    ));
+    lstm.forward(&mut workspace, call).unwrap();
+    // No inputs: only R·h and the bias.
+    let mut output = [7.0; STEPS * BATCH * UNITS];
+    let call = Forward::new(Sequence::time_major(&[], STEPS, BATCH, 0)).output(SequenceMut::time_major(
+        &mut output,
+        STEPS,
+        BATCH,
+        UNITS,
+    ));
+    lstm.forward(&mut workspace, call).unwrap();
+    assert_eq!(output, [0.0; STEPS * BATCH * UNITS]);
+    lstm.forward(&mut lstm.workspace(0).unwrap(), Forward::new(Sequence::time_major(&[], 0, 0, 0))).unwrap();
+}
