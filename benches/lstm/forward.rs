@@ -1,0 +1,53 @@
+//! Group `forward`: the forward pass over whole sequences.
+
+use crate::baseline::Baselines;
+use crate::layer::{self, FITS};
+use crate::roofline::Roofline;
+use crate::sequences::Pass;
+use crate::shapes::Shape;
+use crate::suite::Work;
+use quadgate::reference::NaiveLstm;
+use quadgate::{Forward, Lstm, LstmConfig, Plan, Schedule, Sequence, SequenceMut};
+
+/// A call of `Lstm::forward`.
+pub(crate) struct ForwardPass;
+
+impl Pass for ForwardPass {
+    fn configure(config: LstmConfig) -> LstmConfig {
+        config
+    }
+
+    fn work(shape: Shape, plan: Plan) -> Work {
+        Work::Products {
+            flops: shape.forward_flops(),
+            roofline: Roofline::forward(shape),
+            weight_bytes: weight_bytes(shape, plan),
+        }
+    }
+
+    fn call(lstm: &Lstm, shape: Shape) -> impl FnMut() + Send {
+        let Shape { t, b, x, h } = shape;
+        let input = layer::input(shape);
+        let mut output = vec![0.0; t * b * h];
+        let mut workspace = lstm.workspace(b).expect(FITS);
+        move || {
+            let (input, output) =
+                (Sequence::time_major(&input, t, b, x), SequenceMut::time_major(&mut output, t, b, h));
+            lstm.forward(&mut workspace, Forward::new(input).output(output)).expect(FITS);
+        }
+    }
+
+    fn baselines(shape: Shape, naive: &NaiveLstm<f32>) -> Baselines {
+        Baselines::forward(shape, naive)
+    }
+}
+
+/// Bytes of weights that a pass reads: R each step; W each step too, or once for each block of steps.
+pub(crate) fn weight_bytes(shape: Shape, plan: Plan) -> f64 {
+    let steps = shape.t as f64;
+    let input_passes = match plan.schedule {
+        Schedule::Hoisted => (steps / plan.block_steps as f64).ceil(),
+        _ => steps,
+    };
+    steps * shape.recurrent_weight_bytes() + input_passes * shape.input_weight_bytes()
+}

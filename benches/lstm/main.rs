@@ -1,0 +1,81 @@
+//! The benchmark suite: `cargo bench`, `cargo bench -- forward`, `cargo bench -- --save-baseline before`, …
+//!
+//! Criterion times, filters and compares. Around it, this suite measures the limits of the machine in the same run and
+//! ends with one table and `target/quadgate/bench.json`. See `benches/README.md`.
+//!
+//! A group is a file with one function that describes its cases to the [`Suite`](suite::Suite); limits, table and JSON
+//! know nothing of groups.
+
+mod activation;
+mod baseline;
+mod caches;
+mod forward;
+mod gemm;
+mod layer;
+mod limits;
+mod machine;
+mod mode;
+mod report;
+mod roofline;
+mod runner;
+mod samples;
+mod sequences;
+mod settings;
+mod shapes;
+mod step;
+mod suite;
+mod table;
+mod train;
+
+use criterion::{Criterion, SamplingMode};
+use forward::ForwardPass;
+use mode::Mode;
+use settings::Settings;
+use std::process::ExitCode;
+use std::time::Duration;
+use suite::{Group, Suite};
+use train::TrainingStep;
+
+/// Gives the cases of a group to Criterion.
+type RunGroup = fn(&mut Group<'_>, &Settings);
+
+/// The groups, in the order in which they run and are listed.
+const GROUPS: [(&str, RunGroup); 4] = [
+    ("forward", sequences::run::<ForwardPass>),
+    ("train", sequences::run::<TrainingStep>),
+    ("step", step::run),
+    ("activation", activation::run),
+];
+
+fn main() -> ExitCode {
+    // Short, so that everything ends within a few minutes; the command line may ask for more.
+    let criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(suite::MEASUREMENT_TIME)
+        .sample_size(suite::MAX_SAMPLES)
+        .nresamples(10_000)
+        .without_plots()
+        .configure_from_args();
+    let settings = match Settings::from_environment() {
+        Ok(settings) => settings,
+        Err(message) => {
+            eprintln!("error: {message}");
+            return ExitCode::from(2);
+        }
+    };
+
+    let mut suite = Suite::new(criterion, Mode::from_arguments());
+    for (name, run) in GROUPS {
+        let mut group = suite.group(name);
+        // The minimum and the median mean most where every sample has the same number of iterations.
+        group.criterion.sampling_mode(SamplingMode::Flat);
+        run(&mut group, &settings);
+    }
+    match suite.finish() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

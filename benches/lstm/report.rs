@@ -1,0 +1,179 @@
+//! The results: figures derived from times and limits, `bench.json`, and the table.
+//!
+//! The structures here are the schema of `bench.json`, which `benches/README.md` documents. Fields may be added; a
+//! change of what is there raises [`SCHEMA`].
+
+use crate::limits::Limits;
+use crate::machine::{Features, cpu};
+use crate::settings::available_isas;
+use crate::shapes::Shape;
+use crate::suite::{Run, Work};
+use crate::{samples, table};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Version of the schema.
+const SCHEMA: u32 = 1;
+
+/// `bench.json`
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    schema: u32,
+    pub(crate) machine: Machine,
+    pub(crate) results: Vec<Row>,
+}
+
+/// The machine and its limits.
+#[derive(Debug, Serialize)]
+pub(crate) struct Machine {
+    pub(crate) cpu: String,
+    pub(crate) cores: usize,
+    features: Features,
+    pub(crate) limits: MachineLimits,
+}
+
+/// The limits by instruction set and by level of the memory hierarchy.
+#[derive(Debug, Serialize)]
+pub(crate) struct MachineLimits {
+    pub(crate) fma_peak_gflops: BTreeMap<&'static str, Limit>,
+    pub(crate) read_gb_per_s: BTreeMap<&'static str, Limit>,
+}
+
+/// A limit of one thread, and of all threads together.
+#[derive(Debug, Serialize)]
+pub(crate) struct Limit {
+    pub(crate) single: f64,
+    pub(crate) all: f64,
+}
+
+/// One result. `None` where a figure has no meaning.
+#[derive(Debug, Serialize)]
+pub(crate) struct Row {
+    pub(crate) group: &'static str,
+    id: String,
+    pub(crate) shape: Shape,
+    pub(crate) isa: &'static str,
+    pub(crate) schedule: Option<String>,
+    pub(crate) threads: usize,
+    pub(crate) min_ms: f64,
+    pub(crate) median_ms: f64,
+    pub(crate) gflops: Option<f64>,
+    pub(crate) limit_percent: Option<f64>,
+    pub(crate) roofline_percent: Option<f64>,
+    fma_gflops_around: f64,
+    pub(crate) weights_gb_per_s: Option<f64>,
+    pub(crate) times_oracle: Option<f64>,
+    pub(crate) times_matrixmultiply: Option<f64>,
+    #[serde(flatten)]
+    pub(crate) extra: Option<Extra>,
+}
+
+/// What only one group reports.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Extra {
+    /// Percentiles of single calls, each timed by itself.
+    Latency {
+        /// Half of the calls are faster.
+        p50_ns: f64,
+        /// One in a hundred is slower.
+        p99_ns: f64,
+    },
+    /// A function over a slice.
+    Elements {
+        /// Its name.
+        function: &'static str,
+        /// Elements of the slice.
+        elements: usize,
+        /// 10⁹ elements per second.
+        gelements_per_s: f64,
+    },
+}
+
+/// Prints the table and writes `bench.json`.
+///
+/// # Errors
+/// A sentence on why the file could not be written.
+pub(crate) fn publish(limits: &Limits, runs: &[Run]) -> Result<(), String> {
+    let report = Report {
+        schema: SCHEMA,
+        machine: machine(limits),
+        results: runs.iter().map(|run| row(limits, run)).collect(),
+    };
+    print!("{}", table::render(&report));
+    let path = output_path();
+    write(&report, &path).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    println!("written: {}", path.display());
+    Ok(())
+}
+
+fn output_path() -> PathBuf {
+    samples::target_directory().unwrap_or_else(|| "target".into()).join("quadgate/bench.json")
+}
+
+fn write(report: &Report, path: &Path) -> std::io::Result<()> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    fs::write(path, serde_json::to_string_pretty(report)? + "\n")
+}
+
+fn machine(limits: &Limits) -> Machine {
+    let limit = |single, all| Limit { single: rounded(1e-9 * single), all: rounded(1e-9 * all) };
+    let peak = |isa, threads| limits.fma_peak(isa, threads);
+    let both = limits.bandwidths(1).zip(limits.bandwidths(limits.cores));
+    Machine {
+        cpu: cpu(),
+        cores: limits.cores,
+        features: Features::detect(),
+        limits: MachineLimits {
+            fma_peak_gflops: available_isas()
+                .into_iter()
+                .map(|isa| (isa.name(), limit(peak(isa, 1), peak(isa, limits.cores))))
+                .collect(),
+            read_gb_per_s: both.map(|((name, single), (_, all))| (name, limit(single, all))).collect(),
+        },
+    }
+}
+
+fn row(limits: &Limits, run: &Run) -> Row {
+    let case = &run.case;
+    let seconds = run.times.min;
+    let mut row = Row {
+        group: run.group,
+        id: run.id.clone(),
+        shape: case.shape,
+        isa: case.isa.name(),
+        schedule: case.schedule.map(|schedule| format!("{schedule:?}").to_lowercase()),
+        threads: case.threads,
+        min_ms: rounded(1e3 * seconds),
+        median_ms: rounded(1e3 * run.times.median),
+        gflops: None,
+        limit_percent: None,
+        roofline_percent: None,
+        fma_gflops_around: rounded(1e-9 * run.fma_around),
+        weights_gb_per_s: None,
+        times_oracle: None,
+        times_matrixmultiply: None,
+        extra: run.extra.clone(),
+    };
+    if let Work::Products { flops, roofline, weight_bytes } = case.work {
+        let rate = flops / seconds;
+        let bound = roofline.seconds(limits, case.isa, case.threads);
+        let reading = roofline.is_reading(limits, case.isa, case.threads);
+        row.gflops = Some(rounded(1e-9 * rate));
+        row.limit_percent = Some(rounded(100.0 * rate / limits.fma_peak(case.isa, case.threads)));
+        row.roofline_percent = Some(rounded(100.0 * bound / seconds));
+        row.weights_gb_per_s = reading.then(|| rounded(1e-9 * weight_bytes / seconds));
+        row.times_oracle = run.oracle.map(|oracle| rounded(rate / oracle));
+        row.times_matrixmultiply = run.gemm.map(|gemm| rounded(rate / gemm));
+    }
+    row
+}
+
+/// To six digits, more than any measurement has.
+fn rounded(value: f64) -> f64 {
+    format!("{value:.5e}").parse().unwrap_or(value)
+}

@@ -1,0 +1,85 @@
+//! What the environment asks for: `QUADGATE_SHAPES`, `QUADGATE_THREADS` and `QUADGATE_ISA`.
+
+use crate::runner::Runner;
+use crate::shapes::{Shape, shapes};
+use quadgate::Isa;
+use quadgate_kernels::Kernels;
+
+/// More threads than this are a typing error.
+const MAX_THREADS: usize = 1024;
+
+/// The choices, checked.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// Shapes of the groups that run sequences.
+    pub(crate) shapes: Vec<Shape>,
+    /// Thread settings of those groups.
+    pub(crate) runners: Vec<Runner>,
+    /// The instruction set that is forced. The library reads the variable too.
+    pub(crate) isa: Option<Isa>,
+}
+
+impl Settings {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// A sentence that names the variable, what was expected and what was found.
+    pub(crate) fn from_environment() -> Result<Self, String> {
+        Ok(Self {
+            shapes: read("QUADGATE_SHAPES", shapes)?,
+            runners: read("QUADGATE_THREADS", runners)?,
+            isa: read("QUADGATE_ISA", isa)?,
+        })
+    }
+}
+
+fn read<V>(variable: &str, parse: impl FnOnce(Option<&str>) -> Result<V, String>) -> Result<V, String> {
+    let text = std::env::var_os(variable).map(|text| text.to_string_lossy().into_owned());
+    parse(text.as_deref()).map_err(|message| format!("{variable}: {message}"))
+}
+
+/// One thread and all threads, or the numbers given.
+fn runners(text: Option<&str>) -> Result<Vec<Runner>, String> {
+    let counts = match text {
+        None => vec![1, available_threads()],
+        Some(text) => text.split(',').map(|count| parse_threads(count, text)).collect::<Result<_, _>>()?,
+    };
+    let mut runners: Vec<Runner> = Vec::new();
+    for count in counts {
+        if runners.iter().all(|runner| runner.requested() != count) {
+            runners.push(Runner::new(count)?);
+        }
+    }
+    Ok(runners)
+}
+
+fn parse_threads(count: &str, text: &str) -> Result<usize, String> {
+    count.trim().parse().ok().filter(|count| (1..=MAX_THREADS).contains(count)).ok_or_else(|| {
+        format!("expected numbers of threads from 1 to {MAX_THREADS}, such as 1,2, found {text:?}")
+    })
+}
+
+/// Threads that this process may run at once.
+pub(crate) fn available_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |threads| threads.get())
+}
+
+fn isa(text: Option<&str>) -> Result<Option<Isa>, String> {
+    let Some(text) = text else { return Ok(None) };
+    let available = available_isas();
+    match available.iter().find(|isa| isa.name() == text) {
+        Some(&isa) => Ok(Some(isa)),
+        None => {
+            let names: Vec<&str> = available.iter().map(|isa| isa.name()).collect();
+            Err(format!(
+                "expected an instruction set of this CPU, one of {}, found {text:?}",
+                names.join(", ")
+            ))
+        }
+    }
+}
+
+/// The instruction sets that this CPU can run.
+pub(crate) fn available_isas() -> Vec<Isa> {
+    Isa::ALL.into_iter().filter(|&isa| Kernels::new(isa).is_some()).collect()
+}
