@@ -203,7 +203,7 @@ impl BackwardPass<'_> {
     fn steps(&self, segment: Segment<'_>, range: Range<usize>, block: usize, scratch: &mut Scratch<'_>) {
         let batch = self.input.shape[1];
         let block_steps = block_steps(batch);
-        let (gates, right) = (self.shape().gates_width(), self.right_width());
+        let (gates, right) = (self.shape().gate_gradients_width(), self.right_width());
         let view = |data, steps, width| SequenceMut::new(data, [steps, batch, width], [batch * width, width]);
         let work = StepRows {
             first: 0,
@@ -261,8 +261,8 @@ impl BackwardPass<'_> {
             cell: recorded(segment.cell, step + 1, padded),
             previous_cell: recorded(segment.cell, step, padded),
             cell_gradient: RowsMut::new(work.cell_gradient, rows, padded, padded).expect(CHECKED),
-            gate_gradients,
-            units: shape.units,
+            vectors: 0..padded / shape.lanes,
+            gate_gradients: gate_gradients.cut(GATES).expect(CHECKED),
         });
         let mut right = work.right.step(slot).expect(CHECKED);
         let (x, h) = (self.input.batch_rows(t, first, rows), recorded(segment.hidden, step, padded));
@@ -280,12 +280,13 @@ impl BackwardPass<'_> {
         if shape.inputs == 0 {
             return;
         }
-        let (width, steps) = (shape.gates_width(), block.len());
+        let (width, steps) = (shape.gate_gradients_width(), block.len());
         let gate_gradients = &*scratch.gate_gradients;
         let weights = self.weights.transposed_input().expect(CHECKED);
         let product = |rows: Rows<'_>, to: RowsMut<'_>| {
             let terms = [Some(Term { rows, weights, from: 0 }), None];
-            self.kernels.product(Product { start: Start::Zero, terms, to });
+            let panels = 0..weights.layout().panels();
+            self.kernels.product(Product { start: Start::Zero, terms, panels, to });
         };
         let work = InputRows { first: 0, gradient: gradient.steps(block) };
         parallel::run(work, self.threads, &|mut work| {
@@ -310,15 +311,12 @@ impl BackwardPass<'_> {
     fn parameter_gradients(&self, rows: usize, scratch: &mut Scratch<'_>, outputs: &mut Outputs<'_>) {
         let Some(Parameters { weight_ih, weight_hh, bias, add }) = &mut outputs.parameters else { return };
         let shape = self.shape();
-        let (units, inputs, width) = (shape.units, shape.inputs, shape.gates_width());
+        let (units, inputs, width) = (shape.units, shape.inputs, shape.gate_gradients_width());
         let dz = Rows::new(&*scratch.gate_gradients, rows, width, width).expect(CHECKED);
 
         self.kernels.column_sums(dz, scratch.bias);
-        for gate in 0..GATES {
-            let sums = &scratch.bias[shape.gate_gradient(gate, 0)..][..units];
-            for (to, &sum) in bias[gate * units..][..units].iter_mut().zip(sums) {
-                *to = if *add { *to + sum } else { sum };
-            }
+        for (to, &sum) in bias.iter_mut().zip(&*scratch.bias) {
+            *to = if *add { *to + sum } else { sum };
         }
 
         let gates_by_units =
@@ -344,7 +342,7 @@ impl BackwardPass<'_> {
         let h = Rows::new(h, rows, shape.padded_units(), right_width).expect(CHECKED);
         let Units { first, mut weight_ih, mut weight_hh } = work;
         for gate in 0..GATES {
-            let from = shape.gate_gradient(gate, first);
+            let from = gate * shape.units + first;
             let to = weight_hh.step(gate).expect(CHECKED);
             self.kernels.column_product(ColumnProduct { left: dz, from, right: h, to, add });
             let to = weight_ih.step(gate).expect(CHECKED);
@@ -354,7 +352,7 @@ impl BackwardPass<'_> {
 
     /// Moves dZ of the first step of a block to where the block before it looks for the step after it.
     fn next_block(&self, block_steps: usize, scratch: &mut Scratch<'_>) {
-        let step = self.input.shape[1] * self.shape().gates_width();
+        let step = self.input.shape[1] * self.shape().gate_gradients_width();
         scratch.gate_gradients.copy_within(..step, block_steps * step);
     }
 
@@ -364,12 +362,13 @@ impl BackwardPass<'_> {
         if steps == 0 || batch == 0 {
             return;
         }
-        let (width, padded) = (self.shape().gates_width(), self.shape().padded_units());
+        let (width, padded) = (self.shape().gate_gradients_width(), self.shape().padded_units());
         let rows = Rows::new(&*scratch.gate_gradients, batch, width, width).expect(CHECKED);
         let weights = self.weights.transposed_recurrent().expect(CHECKED);
         self.kernels.product(Product {
             start: Start::Zero,
             terms: [Some(Term { rows, weights, from: 0 }), None],
+            panels: 0..weights.layout().panels(),
             to: RowsMut::new(&mut *scratch.hidden_gradient, batch, padded, padded).expect(CHECKED),
         });
     }

@@ -139,7 +139,7 @@ impl Pass<'_> {
         tape: Option<Tape<'_>>,
     ) {
         let shape = self.weights.shape();
-        let (rows, width) = (batch.len(), shape.gates_width());
+        let (rows, width) = (batch.len(), shape.sums_width());
         let recurrent_weights = self.weights.recurrent().expect(CHECKED);
         let recurrent = Term { rows: from.narrow(shape.units), weights: recurrent_weights, from: 0 };
         let (start, terms) = match self.plan.schedule {
@@ -174,12 +174,13 @@ impl Pass<'_> {
     /// sums = bias + W·x for the block of steps that begins at `step`.
     fn hoist(&self, step: usize, batch: &Range<usize>, sums: &mut [f32]) {
         let weights = self.weights.input().expect(CHECKED);
-        let (rows, width) = (batch.len(), self.weights.shape().gates_width());
+        let (rows, width) = (batch.len(), self.weights.shape().sums_width());
         let steps = (self.steps - step).min(self.plan.block_steps);
         let mut product = |input: Rows<'_>, offset: usize, stride: usize| {
             self.kernels.product(Product {
                 start: Start::Bias(self.weights.bias()),
                 terms: [Some(Term { rows: input, weights, from: 0 }), None],
+                panels: 0..weights.layout().panels(),
                 to: RowsMut::new(&mut sums[offset..], input.rows(), width, stride).expect(CHECKED),
             });
         };

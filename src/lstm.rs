@@ -304,7 +304,7 @@ impl Lstm {
     pub(crate) fn sums_len(&self, plan: Plan, batch: usize) -> usize {
         match plan.schedule {
             Schedule::Fused => 0,
-            Schedule::Hoisted => plan.block_steps * batch * self.shape().gates_width(),
+            Schedule::Hoisted => plan.block_steps * batch * self.shape().sums_width(),
         }
     }
 }

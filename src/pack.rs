@@ -41,14 +41,19 @@ impl Shape {
         self.units.next_multiple_of(self.lanes)
     }
 
-    /// Elements in a packed row of all gates.
+    /// Elements in a packed row of gate sums.
+    pub(crate) fn sums_width(self) -> usize {
+        self.gates_layout(1).width()
+    }
+
+    /// Elements in a recorded row of all gates: for each panel i, f, g and o of its units, padded.
     pub(crate) fn gates_width(self) -> usize {
         GATES * self.padded_units()
     }
 
-    /// Where a gate of a unit stands in a row of gate gradients: all units of i, then of f, g and o.
-    pub(crate) fn gate_gradient(self, gate: usize, unit: usize) -> usize {
-        gate * self.padded_units() + unit
+    /// Elements in a row of gate gradients: all units of i, then of f, g and o, without padding.
+    pub(crate) fn gate_gradients_width(self) -> usize {
+        GATES * self.units
     }
 
     /// The layout of a matrix from `depth` inputs to the gates.
@@ -58,7 +63,7 @@ impl Shape {
 
     /// The layout of a matrix from the gates back to `columns` inputs.
     pub(crate) fn transposed_layout(self, columns: usize) -> PanelLayout {
-        PanelLayout::of_columns(columns, self.lanes, self.gates_width())
+        PanelLayout::of_columns(columns, self.lanes, self.gate_gradients_width())
     }
 }
 
@@ -178,7 +183,7 @@ fn pack_transposed(
     for column in 0..columns {
         let (start, step) = layout.column(column);
         for gate in 0..GATES {
-            let first = start + shape.gate_gradient(gate, 0) * step;
+            let first = start + gate * shape.units * step;
             for (unit, to) in packed.iter_mut().skip(first).step_by(step).take(shape.units).enumerate() {
                 *to = weight(gate, unit, column);
             }

@@ -43,7 +43,7 @@ impl Plan {
         let rows_per_thread = batch.div_ceil(threads);
         let narrow = steps > 1 && rows_per_thread < HOIST_BELOW;
         let chosen = if narrow { Schedule::Hoisted } else { Schedule::Fused };
-        let block_steps = SUMS_BYTES / size_of::<f32>() / shape.gates_width().saturating_mul(batch).max(1);
+        let block_steps = SUMS_BYTES / size_of::<f32>() / shape.sums_width().saturating_mul(batch).max(1);
         Plan {
             isa,
             schedule: config.forced_schedule().unwrap_or(chosen),
@@ -60,7 +60,7 @@ impl Plan {
             (None, Threads::Serial) => batch.min(HOIST_BELOW - 1),
             _ => batch,
         };
-        let one_step = shape.gates_width().checked_mul(hoisted_rows)?;
+        let one_step = shape.sums_width().checked_mul(hoisted_rows)?;
         Some(if one_step == 0 { 0 } else { one_step.max(SUMS_BYTES / size_of::<f32>()) })
     }
 }

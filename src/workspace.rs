@@ -181,11 +181,11 @@ fn backward_lengths(shape: Shape, batch: usize) -> Option<[usize; 5]> {
     let right = shape.padded_inputs().checked_add(shape.padded_units())?;
     let state = shape.padded_units().checked_mul(batch)?;
     Some([
-        shape.gates_width().checked_mul(rows.checked_add(batch)?)?,
+        shape.gate_gradients_width().checked_mul(rows.checked_add(batch)?)?,
         right.checked_mul(rows)?,
         state,
         state,
-        shape.gates_width(),
+        shape.gate_gradients_width(),
     ])
 }
 

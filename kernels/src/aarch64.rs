@@ -4,5 +4,36 @@ use crate::simd::simd_over_pulp;
 
 simd_over_pulp!(
     /// Advanced SIMD. 32 registers: 6 rows × 4 gates, 4 weights and 1 input.
-    Neon(pulp::aarch64::Neon), tile_rows: 6
+    Neon(pulp::aarch64::Neon), tile_rows: 6, tails: four
 );
+
+/// NEON has no masks: the few lanes go through the stack.
+mod four {
+    use core::mem::transmute;
+    use pulp::f32x4;
+
+    /// # Safety
+    /// - `count <= 4`, and `from` is valid for reads of `count` elements.
+    #[inline(always)]
+    pub(super) unsafe fn load(from: *const f32, count: usize) -> f32x4 {
+        let mut lanes = [0.0f32; 4];
+        for (lane, to) in lanes.iter_mut().enumerate().take(count) {
+            // SAFETY: the caller vouches for `count` elements.
+            *to = unsafe { *from.add(lane) };
+        }
+        // SAFETY: both types are four f32.
+        unsafe { transmute(lanes) }
+    }
+
+    /// # Safety
+    /// - `count <= 4`, and `to` is valid for writes of `count` elements.
+    #[inline(always)]
+    pub(super) unsafe fn store(to: *mut f32, value: f32x4, count: usize) {
+        // SAFETY: both types are four f32.
+        let lanes: [f32; 4] = unsafe { transmute(value) };
+        for (lane, &value) in lanes.iter().enumerate().take(count) {
+            // SAFETY: the caller vouches for `count` elements.
+            unsafe { *to.add(lane) = value };
+        }
+    }
+}

@@ -22,31 +22,61 @@ use crate::simd::{MAX_LANES, Operation, Simd};
 use core::f32::consts::{LN_2, LOG2_E};
 use core::marker::PhantomData;
 
-/// 1.5 · 2²³: adding it rounds to an integer, whose low bits then end the bit pattern.
-const ROUND: f32 = 12_582_912.0;
-/// ln 2 in two parts; the first has 10 bits, so that n times it is exact even without a fused multiply-add.
-const LN2_HIGH: f32 = 355.0 / 512.0;
-const LN2_LOW: f32 = -2.121_944_4e-4;
-/// e⁸⁸·⁰² is just below 2¹²⁷: σ(−88.02) is the first power of two below the normal numbers.
-const SIGMOID_LOWEST: f32 = -88.02;
-/// From 17.4 on σ rounds to 1; the limit only has to keep the exponent in range.
-const SIGMOID_HIGHEST: f32 = 40.0;
-/// From 9.02 on tanh rounds to 1.
-const TANH_HIGHEST: f32 = 9.2;
-/// Moves the interval of r up, so that n = 0 reaches as far as 2|x| = 0.51: beyond it m / (m + 2) is exact enough.
-const TANH_SHIFT: f32 = 0.1635;
+/// What the functions compute with.
+///
+/// Epilogues take it through [`black_box`]: then it is loaded anew for each tile. Else the compiler would load the
+/// vectors once, keep some in registers during the K loop, which needs them all, and spill sums instead (measured at
+/// 50,64,512,512: 10 % of a training step).
+pub(crate) struct Constants {
+    pub(crate) one: f32,
+    two: f32,
+    /// −0: the sign bit.
+    sign_bit: f32,
+    /// See [`flush`].
+    smallest: f32,
+    log2_e: f32,
+    /// 1.5 · 2²³: adding it rounds to an integer, whose low bits then end the bit pattern.
+    round: f32,
+    ln_2: f32,
+    /// ln 2 in two parts; the first has 10 bits, so that n times it is exact even without a fused multiply-add.
+    ln_2_parts: [f32; 2],
+    /// e⁸⁸·⁰² is just below 2¹²⁷: σ(−88.02) is the first power of two below the normal numbers.
+    sigmoid_lowest: f32,
+    /// From 17.4 on σ rounds to 1; the limit only has to keep the exponent in range.
+    sigmoid_highest: f32,
+    /// (e⁻ᵐ − 1)/m, degree 5 in m: relative error of e⁻ᵐ 3.1e-9.
+    exp: [f32; 6],
+    /// From 9.02 on tanh rounds to 1.
+    tanh_highest: f32,
+    /// Moves the interval of r up, so that n = 0 reaches as far as 2|x| = 0.51: beyond it m / (m + 2) is exact enough.
+    tanh_shift: f32,
+    /// (eʳ − 1 − r)/r², degree 4, on −0.185 … 0.512: relative error of eʳ − 1 1.5e-8.
+    expm1: [f32; 5],
+}
 
-/// (e⁻ᵐ − 1)/m, degree 5 in m: relative error of e⁻ᵐ 3.1e-9.
-const EXP: [f32; 6] = [-1.0, 0.499_999_94, -0.166_665_21, 0.041_668_255, -0.008_368_662, 0.001_382_144_6];
-/// (eʳ − 1 − r)/r², degree 4, on −0.185 … 0.512: relative error of eʳ − 1 1.5e-8.
-const EXPM1: [f32; 5] = [0.500_000_06, 0.166_668_24, 0.041_659_895, 0.008_292_688, 0.001_589_483_9];
+pub(crate) static CONSTANTS: Constants = Constants {
+    one: 1.0,
+    two: 2.0,
+    sign_bit: -0.0,
+    smallest: f32::from_bits((127 - 100) << 23),
+    log2_e: LOG2_E,
+    round: 12_582_912.0,
+    ln_2: LN_2,
+    ln_2_parts: [355.0 / 512.0, -2.121_944_4e-4],
+    sigmoid_lowest: -88.02,
+    sigmoid_highest: 40.0,
+    exp: [-1.0, 0.499_999_94, -0.166_665_21, 0.041_668_255, -0.008_368_662, 0.001_382_144_6],
+    tanh_highest: 9.2,
+    tanh_shift: 0.1635,
+    expm1: [0.500_000_06, 0.166_668_24, 0.041_659_895, 0.008_292_688, 0.001_589_483_9],
+};
 
 /// x · (c0 + x · (c1 + …)), by Horner.
 #[inline(always)]
 fn polynomial<S: Simd<Element = f32>, const N: usize>(
     s: S,
     x: S::Vector,
-    coefficients: [f32; N],
+    coefficients: &[f32; N],
 ) -> S::Vector {
     let mut sum = s.splat(coefficients[N - 1]);
     for k in (0..N - 1).rev() {
@@ -57,38 +87,52 @@ fn polynomial<S: Simd<Element = f32>, const N: usize>(
 
 /// σ(x) = 1 / (1 + e⁻ˣ), within 2 ULP where the result is a normal number, in [0, 1]; NaN for NaN.
 #[inline(always)]
-pub(crate) fn sigmoid<S: Simd<Element = f32>>(s: S, x: S::Vector) -> S::Vector {
-    let x = s.at_least(s.splat(SIGMOID_LOWEST), s.at_most(s.splat(SIGMOID_HIGHEST), x));
+pub(crate) fn sigmoid<S: Simd<Element = f32>>(s: S, x: S::Vector, constants: &Constants) -> S::Vector {
+    let (one, round) = (s.splat(constants.one), s.splat(constants.round));
+    let x = s.at_least(s.splat(constants.sigmoid_lowest), s.at_most(s.splat(constants.sigmoid_highest), x));
     // n = round(−x / ln 2), m = x + n · ln 2, so e⁻ˣ = 2ⁿ · e⁻ᵐ.
-    let shifted = s.neg_mul_add(x, s.splat(LOG2_E), s.splat(ROUND));
-    let n = s.sub(shifted, s.splat(ROUND));
-    let m = s.mul_add(n, s.splat(LN2_LOW), s.mul_add(n, s.splat(LN2_HIGH), x));
+    let shifted = s.neg_mul_add(x, s.splat(constants.log2_e), round);
+    let n = s.sub(shifted, round);
+    let [high, low] = constants.ln_2_parts.map(|part| s.splat(part));
+    let m = s.mul_add(n, low, s.mul_add(n, high, x));
     let power = s.power_of_two(shifted);
     // 1 + e⁻ˣ = (1 + 2ⁿ · (e⁻ᵐ − 1)) + 2ⁿ
-    let denominator = s.add(s.mul_add(power, polynomial(s, m, EXP), s.splat(1.0)), power);
-    s.div(s.splat(1.0), denominator)
+    let denominator = s.add(s.mul_add(power, polynomial(s, m, &constants.exp), one), power);
+    s.div(one, denominator)
 }
 
 /// tanh(x), within 2 ULP, odd, |tanh| ≤ 1; NaN for NaN.
 #[inline(always)]
-pub(crate) fn tanh<S: Simd<Element = f32>>(s: S, x: S::Vector) -> S::Vector {
-    let half = s.at_most(s.splat(TANH_HIGHEST), s.abs(x));
+pub(crate) fn tanh<S: Simd<Element = f32>>(s: S, x: S::Vector, constants: &Constants) -> S::Vector {
+    let (one, round) = (s.splat(constants.one), s.splat(constants.round));
+    let sign = s.sign_of(x, s.splat(constants.sign_bit));
+    let half = s.at_most(s.splat(constants.tanh_highest), s.turn(x, sign));
     let y = s.add(half, half);
-    let shifted = s.mul_add(s.sub(y, s.splat(TANH_SHIFT)), s.splat(LOG2_E), s.splat(ROUND));
-    let n = s.sub(shifted, s.splat(ROUND));
-    let r = s.neg_mul_add(n, s.splat(LN_2), y);
+    let shifted = s.mul_add(s.sub(y, s.splat(constants.tanh_shift)), s.splat(constants.log2_e), round);
+    let n = s.sub(shifted, round);
+    let r = s.neg_mul_add(n, s.splat(constants.ln_2), y);
     let power = s.power_of_two(shifted);
     // m = e^y − 1 = high + low, with high = 2ⁿ − 1 + 2ⁿ·r and low = 2ⁿ·r · (eʳ − 1 − r)/r
     let scaled = s.mul(r, power);
-    let high = s.add(s.sub(power, s.splat(1.0)), scaled);
-    let low = s.mul(scaled, polynomial(s, r, EXPM1));
+    let high = s.add(s.sub(power, one), scaled);
+    let low = s.mul(scaled, polynomial(s, r, &constants.expm1));
     let m = s.add(high, low);
     // Where n = 0, m / (m + 2) = x + (low − x · m) / (m + 2), whose second summand is small.
-    let one = s.splat(1.0);
     let base = s.select_less(n, one, half, s.zero());
     let rest = s.select_less(n, one, s.neg_mul_add(half, m, low), m);
-    let magnitude = s.add(base, s.div(rest, s.add(m, s.splat(2.0))));
-    s.with_sign(magnitude, x)
+    let magnitude = s.add(base, s.div(rest, s.add(m, s.splat(constants.two))));
+    s.turn(magnitude, sign)
+}
+
+/// Zero where |v| < 2⁻¹⁰⁰, else `v`.
+///
+/// States and gradients that decay would end in denormal numbers, which many CPUs compute slowly. The threshold leaves
+/// room for the products that follow: h = o · tanh(c) and R · h stay normal unless a gate or a weight is itself below
+/// 2⁻²⁶.
+#[inline(always)]
+pub(crate) fn flush<S: Simd<Element = f32>>(s: S, v: S::Vector, constants: &Constants) -> S::Vector {
+    let magnitude = s.turn(v, s.sign_of(v, s.splat(constants.sign_bit)));
+    s.select_less(magnitude, s.splat(constants.smallest), s.zero(), v)
 }
 
 /// A function of one variable, applied to each lane.
@@ -108,14 +152,14 @@ pub(crate) struct Tanh;
 impl Function for Sigmoid {
     #[inline(always)]
     fn of<S: Simd<Element = f32>>(s: S, x: S::Vector) -> S::Vector {
-        sigmoid(s, x)
+        sigmoid(s, x, &CONSTANTS)
     }
 }
 
 impl Function for Tanh {
     #[inline(always)]
     fn of<S: Simd<Element = f32>>(s: S, x: S::Vector) -> S::Vector {
-        tanh(s, x)
+        tanh(s, x, &CONSTANTS)
     }
 }
 

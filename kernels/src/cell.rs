@@ -11,22 +11,20 @@
 //!    once, but looks ahead only so far. So each function has a loop of its own over the whole tile, through a buffer
 //!    on the stack, rather than each row its whole cell (measured with AVX-512, in multiply-add slots per row and
 //!    vector of units: 101 against 145, of which 81 are the activations').
-//! 2. States that decay would end in denormal numbers, which many CPUs compute slowly. So a cell state below
-//!    [`FLUSH`] in magnitude becomes zero. The threshold leaves room for the products that follow: h = o · tanh(c) and
-//!    R · h stay normal unless a gate or a weight is itself below 2⁻²⁶.
+//! 2. A cell state that decays becomes zero before it is a denormal number, see [`flush`].
 
-use crate::activation::{sigmoid, tanh};
-use crate::simd::{CacheLines, Simd, store_first};
+use crate::activation::{CONSTANTS, flush, sigmoid, tanh};
+use crate::panel::GROUP;
+use crate::simd::{CacheLines, MAX_LANES, Simd};
 use crate::tile::Epilogue;
 use crate::views::{RawRows, RawRowsMut};
-
-/// Cell states of smaller magnitude become zero: 2⁻¹⁰⁰.
-pub(crate) const FLUSH: f32 = f32::from_bits((127 - 100) << 23);
+use core::hint::black_box;
 
 /// Gates of an LSTM, in the order of the packed weights: i, f, g, o.
-pub(crate) const LSTM_GATES: usize = 4;
+pub(crate) const LSTM_GATES: usize = GROUP;
 
-/// Where the cell reads and writes. Rows are padded to whole vectors but those of `output`.
+/// Where the cell reads and writes, from the first unit of the sweep. Rows are padded to whole vectors but those of
+/// `output`; what comes to stand in the padding means nothing.
 #[derive(Clone, Copy)]
 pub(crate) struct LstmRows {
     /// c.
@@ -58,19 +56,20 @@ impl<S: Simd<Element = f32>, const TAPE: bool> Epilogue<S, LSTM_GATES> for LstmC
     ) {
         let rows = self.0;
         let panel = vector / LSTM_GATES;
+        let constants = black_box(&CONSTANTS);
         let [i, f, g, o] = [0, 1, 2, 3];
         let mut gates = CacheLines(sums);
         let gates = &mut gates.0;
         for r in 0..R {
             for p in 0..P {
                 for gate in [i, f, o] {
-                    gates[r][p][gate] = sigmoid(s, gates[r][p][gate]);
+                    gates[r][p][gate] = sigmoid(s, gates[r][p][gate], constants);
                 }
             }
         }
         for r in 0..R {
             for p in 0..P {
-                gates[r][p][g] = tanh(s, gates[r][p][g]);
+                gates[r][p][g] = tanh(s, gates[r][p][g], constants);
             }
         }
         for r in 0..R {
@@ -87,7 +86,7 @@ impl<S: Simd<Element = f32>, const TAPE: bool> Epilogue<S, LSTM_GATES> for LstmC
                     }
                     let previous = s.load(rows.previous_cell.at(row, unit));
                     let cell = s.mul_add(gates[r][p][i], gates[r][p][g], s.mul(gates[r][p][f], previous));
-                    let cell = flush(s, cell);
+                    let cell = flush(s, cell, constants);
                     s.store(rows.cell.at(row, unit), cell);
                     gates[r][p][g] = cell;
                 }
@@ -96,13 +95,13 @@ impl<S: Simd<Element = f32>, const TAPE: bool> Epilogue<S, LSTM_GATES> for LstmC
         for r in 0..R {
             for p in 0..P {
                 let (row, unit) = (row + r, (panel + p) * S::LANES);
-                let hidden = s.mul(gates[r][p][o], tanh(s, gates[r][p][g]));
+                let hidden = s.mul(gates[r][p][o], tanh(s, gates[r][p][g], constants));
                 // SAFETY: whoever made the sweep vouches for a vector of `hidden` at each of its rows and panels, and
                 // for `units` elements in each row of `output`, if there is one.
                 unsafe {
                     s.store(rows.hidden.at(row, unit), hidden);
                     if !rows.output.is_none() {
-                        store_first(s, rows.output.at(row, unit), hidden, (rows.units - unit).min(S::LANES));
+                        s.store_first(rows.output.at(row, unit), hidden, (rows.units - unit).min(S::LANES));
                     }
                 }
             }
@@ -110,8 +109,40 @@ impl<S: Simd<Element = f32>, const TAPE: bool> Epilogue<S, LSTM_GATES> for LstmC
     }
 }
 
-/// Zero where |v| is below [`FLUSH`], else `v`.
-#[inline(always)]
-pub(crate) fn flush<S: Simd<Element = f32>>(s: S, v: S::Vector) -> S::Vector {
-    s.select_less(s.abs(v), s.splat(FLUSH), s.zero(), v)
+/// The epilogue of the last panel where its units share vectors: spreads their gates over vectors of their own.
+macro_rules! shared_vectors {
+    ($($W:literal)*) => {$(
+        impl<S: Simd<Element = f32>, const TAPE: bool> Epilogue<S, $W> for LstmCell<TAPE> {
+            #[inline(always)]
+            unsafe fn finish<const R: usize, const P: usize>(
+                self,
+                s: S,
+                row: usize,
+                vector: usize,
+                sums: [[[S::Vector; $W]; P]; R],
+            ) {
+                let units = self.0.units % S::LANES;
+                debug_assert!(P == 1 && units * LSTM_GATES <= $W * S::LANES);
+                // Gate after gate, `units` elements each; the last load reads beyond.
+                let mut gates = CacheLines([0.0f32; (LSTM_GATES + 1) * MAX_LANES]);
+                let mut spread = [[[s.zero(); LSTM_GATES]; P]; R];
+                for r in 0..R {
+                    for p in 0..P {
+                        // SAFETY: the buffer has W + 1 ≤ 5 vectors, and gate · units + LANES ≤ 4 · LANES elements.
+                        unsafe {
+                            for w in 0..$W {
+                                s.store(gates.0.as_mut_ptr().add(w * S::LANES), sums[r][p][w]);
+                            }
+                            for gate in 0..LSTM_GATES {
+                                spread[r][p][gate] = s.load(gates.0.as_ptr().add(gate * units));
+                            }
+                        }
+                    }
+                }
+                // SAFETY: the caller vouches for the rows and the panel.
+                unsafe { Epilogue::<S, LSTM_GATES>::finish(self, s, row, vector, spread) }
+            }
+        }
+    )*};
 }
+shared_vectors!(1 2 3);

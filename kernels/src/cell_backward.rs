@@ -11,15 +11,17 @@
 //! ```
 //!
 //! The sums of a unit arrive in registers; the gates and cell states come from the tape. tanh(c) is computed again
-//! rather than recorded: it costs less than the memory. Gradients that decay are made zero like states, see `cell.rs`.
+//! rather than recorded: it costs less than the memory. Gradients that decay become zero like states.
 
-use crate::activation::tanh;
-use crate::cell::{LSTM_GATES, flush};
-use crate::simd::{Simd, load_first};
+use crate::activation::{CONSTANTS, flush, tanh};
+use crate::cell::LSTM_GATES;
+use crate::simd::Simd;
 use crate::tile::Epilogue;
 use crate::views::{RawRows, RawRowsMut};
+use core::hint::black_box;
 
-/// Where the backward pass of the cell reads and writes. Rows are padded to whole vectors but those of `cotangent`.
+/// Where the backward pass of the cell reads and writes, from the first unit of the sweep. Rows are padded to whole
+/// vectors but those of `cotangent` and `gate_gradients`; what stands in the padding means nothing.
 #[derive(Clone, Copy)]
 pub(crate) struct LstmCellBackward {
     /// Cotangent of h, if there is one.
@@ -32,12 +34,9 @@ pub(crate) struct LstmCellBackward {
     pub(crate) previous_cell: RawRows,
     /// dc, replaced by that of the step before.
     pub(crate) cell_gradient: RawRowsMut,
-    /// Where dZ goes: for each row all units of i, then of f, g and o, so that the order in which dZ · R adds them does
-    /// not depend on the lanes.
+    /// Where dZ goes: four rows for each row, one for each gate.
     pub(crate) gate_gradients: RawRowsMut,
-    /// Elements between the gates of a row of `gate_gradients`.
-    pub(crate) gate_stride: usize,
-    /// Units of `cotangent`.
+    /// Units of `cotangent` and of `gate_gradients`.
     pub(crate) units: usize,
 }
 
@@ -50,36 +49,37 @@ impl<S: Simd<Element = f32>, const G: usize> Epilogue<S, G> for LstmCellBackward
         vector: usize,
         sums: [[[S::Vector; G]; P]; R],
     ) {
-        let one = s.splat(1.0);
+        let constants = black_box(&CONSTANTS);
+        let one = s.splat(constants.one);
         for r in 0..R {
             for p in 0..P {
                 for n in 0..G {
                     let (row, panel) = (row + r, vector + p * G + n);
                     let unit = panel * S::LANES;
                     let gate_column = panel * LSTM_GATES * S::LANES;
-                    // SAFETY: whoever made the sweep vouches for a vector of each padded array (four of gates and of
-                    // their gradients) at each row and vector, and for `units` elements in a row of `cotangent`.
+                    let count = (self.units - unit).min(S::LANES);
+                    // SAFETY: whoever made the sweep vouches for a vector of each padded array (four of gates) at each
+                    // row and vector, and for `units` elements in each row of `cotangent` and `gate_gradients`.
                     unsafe {
                         let mut dh = sums[r][p][n];
                         if !self.cotangent.is_none() {
-                            let count = (self.units - unit).min(S::LANES);
-                            dh = s.add(dh, load_first(s, self.cotangent.at(row, unit), count));
+                            dh = s.add(dh, s.load_first(self.cotangent.at(row, unit), count));
                         }
-                        let dh = flush(s, dh);
+                        let dh = flush(s, dh, constants);
                         let [i, f, g, o] = load_gates(s, self.gates.at(row, gate_column));
-                        let tanh_cell = tanh(s, s.load(self.cell.at(row, unit)));
+                        let tanh_cell = tanh(s, s.load(self.cell.at(row, unit)), constants);
                         let previous = s.load(self.previous_cell.at(row, unit));
                         let carry = self.cell_gradient.at(row, unit);
                         let slope = s.neg_mul_add(tanh_cell, tanh_cell, one);
-                        let dc = flush(s, s.mul_add(s.mul(dh, o), slope, s.load(carry)));
+                        let dc = flush(s, s.mul_add(s.mul(dh, o), slope, s.load(carry)), constants);
                         s.store(carry, s.mul(dc, f));
-                        let to = self.gate_gradients.at(row, unit);
                         let di = s.mul(s.mul(dc, g), s.mul(i, s.sub(one, i)));
                         let df = s.mul(s.mul(dc, previous), s.mul(f, s.sub(one, f)));
                         let dg = s.mul(s.mul(dc, i), s.neg_mul_add(g, g, one));
                         let d_o = s.mul(s.mul(dh, tanh_cell), s.mul(o, s.sub(one, o)));
                         for (gate, gradient) in [di, df, dg, d_o].into_iter().enumerate() {
-                            s.store(to.add(gate * self.gate_stride), gradient);
+                            let to = self.gate_gradients.at(row * LSTM_GATES + gate, unit);
+                            s.store_first(to, gradient, count);
                         }
                     }
                 }

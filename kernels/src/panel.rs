@@ -10,12 +10,16 @@
 //!            k = depth−1  [vector 0 × lanes | vector 1 × lanes | … ]
 //! ```
 //!
-//! In a matrix of gates, the vectors of a panel are the gates of the same hidden units, so that all gates of a unit end
-//! up in registers side by side. In any other matrix they are consecutive columns, and the last panel may be narrower.
-//! Columns past the last are zero. A bias is the same with depth 1, and so is a row of sums.
+//! In a matrix of gates, the vectors of a panel are the gates of the same `lanes` hidden units, so that all gates of a
+//! unit end up in registers side by side. Units that do not fill a panel share vectors: their gates follow each other
+//! without gaps, all units of the first gate, then of the second, so that two units of four gates take one vector of
+//! eight lanes rather than four. In any other matrix the vectors are consecutive columns. In both, the last panel may be
+//! narrower, and columns past the last are zero. A bias is the same with depth 1, and so is a row of sums.
 
-/// Vectors in a panel of plain columns: as many as an LSTM has gates, so that both use tiles of the same shape.
-const COLUMN_GROUP: usize = 4;
+use core::ops::Range;
+
+/// Vectors in a full panel of plain columns: as many as an LSTM has gates, so that both use tiles of the same shape.
+pub(crate) const GROUP: usize = 4;
 
 /// Shape of a packed matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,20 +28,23 @@ pub struct PanelLayout {
     lanes: usize,
     vectors: usize,
     depth: usize,
+    /// Hidden units; in a matrix of plain columns the columns.
+    units: usize,
 }
 
 impl PanelLayout {
     /// A matrix whose columns are the gates of hidden units, `lanes` units to a panel.
     pub const fn of_gates(gates: usize, units: usize, lanes: usize, depth: usize) -> Self {
-        Self { group: gates, lanes, vectors: units.div_ceil(lanes) * gates, depth }
+        let rest = (units % lanes * gates).div_ceil(lanes);
+        Self { group: gates, lanes, vectors: units / lanes * gates + rest, depth, units }
     }
 
     /// A matrix of plain columns.
     pub const fn of_columns(columns: usize, lanes: usize, depth: usize) -> Self {
-        Self { group: COLUMN_GROUP, lanes, vectors: columns.div_ceil(lanes), depth }
+        Self { group: GROUP, lanes, vectors: columns.div_ceil(lanes), depth, units: columns }
     }
 
-    /// Vectors in a panel: the gates of a gate matrix.
+    /// Vectors in a full panel: the gates of a gate matrix.
     pub const fn group(&self) -> usize {
         self.group
     }
@@ -67,6 +74,13 @@ impl PanelLayout {
         self.vectors * self.lanes
     }
 
+    /// The elements of some panels in a row.
+    pub const fn columns_of(&self, panels: Range<usize>) -> Range<usize> {
+        let width = self.group * self.lanes;
+        let end = if panels.end < self.panels() { panels.end * width } else { self.width() };
+        panels.start * width..end
+    }
+
     /// Elements in the packed matrix; `None` if that overflows a `usize`.
     pub const fn elements(&self) -> Option<usize> {
         let Some(width) = self.vectors.checked_mul(self.lanes) else { return None };
@@ -75,7 +89,10 @@ impl PanelLayout {
 
     /// The column of one gate of one unit in a gate matrix.
     pub const fn gate_column(&self, gate: usize, unit: usize) -> usize {
-        ((unit / self.lanes) * self.group + gate) * self.lanes + unit % self.lanes
+        let first = unit / self.lanes * self.group;
+        let rest = self.units - unit / self.lanes * self.lanes;
+        let gate_width = if self.vectors - first < self.group { rest } else { self.lanes };
+        first * self.lanes + gate * gate_width + unit % self.lanes
     }
 
     /// Where the weights of one column lie: the position of that of k = 0, and the distance from one k to the next.
@@ -145,5 +162,14 @@ mod tests {
         assert_eq!(layout.gate_column(0, 0), 0);
         assert_eq!(layout.gate_column(3, 7), 31);
         assert_eq!(layout.gate_column(1, 9), 32 + 8 + 1);
+    }
+
+    #[test]
+    fn gates_of_units_that_fill_no_panel_follow_each_other_without_gaps() {
+        // Two panels of 8 units, then 4 gates of 2 units.
+        let layout = PanelLayout::of_gates(4, 18, 8, 1);
+        assert_eq!((layout.vectors(), layout.width()), (9, 72));
+        assert_eq!([0, 1, 2, 3].map(|gate| layout.gate_column(gate, 17)), [65, 67, 69, 71]);
+        assert_eq!(layout.columns_of(1..3), 32..72);
     }
 }

@@ -55,6 +55,22 @@ impl Simd for Portable {
         unsafe { to.cast::<[f32; 4]>().write_unaligned(value.to_array()) }
     }
     #[inline(always)]
+    unsafe fn load_first(self, from: *const f32, count: usize) -> f32x4 {
+        let mut lanes = [0.0; 4];
+        for (lane, to) in lanes.iter_mut().enumerate().take(count) {
+            // SAFETY: the caller vouches for `count` elements.
+            *to = unsafe { *from.add(lane) };
+        }
+        f32x4::new(lanes)
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, value: f32x4, count: usize) {
+        for (lane, value) in value.to_array().into_iter().enumerate().take(count) {
+            // SAFETY: the caller vouches for `count` elements.
+            unsafe { *to.add(lane) = value };
+        }
+    }
+    #[inline(always)]
     fn add(self, a: f32x4, b: f32x4) -> f32x4 {
         a + b
     }
@@ -88,12 +104,12 @@ impl Simd for Portable {
         limit.fast_max(value)
     }
     #[inline(always)]
-    fn abs(self, v: f32x4) -> f32x4 {
-        v.abs()
+    fn sign_of(self, v: f32x4, sign_bit: f32x4) -> f32x4 {
+        v & sign_bit
     }
     #[inline(always)]
-    fn with_sign(self, magnitude: f32x4, sign: f32x4) -> f32x4 {
-        magnitude | (sign & f32x4::splat(-0.0))
+    fn turn(self, v: f32x4, sign: f32x4) -> f32x4 {
+        v ^ sign
     }
     #[inline(always)]
     fn select_less(self, a: f32x4, b: f32x4, then: f32x4, other: f32x4) -> f32x4 {

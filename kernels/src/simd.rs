@@ -55,6 +55,20 @@ pub(crate) trait Simd: Copy {
     /// - `to` is valid for writes of `LANES` elements.
     unsafe fn store(self, to: *mut Self::Element, value: Self::Vector);
 
+    /// Loads `count` lanes; the others are zero. Any alignment.
+    ///
+    /// # Safety
+    /// - `from` is valid for reads of `count` elements.
+    /// - `count <= LANES`.
+    unsafe fn load_first(self, from: *const Self::Element, count: usize) -> Self::Vector;
+
+    /// Stores the first `count` lanes of `value`; any alignment.
+    ///
+    /// # Safety
+    /// - `to` is valid for writes of `count` elements.
+    /// - `count <= LANES`.
+    unsafe fn store_first(self, to: *mut Self::Element, value: Self::Vector, count: usize);
+
     /// a + b
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// a − b
@@ -71,10 +85,10 @@ pub(crate) trait Simd: Copy {
     fn at_most(self, limit: Self::Vector, value: Self::Vector) -> Self::Vector;
     /// The greater of `limit` and `value`; NaN where `value` is NaN.
     fn at_least(self, limit: Self::Vector, value: Self::Vector) -> Self::Vector;
-    /// |v|
-    fn abs(self, v: Self::Vector) -> Self::Vector;
-    /// `magnitude` (not negative) with the sign of `sign`
-    fn with_sign(self, magnitude: Self::Vector, sign: Self::Vector) -> Self::Vector;
+    /// The sign bit of v alone: ±0. `sign_bit` is −0 in every lane.
+    fn sign_of(self, v: Self::Vector, sign_bit: Self::Vector) -> Self::Vector;
+    /// v with the sign of ±0 turned: −v where `sign` is −0.
+    fn turn(self, v: Self::Vector, sign: Self::Vector) -> Self::Vector;
     /// `then` where a < b, else `other` (so also where a or b is NaN)
     fn select_less(
         self,
@@ -97,47 +111,6 @@ pub(crate) trait Operation<S: Simd> {
     fn run(self, s: S) -> Self::Output;
 }
 
-/// Stores the first `count` lanes of `value`.
-///
-/// # Safety
-/// - `to` is valid for writes of `count` elements.
-/// - `count <= S::LANES`.
-#[inline(always)]
-pub(crate) unsafe fn store_first<S: Simd<Element = f32>>(s: S, to: *mut f32, value: S::Vector, count: usize) {
-    debug_assert!(count <= S::LANES && S::LANES <= MAX_LANES);
-    if count == S::LANES {
-        // SAFETY: the caller vouches for `count` = LANES elements.
-        unsafe { s.store(to, value) };
-    } else {
-        let mut lanes = [0.0f32; MAX_LANES];
-        // SAFETY: the buffer has at least LANES elements, and `to` has `count`.
-        unsafe {
-            s.store(lanes.as_mut_ptr(), value);
-            core::ptr::copy_nonoverlapping(lanes.as_ptr(), to, count);
-        }
-    }
-}
-
-/// Loads `count` lanes; the others are zero.
-///
-/// # Safety
-/// - `from` is valid for reads of `count` elements.
-/// - `count <= S::LANES`.
-#[inline(always)]
-pub(crate) unsafe fn load_first<S: Simd<Element = f32>>(s: S, from: *const f32, count: usize) -> S::Vector {
-    debug_assert!(count <= S::LANES && S::LANES <= MAX_LANES);
-    if count == S::LANES {
-        // SAFETY: the caller vouches for `count` = LANES elements.
-        return unsafe { s.load(from) };
-    }
-    let mut lanes = [0.0f32; MAX_LANES];
-    // SAFETY: `from` has `count` elements, and the buffer has at least LANES.
-    unsafe {
-        core::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), count);
-        s.load(lanes.as_ptr())
-    }
-}
-
 /// Begins at a cache line. For arrays of vectors that live on the stack: the vectors themselves ask for no more than
 /// their element's alignment, and a vector across two lines is stored and loaded at half speed.
 #[repr(C, align(64))]
@@ -149,7 +122,7 @@ pub(crate) const MAX_LANES: usize = 16;
 /// Implements [`Simd`] for a newtype over one of pulp's tokens.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! simd_over_pulp {
-    ($(#[$doc:meta])* $name:ident($token:ty), tile_rows: $tile_rows:expr) => {
+    ($(#[$doc:meta])* $name:ident($token:ty), tile_rows: $tile_rows:expr, tails: $tails:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
         pub(crate) struct $name($token);
@@ -201,6 +174,19 @@ macro_rules! simd_over_pulp {
                 unsafe { *to.cast() = value }
             }
             #[inline(always)]
+            unsafe fn load_first(self, from: *const f32, count: usize) -> Self::Vector {
+                debug_assert!(count <= Self::LANES);
+                // Masked ones are slower (a training step at 50,64,512,512: 10 %).
+                // SAFETY: the caller vouches for `count` elements and for the features, which holding `self` proves.
+                unsafe { if count == Self::LANES { self.load(from) } else { $tails::load(from, count) } }
+            }
+            #[inline(always)]
+            unsafe fn store_first(self, to: *mut f32, value: Self::Vector, count: usize) {
+                debug_assert!(count <= Self::LANES);
+                // SAFETY: as in `load_first`.
+                unsafe { if count == Self::LANES { self.store(to, value) } else { $tails::store(to, value, count) } }
+            }
+            #[inline(always)]
             fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
                 pulp::Simd::add_f32s(self.0, a, b)
             }
@@ -234,13 +220,12 @@ macro_rules! simd_over_pulp {
                 pulp::Simd::max_f32s(self.0, limit, value)
             }
             #[inline(always)]
-            fn abs(self, v: Self::Vector) -> Self::Vector {
-                pulp::Simd::abs_f32s(self.0, v)
+            fn sign_of(self, v: Self::Vector, sign_bit: Self::Vector) -> Self::Vector {
+                pulp::Simd::and_f32s(self.0, v, sign_bit)
             }
             #[inline(always)]
-            fn with_sign(self, magnitude: Self::Vector, sign: Self::Vector) -> Self::Vector {
-                let sign = pulp::Simd::and_f32s(self.0, sign, self.splat(-0.0));
-                pulp::Simd::or_f32s(self.0, magnitude, sign)
+            fn turn(self, v: Self::Vector, sign: Self::Vector) -> Self::Vector {
+                pulp::Simd::xor_f32s(self.0, v, sign)
             }
             #[inline(always)]
             fn select_less(self, a: Self::Vector, b: Self::Vector, then: Self::Vector, other: Self::Vector) -> Self::Vector {

@@ -1,6 +1,6 @@
 //! The plainest epilogue: the sums are written as they are, or added to what is there.
 
-use crate::simd::{Simd, load_first, store_first};
+use crate::simd::Simd;
 use crate::tile::Epilogue;
 use crate::views::RawRowsMut;
 
@@ -24,20 +24,24 @@ impl<S: Simd<Element = f32>, const G: usize> Epilogue<S, G> for Store {
         vector: usize,
         sums: [[[S::Vector; G]; P]; R],
     ) {
+        let column = vector * S::LANES;
+        let left = self.columns - column;
         for r in 0..R {
             for p in 0..P {
                 for g in 0..G {
-                    let column = (vector + p * G + g) * S::LANES;
-                    let count = (self.columns - column).min(S::LANES);
+                    let first = (p * G + g) * S::LANES;
                     // SAFETY: whoever made the sweep vouches for `columns` elements in each of its rows.
                     unsafe {
-                        let to = self.to.at(row + r, column);
-                        let sum = if self.add {
-                            s.add(load_first(s, to, count), sums[r][p][g])
+                        let to = self.to.at(row + r, column + first);
+                        // The same branch for the whole tile: all of its vectors are there in full, or not.
+                        if left >= P * G * S::LANES {
+                            let sum = sums[r][p][g];
+                            s.store(to, if self.add { s.add(s.load(to), sum) } else { sum });
                         } else {
-                            sums[r][p][g]
-                        };
-                        store_first(s, to, sum, count);
+                            let (sum, count) = (sums[r][p][g], (left - first).min(S::LANES));
+                            let sum = if self.add { s.add(s.load_first(to, count), sum) } else { sum };
+                            s.store_first(to, sum, count);
+                        }
                     }
                 }
             }

@@ -7,11 +7,11 @@ use crate::activation::{Apply, Function, Sigmoid, Tanh};
 use crate::cell::{LSTM_GATES, LstmCell, LstmRows};
 use crate::cell_backward::LstmCellBackward;
 use crate::column_sums::ColumnSums;
-use crate::panel::{Packed, PanelLayout};
+use crate::panel::{GROUP, Packed, PanelLayout};
 use crate::probe::{FmaLoop, Read};
 use crate::simd::Simd;
 use crate::store::Store;
-use crate::tile::{self, COLUMN_GROUP, RunColumns, RunSweep, Sweep};
+use crate::tile::{self, RunSweep, Sweep};
 use crate::views::{RawRows, RawRowsMut, Rows, RowsMut};
 use crate::{Isa, portable};
 use core::ops::Range;
@@ -71,7 +71,7 @@ pub struct LstmStep<'a> {
     pub start: Start<'a>,
     /// What is added, in this order.
     pub terms: [Option<Term<'a>>; 2],
-    /// The panels to compute.
+    /// The panels of the weights to compute. All other arguments are of the hidden units in these panels alone.
     pub panels: Range<usize>,
     /// The direction in which panels are walked.
     pub order: Order,
@@ -83,19 +83,22 @@ pub struct LstmStep<'a> {
     pub output: Option<RowsMut<'a>>,
     /// What to record.
     pub tape: Option<Tape<'a>>,
-    /// Hidden units, not padded.
+    /// Hidden units in the panels, not padded.
     pub units: usize,
 }
 
 /// The backward pass of one LSTM step for some rows.
 ///
-/// dh = start + dZ' · R + cotangent; then dZ and dc of the cell. All but `cotangent` are padded to whole panels.
+/// dh = start + dZ' · R + cotangent; then dZ and dc of the cell. All but `cotangent` and `gate_gradients` are padded to
+/// whole vectors.
 #[derive(Debug)]
 pub struct LstmBackwardStep<'a> {
     /// What dh starts from: the gradient of the last h, at the last step.
     pub start: Start<'a>,
     /// dZ' of the step after this one, times R with a column per unit; none at the last step.
     pub recurrent: Option<Term<'a>>,
+    /// The vectors of units to compute. All other arguments are of the hidden units in these vectors alone.
+    pub vectors: Range<usize>,
     /// Cotangent of h, one element per unit.
     pub cotangent: Option<Rows<'a>>,
     /// σ(i), σ(f), tanh(g) and σ(o) as recorded, a packed row each.
@@ -106,10 +109,8 @@ pub struct LstmBackwardStep<'a> {
     pub previous_cell: Rows<'a>,
     /// dc, replaced by that of the step before.
     pub cell_gradient: RowsMut<'a>,
-    /// Where dZ goes: all units of i, then of f, g and o, each padded to whole panels.
+    /// Where dZ goes: for each row four rows, one for each gate, one element per unit.
     pub gate_gradients: RowsMut<'a>,
-    /// Hidden units, not padded.
-    pub units: usize,
 }
 
 /// A product of rows and packed weights: to = start + Σ terms.
@@ -119,7 +120,9 @@ pub struct Product<'a> {
     pub start: Start<'a>,
     /// What is added, in this order.
     pub terms: [Option<Term<'a>>; 2],
-    /// The sums: as many columns as are wanted.
+    /// The panels of the weights to compute.
+    pub panels: Range<usize>,
+    /// The sums: as many columns as these panels have, or fewer.
     pub to: RowsMut<'a>,
 }
 
@@ -144,11 +147,11 @@ pub struct Kernels {
     isa: Isa,
     lanes: usize,
     tile_rows: usize,
-    lstm_step: unsafe fn(Sweep<'_, f32>, LstmCell<false>),
-    lstm_step_with_tape: unsafe fn(Sweep<'_, f32>, LstmCell<true>),
-    lstm_backward_step: unsafe fn(Sweep<'_, f32>, LstmCellBackward),
-    product: unsafe fn(Sweep<'_, f32>, Store),
-    column_product: unsafe fn(Sweep<'_, f32>, Store),
+    lstm_step: unsafe fn(Sweep<f32>, LstmCell<false>),
+    lstm_step_with_tape: unsafe fn(Sweep<f32>, LstmCell<true>),
+    lstm_backward_step: unsafe fn(Sweep<f32>, LstmCellBackward),
+    product: unsafe fn(Sweep<f32>, Store),
+    column_product: unsafe fn(Sweep<f32>, Store),
     column_sums: unsafe fn(ColumnSums),
     sigmoid: unsafe fn(&mut [f32]),
     tanh: unsafe fn(&mut [f32]),
@@ -158,19 +161,19 @@ pub struct Kernels {
 
 // Each of these functions may run only where the instruction set `S` exists; `Kernels::new` sees to it.
 
-unsafe fn lstm_step<S: Simd<Element = f32>, const TAPE: bool>(sweep: Sweep<'_, f32>, cell: LstmCell<TAPE>) {
+unsafe fn lstm_step<S: Simd<Element = f32>, const TAPE: bool>(sweep: Sweep<f32>, cell: LstmCell<TAPE>) {
     // SAFETY: the table exists, so the CPU has `S`; `Kernels::lstm_step` checked the sweep and the cell.
-    unsafe { S::assume().vectorize(RunSweep::<f32, _, LSTM_GATES>::new(sweep, cell)) }
+    unsafe { S::assume().vectorize(RunSweep::<f32, _, false>::new(sweep, cell)) }
 }
 
-unsafe fn lstm_backward_step<S: Simd<Element = f32>>(sweep: Sweep<'_, f32>, cell: LstmCellBackward) {
+unsafe fn lstm_backward_step<S: Simd<Element = f32>>(sweep: Sweep<f32>, cell: LstmCellBackward) {
     // SAFETY: the table exists, so the CPU has `S`; `Kernels::lstm_backward_step` checked the sweep and the cell.
-    unsafe { S::assume().vectorize(RunColumns::<f32, _, false>::new(sweep, cell)) }
+    unsafe { S::assume().vectorize(RunSweep::<f32, _, false>::new(sweep, cell)) }
 }
 
-unsafe fn product<S: Simd<Element = f32>, const BY_COLUMNS: bool>(sweep: Sweep<'_, f32>, store: Store) {
+unsafe fn product<S: Simd<Element = f32>, const BY_COLUMNS: bool>(sweep: Sweep<f32>, store: Store) {
     // SAFETY: the table exists, so the CPU has `S`; `Kernels::product` or `column_product` checked the sweep.
-    unsafe { S::assume().vectorize(RunColumns::<f32, _, BY_COLUMNS>::new(sweep, store)) }
+    unsafe { S::assume().vectorize(RunSweep::<f32, _, BY_COLUMNS>::new(sweep, store)) }
 }
 
 unsafe fn column_sums<S: Simd<Element = f32>>(sums: ColumnSums) {
@@ -263,16 +266,17 @@ impl Kernels {
             step;
         let rows = cell.rows();
         let layout = PanelLayout::of_gates(LSTM_GATES, units, self.lanes, 1);
-        let sweep = check_sweep(layout, rows, &panels, order, start, terms);
+        assert_eq!(panels.len(), layout.panels(), "panels of {units} units");
+        let sweep = check_sweep(layout, panels.start * LSTM_GATES, rows, order, start, terms);
         let padded = layout.panels() * self.lanes;
         check_rows("c", (cell.rows(), cell.width()), rows, padded);
         check_rows("h", (hidden.rows(), hidden.width()), rows, padded);
         if let Some(output) = &output {
-            assert_eq!((output.rows(), output.width()), (rows, units), "rows and units of the output");
+            check_rows("output", (output.rows(), output.width()), rows, units);
         }
         if let Some(tape) = &tape {
             check_rows("previous c", (tape.previous_cell.rows(), tape.previous_cell.width()), rows, padded);
-            check_rows("gates", (tape.gates.rows(), tape.gates.width()), rows, layout.width());
+            check_rows("gates", (tape.gates.rows(), tape.gates.width()), rows, LSTM_GATES * padded);
         }
         let cell = cell.raw();
         let rows = LstmRows {
@@ -299,18 +303,18 @@ impl Kernels {
     /// # Panics
     /// If the shapes do not fit each other. No element is written then.
     pub fn lstm_backward_step(&self, step: LstmBackwardStep<'_>) {
-        let LstmBackwardStep { start, recurrent, cotangent, gates, cell, previous_cell, units, .. } = step;
+        let LstmBackwardStep { start, recurrent, vectors, cotangent, gates, cell, previous_cell, .. } = step;
         let (mut cell_gradient, mut gate_gradients) = (step.cell_gradient, step.gate_gradients);
-        let rows = gate_gradients.rows();
+        let (rows, units) = (cell_gradient.rows(), gate_gradients.width());
         let layout = PanelLayout::of_columns(units, self.lanes, 1);
-        let gates_width = layout.width() * LSTM_GATES;
-        let panels = 0..layout.panels();
-        let sweep = check_sweep(layout, rows, &panels, Order::Forward, start, [recurrent, None]);
-        check_rows("gates", (gates.rows(), gates.width()), rows, gates_width);
-        check_rows("dZ", (gate_gradients.rows(), gate_gradients.width()), rows, gates_width);
-        check_rows("c", (cell.rows(), cell.width()), rows, layout.width());
-        check_rows("previous c", (previous_cell.rows(), previous_cell.width()), rows, layout.width());
-        check_rows("dc", (cell_gradient.rows(), cell_gradient.width()), rows, layout.width());
+        assert_eq!(vectors.len(), layout.vectors(), "vectors of {units} units");
+        let sweep = check_sweep(layout, vectors.start, rows, Order::Forward, start, [recurrent, None]);
+        let padded = layout.width();
+        check_rows("gates", (gates.rows(), gates.width()), rows, LSTM_GATES * padded);
+        check_rows("dZ", (gate_gradients.rows(), units), LSTM_GATES * rows, units);
+        check_rows("c", (cell.rows(), cell.width()), rows, padded);
+        check_rows("previous c", (previous_cell.rows(), previous_cell.width()), rows, padded);
+        check_rows("dc", (cell_gradient.rows(), cell_gradient.width()), rows, padded);
         if let Some(cotangent) = &cotangent {
             check_rows("cotangent", (cotangent.rows(), cotangent.width()), rows, units);
         }
@@ -321,11 +325,11 @@ impl Kernels {
             previous_cell: previous_cell.raw(),
             cell_gradient: cell_gradient.raw(),
             gate_gradients: gate_gradients.raw(),
-            gate_stride: layout.width(),
             units,
         };
         // SAFETY: `check_sweep` checked what the sweep reads; each padded array has its vectors for each row and panel,
-        // `cotangent` has `units` elements for each row, and what is written is exclusively borrowed.
+        // `cotangent` and each gate of dZ have `units` elements for each row, and what is written is exclusively
+        // borrowed.
         unsafe { (self.lstm_backward_step)(sweep, backward) }
     }
 
@@ -334,10 +338,10 @@ impl Kernels {
     /// # Panics
     /// If the shapes do not fit each other. No element is written then.
     pub fn product(&self, product: Product<'_>) {
-        let Product { start, terms, mut to } = product;
+        let Product { start, terms, panels, mut to } = product;
         let layout = PanelLayout::of_columns(to.width(), self.lanes, 1);
-        let panels = 0..layout.panels();
-        let sweep = check_sweep(layout, to.rows(), &panels, Order::Forward, start, terms);
+        assert_eq!(panels.len(), layout.panels(), "panels of {} columns", to.width());
+        let sweep = check_sweep(layout, panels.start * GROUP, to.rows(), Order::Forward, start, terms);
         let store = Store { columns: to.width(), add: false, to: to.raw() };
         // SAFETY: `check_sweep` checked what the sweep reads; each row of `to` has `columns` elements, exclusively
         // borrowed.
@@ -351,7 +355,6 @@ impl Kernels {
     pub fn column_product(&self, product: ColumnProduct<'_>) {
         let ColumnProduct { left, from, right, mut to, add } = product;
         let layout = PanelLayout::of_columns(to.width(), self.lanes, 1);
-        let panels = 0..layout.panels();
         assert_eq!(left.rows(), right.rows(), "rows of both factors");
         assert!(from <= left.width() && to.rows() <= left.width() - from, "columns of the left factor");
         assert!(right.width() >= layout.width(), "columns of the right factor, padded");
@@ -359,15 +362,14 @@ impl Kernels {
             left: left.as_ptr().wrapping_add(from),
             left_stride: left.stride(),
             right: right.as_ptr(),
-            panel_stride: COLUMN_GROUP * self.lanes,
             right_stride: right.stride(),
+            from: 0,
             depth: left.rows(),
         };
         let sweep = Sweep {
             rows: to.rows(),
-            panels: &panels,
-            group: COLUMN_GROUP,
-            vectors: layout.vectors(),
+            vectors: [0, layout.vectors()],
+            all_vectors: layout.vectors(),
             backward: false,
             start: ptr::null(),
             start_stride: 0,
@@ -382,17 +384,13 @@ impl Kernels {
     /// sums\[column\] = Σ over rows of rows\[row\]\[column\].
     ///
     /// # Panics
-    /// If there are more sums than columns, or their number is no multiple of the lanes.
+    /// If there are more sums than columns.
     pub fn column_sums(&self, rows: Rows<'_>, sums: &mut [f32]) {
-        assert!(
-            sums.len() <= rows.width() && sums.len().is_multiple_of(self.lanes),
-            "whole vectors of columns"
-        );
-        let vectors = sums.len() / self.lanes;
-        // SAFETY: each row has as many vectors as `sums`, which is exclusively borrowed.
+        assert!(sums.len() <= rows.width(), "columns of the rows");
+        // SAFETY: each row has as many elements as `sums`, which is exclusively borrowed.
         unsafe {
-            let work = ColumnSums::new(rows.as_ptr(), rows.rows(), rows.stride(), sums.as_mut_ptr(), vectors);
-            (self.column_sums)(work);
+            let (to, columns) = (sums.as_mut_ptr(), sums.len());
+            (self.column_sums)(ColumnSums::new(rows.as_ptr(), rows.rows(), rows.stride(), to, columns));
         }
     }
 
@@ -427,16 +425,16 @@ fn check_rows(name: &str, found: (usize, usize), rows: usize, width: usize) {
     assert!(found.0 == rows && found.1 >= width, "{name}: {rows} rows of {width}, found {found:?}");
 }
 
-/// Checks all that a sweep reads: the contract of [`RunSweep`] and [`RunColumns`].
-fn check_sweep<'a>(
+/// The sweep over columns of `layout`, which begin at the vector `first` of the weights, after checking all that it
+/// reads: the contract of [`RunSweep`].
+fn check_sweep(
     layout: PanelLayout,
+    first: usize,
     rows: usize,
-    panels: &'a Range<usize>,
     order: Order,
-    start: Start<'a>,
-    terms: [Option<Term<'a>>; 2],
-) -> Sweep<'a, f32> {
-    assert!(panels.start <= panels.end && panels.end <= layout.panels(), "panels {panels:?} of {layout:?}");
+    start: Start<'_>,
+    terms: [Option<Term<'_>>; 2],
+) -> Sweep<f32> {
     let (start, start_stride) = match start {
         Start::Zero => (ptr::null(), 0),
         Start::Bias(bias) => {
@@ -448,34 +446,39 @@ fn check_sweep<'a>(
             (sums.as_ptr(), sums.stride())
         }
     };
-    let terms = terms.map(|term| match term {
-        None => tile::Product::NONE,
-        Some(Term { rows: left, weights, from }) => {
-            let packed = weights.layout();
-            assert!(
-                packed.group() == layout.group() && packed.lanes() == layout.lanes(),
-                "weights for {layout:?}"
-            );
-            assert_eq!(packed.vectors(), layout.vectors(), "weights for every column");
-            assert!(
-                from <= packed.depth() && left.width() <= packed.depth() - from,
-                "weights for every input"
-            );
-            assert!(
-                from == 0 || packed.vectors().is_multiple_of(packed.group()),
-                "inputs of full panels only"
-            );
-            assert_eq!(left.rows(), rows, "rows of a term");
-            tile::Product {
-                left: left.as_ptr(),
-                left_stride: left.stride(),
-                right: weights.data()[from * packed.group() * packed.lanes()..].as_ptr(),
-                panel_stride: packed.panel_stride(),
-                right_stride: 0,
-                depth: left.width(),
-            }
-        }
+    let end = first.checked_add(layout.vectors()).expect("vectors of a matrix");
+    let mut all_vectors = end;
+    for term in terms.iter().flatten() {
+        let packed = term.weights.layout();
+        assert!(packed.group() == GROUP && packed.lanes() == layout.lanes(), "weights for {layout:?}");
+        assert!(end <= packed.vectors(), "weights for every column");
+        assert!(
+            term.from <= packed.depth() && term.rows.width() <= packed.depth() - term.from,
+            "weights for every input"
+        );
+        assert_eq!(term.rows.rows(), rows, "rows of a term");
+        all_vectors = packed.vectors();
+    }
+    let same =
+        |term: &Option<Term<'_>>| term.is_none_or(|term| term.weights.layout().vectors() == all_vectors);
+    assert!(terms.iter().all(same), "weights of the same columns");
+    let terms = terms.map(|term| {
+        term.map_or(tile::Product::NONE, |Term { rows: left, weights, from }| tile::Product {
+            left: left.as_ptr(),
+            left_stride: left.stride(),
+            right: weights.data().as_ptr(),
+            right_stride: weights.layout().panel_stride(),
+            from,
+            depth: left.width(),
+        })
     });
-    let (group, vectors) = (layout.group(), layout.vectors());
-    Sweep { rows, panels, group, vectors, backward: order == Order::Backward, start, start_stride, terms }
+    Sweep {
+        rows,
+        vectors: [first, end],
+        all_vectors,
+        backward: order == Order::Backward,
+        start,
+        start_stride,
+        terms,
+    }
 }

@@ -15,13 +15,15 @@
 //!    [`Simd::TILE_ROWS`]: 8 rows are 4 + 4 rather than 6 + 2, because a tile of few rows asks the cache for more
 //!    weights per multiply-add.
 //! 2. A tile of few rows takes two panels at once (P = 2). One row of one panel is only G chains of dependent
-//!    multiply-adds, too few to hide their latency.
+//!    multiply-adds, too few to hide their latency. (Measured with AVX-512 at batch 1 and 64 units: two panels at once
+//!    beat one and four by 10 %. With four there is but one tile, and no K loop left to run beside its epilogue.)
 //! 3. Each sum is one chain over k in a fixed order, whatever R, P and L are. So the result does not depend on them.
-//! 4. Panels are walked forward or backward: at batch 1 the weights stream through the caches once a step, and
+//! 4. The sweep may begin and end inside a panel, and the last panel may be narrower: such tiles have fewer vectors.
+//! 5. Panels are walked forward or backward: at batch 1 the weights stream through the caches once a step, and
 //!    turning round makes the next step begin with what is still there.
 
+use crate::panel::GROUP;
 use crate::simd::{Operation, Simd};
-use core::ops::Range;
 
 /// A product to be added to the sums.
 ///
@@ -33,12 +35,12 @@ pub(crate) struct Product<E> {
     pub(crate) left: *const E,
     /// Elements between its rows.
     pub(crate) left_stride: usize,
-    /// The right factor: panel 0, at the first k that counts.
+    /// The right factor.
     pub(crate) right: *const E,
-    /// Elements between panels.
-    pub(crate) panel_stride: usize,
-    /// Elements between the rows of the right factor, where it is not packed.
+    /// Elements between its panels; where it is not packed, between its rows.
     pub(crate) right_stride: usize,
+    /// The first k of a packed right factor that counts.
+    pub(crate) from: usize,
     /// How many k there are.
     pub(crate) depth: usize,
 }
@@ -49,26 +51,24 @@ impl<E> Product<E> {
         left: core::ptr::null(),
         left_stride: 0,
         right: core::ptr::null(),
-        panel_stride: 0,
         right_stride: 0,
+        from: 0,
         depth: 0,
     };
 }
 
-/// All tiles of some rows and some panels.
+/// All tiles of some rows and some vectors of columns.
 #[derive(Clone, Copy)]
-pub(crate) struct Sweep<'a, E> {
+pub(crate) struct Sweep<E> {
     /// Rows to compute.
     pub(crate) rows: usize,
-    /// Panels to compute.
-    pub(crate) panels: &'a Range<usize>,
-    /// Vectors in a full panel.
-    pub(crate) group: usize,
-    /// Vectors in a row; the last panel ends with the last of them.
-    pub(crate) vectors: usize,
+    /// First and last vector to compute, of those of the right factors.
+    pub(crate) vectors: [usize; 2],
+    /// Vectors in a row of the right factors.
+    pub(crate) all_vectors: usize,
     /// Whether to walk the panels from the last to the first.
     pub(crate) backward: bool,
-    /// What the sums start from: a row of vectors; null for zero.
+    /// What the sums start from, from the first vector to compute; null for zero.
     pub(crate) start: *const E,
     /// Elements between the starts of two rows; 0 if all rows share one, as with a bias.
     pub(crate) start_stride: usize,
@@ -78,7 +78,7 @@ pub(crate) struct Sweep<'a, E> {
 
 /// What becomes of the sums of a tile.
 pub(crate) trait Epilogue<S: Simd, const G: usize>: Copy {
-    /// Consumes the sums of R rows from `row` and of P · G vectors from `vector`.
+    /// Consumes the sums of R rows from `row` and of P · G vectors from `vector`, counted from the first of the sweep.
     ///
     /// # Safety
     /// - The rows and vectors belong to the sweep that the epilogue was made for.
@@ -91,145 +91,126 @@ pub(crate) trait Epilogue<S: Simd, const G: usize>: Copy {
     );
 }
 
-/// A sweep over panels of exactly G vectors, and its epilogue, as work for [`Simd::vectorize`].
-pub(crate) struct RunSweep<'a, E, F, const G: usize> {
-    sweep: Sweep<'a, E>,
+/// An epilogue for panels of any width.
+pub(crate) trait AnyWidth<S: Simd>:
+    Epilogue<S, 1> + Epilogue<S, 2> + Epilogue<S, 3> + Epilogue<S, GROUP>
+{
+}
+impl<S: Simd, F: Epilogue<S, 1> + Epilogue<S, 2> + Epilogue<S, 3> + Epilogue<S, GROUP>> AnyWidth<S> for F {}
+
+/// A sweep and its epilogue, as work for [`Simd::vectorize`].
+///
+/// With BY_COLUMNS, the left factors are read by columns and the right ones are not packed.
+pub(crate) struct RunSweep<E, F, const BY_COLUMNS: bool> {
+    sweep: Sweep<E>,
     epilogue: F,
 }
 
-/// A sweep over panels of G vectors, the last of which may be narrower, and its epilogue.
-///
-/// With BY_COLUMNS, the left factors are read by columns.
-pub(crate) struct RunColumns<'a, E, F, const BY_COLUMNS: bool> {
-    sweep: Sweep<'a, E>,
-    epilogue: F,
-}
-
-/// Vectors in a panel of [`RunColumns`].
-pub(crate) const COLUMN_GROUP: usize = 4;
-
-/// The contract of both sweeps.
-///
-/// For every row r and panel p, with `group` vectors to a full panel and `width` vectors in panel p:
-/// - `start + r · start_stride + p · group · LANES` is valid for reads of `width` vectors, or `start` is null,
-/// - for each term, `left + r · left_stride` is valid for reads of `depth` elements,
-///   and `right + p · panel_stride` for reads of `depth · width` vectors;
-///   by columns: `left + r + k · left_stride` for a read of one element and
-///   `right + p · panel_stride + k · right_stride` for reads of `width` vectors, for all k < depth,
-/// - `epilogue.finish` may be called, and writes to nothing that the sweep reads later.
-macro_rules! constructor {
-    () => {
-        /// # Safety
-        /// See above.
-        #[inline(always)]
-        pub(crate) unsafe fn new(sweep: Sweep<'a, E>, epilogue: F) -> Self {
-            Self { sweep, epilogue }
-        }
-    };
-}
-
-impl<'a, E, F, const G: usize> RunSweep<'a, E, F, G> {
-    constructor!();
-}
-
-impl<'a, E, F, const BY_COLUMNS: bool> RunColumns<'a, E, F, BY_COLUMNS> {
-    constructor!();
-}
-
-impl<S: Simd, F: Epilogue<S, G>, const G: usize> Operation<S> for RunSweep<'_, S::Element, F, G> {
-    type Output = ();
-
+impl<E, F, const BY_COLUMNS: bool> RunSweep<E, F, BY_COLUMNS> {
+    /// # Safety
+    /// For every row r, every vector v from `vectors[0]` to `vectors[1]`, and its panel p = v / GROUP of w vectors:
+    /// - `start + r · start_stride + (v − vectors[0]) · LANES` is valid for reads of a vector, or `start` is null,
+    /// - for each term, `left + r · left_stride` is valid for reads of `depth` elements, and
+    ///   `right + p · right_stride` for reads of `(from + depth) · w` vectors;
+    ///   by columns: `left + r + k · left_stride` for a read of one element and `right + k · right_stride + v · LANES` for
+    ///   reads of a vector, for all k < depth,
+    /// - `epilogue.finish` may be called, and writes to nothing that the sweep reads later.
     #[inline(always)]
-    fn run(self, s: S) {
-        let (sweep, epilogue) = (&self.sweep, self.epilogue);
-        let panels = sweep.panels.len();
-        // (2) above: two panels at once while their sums fit the registers.
-        let together = if sweep.rows <= S::TILE_ROWS / 2 { 2 } else { 1 };
-        let groups = panels.div_ceil(together);
-        for i in 0..groups {
-            let group = if sweep.backward { groups - 1 - i } else { i };
-            let panel = sweep.panels.start + group * together;
-            let paired = together == 2 && panel + 1 < sweep.panels.end;
-            // SAFETY: `new`'s caller vouches for the sweep, and the panels lie inside it.
-            unsafe { all_rows::<S, F, G, false>(s, sweep, epilogue, panel * G, paired) };
-        }
+    pub(crate) unsafe fn new(sweep: Sweep<E>, epilogue: F) -> Self {
+        Self { sweep, epilogue }
     }
 }
 
-impl<S, F, const BY_COLUMNS: bool> Operation<S> for RunColumns<'_, S::Element, F, BY_COLUMNS>
+impl<S, F, const BY_COLUMNS: bool> Operation<S> for RunSweep<S::Element, F, BY_COLUMNS>
 where
     S: Simd,
-    F: Epilogue<S, 1> + Epilogue<S, 2> + Epilogue<S, 3> + Epilogue<S, COLUMN_GROUP>,
+    F: AnyWidth<S>,
 {
     type Output = ();
 
     #[inline(always)]
     fn run(self, s: S) {
         let (sweep, epilogue) = (&self.sweep, self.epilogue);
-        let together = if sweep.rows <= S::TILE_ROWS / 2 { 2 } else { 1 };
-        let end = sweep.vectors.min(sweep.panels.end * COLUMN_GROUP);
-        let mut vector = sweep.panels.start * COLUMN_GROUP;
-        while vector < end {
+        let blocks = RowBlocks::of::<S>(sweep.rows);
+        let [first, end] = sweep.vectors;
+        debug_assert!(first <= end && end <= sweep.all_vectors);
+        // (2) above: two panels at once while their sums fit the registers.
+        let most = if sweep.rows <= S::TILE_ROWS / 2 { 2 } else { 1 };
+        let mut left = end - first;
+        while left > 0 {
+            // The first and the last panel may be there in part.
+            let vectors = if sweep.backward {
+                left.min((first + left - 1) % GROUP + 1)
+            } else {
+                left.min(GROUP - (end - left) % GROUP)
+            };
+            let panels = if vectors == GROUP { most.min(left / GROUP) } else { 1 };
+            let begin = if sweep.backward { first + left - panels * vectors } else { end - left };
             // SAFETY: `new`'s caller vouches for the sweep, and the vectors lie inside it.
             unsafe {
-                match end - vector {
-                    1 => all_rows::<S, F, 1, BY_COLUMNS>(s, sweep, epilogue, vector, false),
-                    2 => all_rows::<S, F, 2, BY_COLUMNS>(s, sweep, epilogue, vector, false),
-                    3 => all_rows::<S, F, 3, BY_COLUMNS>(s, sweep, epilogue, vector, false),
-                    rest => {
-                        let paired = together == 2 && rest >= 2 * COLUMN_GROUP;
-                        all_rows::<S, F, COLUMN_GROUP, BY_COLUMNS>(s, sweep, epilogue, vector, paired);
-                        vector += if paired { COLUMN_GROUP } else { 0 };
-                    }
+                match vectors {
+                    1 => all_rows::<S, F, 1, BY_COLUMNS>(s, sweep, epilogue, blocks, begin, 1),
+                    2 => all_rows::<S, F, 2, BY_COLUMNS>(s, sweep, epilogue, blocks, begin, 1),
+                    3 => all_rows::<S, F, 3, BY_COLUMNS>(s, sweep, epilogue, blocks, begin, 1),
+                    _ => all_rows::<S, F, GROUP, BY_COLUMNS>(s, sweep, epilogue, blocks, begin, panels),
                 }
             }
-            vector += COLUMN_GROUP;
+            left -= panels * vectors;
         }
     }
 }
 
-/// The tiles of all rows, for one panel of G vectors or two.
+/// Rows split evenly into blocks of at most [`Simd::TILE_ROWS`].
+#[derive(Clone, Copy)]
+struct RowBlocks {
+    count: usize,
+    /// Rows of a block.
+    height: usize,
+    /// How many blocks have one row more.
+    taller: usize,
+}
+
+impl RowBlocks {
+    #[inline(always)]
+    fn of<S: Simd>(rows: usize) -> Self {
+        let count = rows.div_ceil(S::TILE_ROWS);
+        // A single row is in a hurry, and a division takes its time.
+        if count <= 1 {
+            return Self { count, height: rows, taller: 0 };
+        }
+        Self { count, height: rows / count, taller: rows % count }
+    }
+}
+
+/// The tiles of all rows, for `panels` panels of G vectors from `vector`.
 ///
 /// # Safety
-/// - The contract of the sweep holds, and it has the vectors `vector..vector + G`, or up to `2 · G` if `paired`.
+/// - The contract of the sweep holds, it has these vectors, and `blocks` are of its rows.
 #[inline(always)]
 unsafe fn all_rows<S: Simd, F: Epilogue<S, G>, const G: usize, const BY_COLUMNS: bool>(
     s: S,
-    sweep: &Sweep<'_, S::Element>,
+    sweep: &Sweep<S::Element>,
     epilogue: F,
+    blocks: RowBlocks,
     vector: usize,
-    paired: bool,
+    panels: usize,
 ) {
-    let blocks = sweep.rows.div_ceil(S::TILE_ROWS);
     let mut row = 0;
-    for block in 0..blocks {
-        let end = (block + 1) * sweep.rows / blocks;
-        // SAFETY: row..end lies inside the sweep, and the vectors too.
-        unsafe {
-            match (end - row, paired) {
-                (1, true) => tile::<S, F, G, 1, 2, BY_COLUMNS>(s, sweep, epilogue, row, vector),
-                (2, true) if S::TILE_ROWS >= 4 => {
-                    tile::<S, F, G, 2, 2, BY_COLUMNS>(s, sweep, epilogue, row, vector)
+    for block in 0..blocks.count {
+        let rows = blocks.height + usize::from(block < blocks.taller);
+        macro_rules! tiles {
+            ($($R:literal x $P:literal)*) => {
+                match (rows, panels) {
+                    // SAFETY: the rows lie inside the sweep, and the vectors too.
+                    $(($R, $P) if $R * $P <= S::TILE_ROWS => unsafe {
+                        tile::<S, F, G, $R, $P, BY_COLUMNS>(s, sweep, epilogue, row, vector)
+                    },)*
+                    shape => unreachable!("a tile of {shape:?} rows and panels"),
                 }
-                (3, true) if S::TILE_ROWS >= 6 => {
-                    tile::<S, F, G, 3, 2, BY_COLUMNS>(s, sweep, epilogue, row, vector)
-                }
-                (1, _) => tile::<S, F, G, 1, 1, BY_COLUMNS>(s, sweep, epilogue, row, vector),
-                (2, _) => tile::<S, F, G, 2, 1, BY_COLUMNS>(s, sweep, epilogue, row, vector),
-                (3, _) => tile::<S, F, G, 3, 1, BY_COLUMNS>(s, sweep, epilogue, row, vector),
-                (4, _) if S::TILE_ROWS >= 4 => {
-                    tile::<S, F, G, 4, 1, BY_COLUMNS>(s, sweep, epilogue, row, vector)
-                }
-                (5, _) if S::TILE_ROWS >= 5 => {
-                    tile::<S, F, G, 5, 1, BY_COLUMNS>(s, sweep, epilogue, row, vector)
-                }
-                (6, _) if S::TILE_ROWS >= 6 => {
-                    tile::<S, F, G, 6, 1, BY_COLUMNS>(s, sweep, epilogue, row, vector)
-                }
-                (rows, _) => unreachable!("a block of {rows} rows"),
-            }
+            };
         }
-        row = end;
+        tiles!(6 x 1 5 x 1 4 x 1 3 x 1 2 x 1 1 x 1 1 x 2 2 x 2 3 x 2);
+        row += rows;
     }
 }
 
@@ -240,7 +221,7 @@ unsafe fn all_rows<S: Simd, F: Epilogue<S, G>, const G: usize, const BY_COLUMNS:
 #[inline(always)]
 unsafe fn tile<S, F, const G: usize, const R: usize, const P: usize, const BY_COLUMNS: bool>(
     s: S,
-    sweep: &Sweep<'_, S::Element>,
+    sweep: &Sweep<S::Element>,
     epilogue: F,
     row: usize,
     vector: usize,
@@ -249,12 +230,13 @@ unsafe fn tile<S, F, const G: usize, const R: usize, const P: usize, const BY_CO
     F: Epilogue<S, G>,
 {
     debug_assert!(row + R <= sweep.rows);
-    debug_assert!(vector + P * G <= sweep.vectors);
+    debug_assert!(sweep.vectors[0] <= vector && vector + P * G <= sweep.vectors[1]);
+    let vector_in_sweep = vector - sweep.vectors[0];
     let mut sums = [[[s.zero(); G]; P]; R];
     // SAFETY: the rows and vectors are covered by the contract of the sweep.
     unsafe {
         if !sweep.start.is_null() {
-            let start = sweep.start.add(row * sweep.start_stride + vector * S::LANES);
+            let start = sweep.start.add(row * sweep.start_stride + vector_in_sweep * S::LANES);
             for r in 0..R {
                 for p in 0..P {
                     for g in 0..G {
@@ -264,9 +246,9 @@ unsafe fn tile<S, F, const G: usize, const R: usize, const P: usize, const BY_CO
             }
         }
         let [first, second] = &sweep.terms;
-        let sums = accumulate::<S, G, R, P, BY_COLUMNS>(s, sums, first, row, vector / sweep.group);
-        let sums = accumulate::<S, G, R, P, BY_COLUMNS>(s, sums, second, row, vector / sweep.group);
-        epilogue.finish(s, row, vector, sums);
+        let sums = accumulate::<S, G, R, P, BY_COLUMNS>(s, sums, sweep.all_vectors, first, row, vector);
+        let sums = accumulate::<S, G, R, P, BY_COLUMNS>(s, sums, sweep.all_vectors, second, row, vector);
+        epilogue.finish(s, row, vector_in_sweep, sums);
     }
 }
 
@@ -278,19 +260,28 @@ unsafe fn tile<S, F, const G: usize, const R: usize, const P: usize, const BY_CO
 unsafe fn accumulate<S: Simd, const G: usize, const R: usize, const P: usize, const BY_COLUMNS: bool>(
     s: S,
     mut sums: [[[S::Vector; G]; P]; R],
+    all_vectors: usize,
     term: &Product<S::Element>,
     row: usize,
-    panel: usize,
+    vector: usize,
 ) -> [[[S::Vector; G]; P]; R] {
-    let (row_step, k_step) = if BY_COLUMNS { (1, term.left_stride) } else { (term.left_stride, 1) };
-    let right_step = if BY_COLUMNS { term.right_stride } else { G * S::LANES };
     if term.depth == 0 {
         return sums;
     }
+    let (row_step, k_step) = if BY_COLUMNS { (1, term.left_stride) } else { (term.left_stride, 1) };
+    let (panel, in_panel) = (vector / GROUP, vector % GROUP);
+    let (right_step, panel_step, start) = if BY_COLUMNS {
+        (term.right_stride, GROUP * S::LANES, vector * S::LANES)
+    } else {
+        // A constant where it can be: full panels are the rule.
+        let width = if G == GROUP { GROUP } else { GROUP.min(all_vectors - panel * GROUP) };
+        let step = width * S::LANES;
+        (step, term.right_stride, panel * term.right_stride + term.from * step + in_panel * S::LANES)
+    };
     // SAFETY: the contract of the sweep covers the elements of each row and k and the vectors of each panel and k.
     unsafe {
         let left = term.left.add(row * row_step);
-        let right = term.right.add(panel * term.panel_stride);
+        let right = term.right.add(start);
         for k in 0..term.depth {
             let right = right.add(k * right_step);
             let mut inputs = [s.zero(); R];
@@ -299,7 +290,7 @@ unsafe fn accumulate<S: Simd, const G: usize, const R: usize, const P: usize, co
             }
             for p in 0..P {
                 for g in 0..G {
-                    let weight = s.load(right.add(p * term.panel_stride + g * S::LANES));
+                    let weight = s.load(right.add(p * panel_step + g * S::LANES));
                     for r in 0..R {
                         sums[r][p][g] = s.mul_add(inputs[r], weight, sums[r][p][g]);
                     }
