@@ -20,7 +20,19 @@ pub enum Schedule {
     Hoisted,
 }
 
-/// How many threads a call may use. Rows of the batch are split between them.
+/// What threads share: rows of the batch, or hidden units.
+///
+/// The results have the same bits either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Split {
+    /// Each thread takes some rows through all of time. They never wait for each other.
+    Rows,
+    /// Each thread takes some hidden units of all rows, a step at a time, and waits for the others after each step. For
+    /// batches that are too narrow to give each thread rows enough.
+    Units,
+}
+
+/// How many threads a call may use.
 ///
 /// The results have the same bits for any choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -30,7 +42,7 @@ pub enum Threads {
     Auto,
     /// The caller's thread alone: no other thread is touched, nothing is locked.
     Serial,
-    /// The batch in this many pieces (at most one a row), run by the current rayon pool.
+    /// This many (at most one for each row, or for each block of hidden units), run by the current rayon pool.
     Exactly(NonZeroUsize),
 }
 
@@ -48,6 +60,7 @@ pub struct LstmConfig {
     hidden_size: usize,
     isa: Option<Isa>,
     schedule: Option<Schedule>,
+    split: Option<Split>,
     threads: Threads,
     training: bool,
 }
@@ -55,7 +68,15 @@ pub struct LstmConfig {
 impl LstmConfig {
     /// A layer that reads `input_size` (X ≥ 0) features and has `hidden_size` (H ≥ 1) units.
     pub fn new(input_size: usize, hidden_size: usize) -> Self {
-        Self { input_size, hidden_size, isa: None, schedule: None, threads: Threads::Auto, training: false }
+        Self {
+            input_size,
+            hidden_size,
+            isa: None,
+            schedule: None,
+            split: None,
+            threads: Threads::Auto,
+            training: false,
+        }
     }
 
     /// Demands an instruction set. Without this, the environment variable `QUADGATE_ISA` decides, and without that
@@ -68,6 +89,12 @@ impl LstmConfig {
     /// Demands a schedule. Without this, the plan chooses by the shape.
     pub fn schedule(mut self, schedule: Schedule) -> Self {
         self.schedule = Some(schedule);
+        self
+    }
+
+    /// Demands what threads share. Without this, the plan chooses by the shape.
+    pub fn split(mut self, split: Split) -> Self {
+        self.split = Some(split);
         self
     }
 
@@ -112,6 +139,10 @@ impl LstmConfig {
 
     pub(crate) fn forced_schedule(&self) -> Option<Schedule> {
         self.schedule
+    }
+
+    pub(crate) fn forced_split(&self) -> Option<Split> {
+        self.split
     }
 
     /// Whether the layer is prepared for [`Lstm::backward`](crate::Lstm::backward).

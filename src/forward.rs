@@ -7,16 +7,18 @@
 //! ```
 //!
 //! Rows of a batch never meet, so a thread takes its rows from the first step to the last without waiting for another.
-//! Both schedules add the same terms in the same order, so they yield the same bits.
+//! Where the batch is too narrow for that, threads take hidden units instead, and meet after each step. Schedules and
+//! threads add the same terms in the same order, so they yield the same bits.
 
-use crate::config::Schedule;
-use crate::pack::PackedWeights;
+use crate::config::{Schedule, Split};
+use crate::pack::{GATES, PackedWeights};
 use crate::parallel;
 use crate::plan::Plan;
 use crate::view::Sequence;
-use crate::workspace::StateRows;
-use quadgate_kernels::{Kernels, LstmStep, Order, Product, Rows, RowsMut, SequenceMut, Start, Tape, Term};
-use std::mem;
+use quadgate_kernels::{
+    Kernels, LstmStep, Order, Product, Progress, Rows, RowsMut, SequenceMut, Shared, Slots, Start, Tape,
+    Team, Term,
+};
 use std::ops::Range;
 
 /// What all rows share.
@@ -37,42 +39,44 @@ pub(crate) struct BatchRows<'a> {
     /// Their first row in the input.
     pub(crate) first: usize,
     pub(crate) states: States<'a>,
-    /// Room for the sums of `plan.block_steps` steps.
-    pub(crate) sums: &'a mut [f32],
+    /// Room for the sums of `plan.block_steps` steps, `[steps, rows, sums]`; empty if nothing is hoisted.
+    pub(crate) sums: SequenceMut<'a>,
     pub(crate) output: Option<SequenceMut<'a>>,
 }
 
-/// Where h and c live.
-pub(crate) enum States<'a> {
-    /// In place: only the last ones are kept.
-    Latest(StateRows<'a>),
-    /// On a tape: h and c before and after each step, and the gates.
-    Taped([SequenceMut<'a>; 3]),
+/// Where h and c live, rows padded to whole panels.
+pub(crate) struct States<'a> {
+    /// h: step s writes slot (first + s) modulo the number of slots, and reads the slot before.
+    pub(crate) hidden: SequenceMut<'a>,
+    /// Slot of h that step 0 writes.
+    pub(crate) first: usize,
+    /// c: with a tape, like h; else one slot.
+    pub(crate) cell: SequenceMut<'a>,
+    /// With a tape, the gates: step s writes slot s.
+    pub(crate) gates: Option<SequenceMut<'a>>,
+}
+
+impl States<'_> {
+    fn split(self, at: usize) -> (Self, Self) {
+        let (hidden, other_hidden) = self.hidden.split_rows(at);
+        let (cell, other_cell) = self.cell.split_rows(at);
+        let (gates, other_gates) = self.gates.map(|gates| gates.split_rows(at)).unzip();
+        let first = self.first;
+        (
+            States { hidden, first, cell, gates },
+            States { hidden: other_hidden, first, cell: other_cell, gates: other_gates },
+        )
+    }
 }
 
 impl parallel::Rows for BatchRows<'_> {
     fn rows(&self) -> usize {
-        match &self.states {
-            States::Latest(state) => state.rows,
-            States::Taped([hidden, ..]) => hidden.batch(),
-        }
+        self.states.hidden.batch()
     }
 
     fn split(self, at: usize) -> (Self, Self) {
-        let sums_per_row = self.sums.len().checked_div(self.rows()).unwrap_or(0);
-        let (states, other_states) = match self.states {
-            States::Latest(state) => {
-                let (state, other) = state.split(at);
-                (States::Latest(state), States::Latest(other))
-            }
-            States::Taped([hidden, cell, gates]) => {
-                let (hidden, other_hidden) = hidden.split_rows(at);
-                let (cell, other_cell) = cell.split_rows(at);
-                let (gates, other_gates) = gates.split_rows(at);
-                (States::Taped([hidden, cell, gates]), States::Taped([other_hidden, other_cell, other_gates]))
-            }
-        };
-        let (sums, other_sums) = self.sums.split_at_mut(at * sums_per_row);
+        let (states, other_states) = self.states.split(at);
+        let (sums, other_sums) = self.sums.split_rows(at);
         let (output, other_output) = self.output.map(|output| output.split_rows(at)).unzip();
         (
             BatchRows { first: self.first, states, sums, output },
@@ -86,114 +90,182 @@ impl parallel::Rows for BatchRows<'_> {
     }
 }
 
+/// What one step of some panels reads and writes.
+struct Step<'a> {
+    panels: Range<usize>,
+    /// The batch rows in the input.
+    batch: Range<usize>,
+    /// h of the step before, all units.
+    from: Rows<'a>,
+    /// h of this step.
+    to: RowsMut<'a>,
+    cell: RowsMut<'a>,
+    tape: Option<Tape<'a>>,
+    output: Option<RowsMut<'a>>,
+    /// Hoisted sums.
+    sums: SequenceMut<'a>,
+}
+
 /// Why no view of the crate's own buffers can fail here.
 pub(crate) const CHECKED: &str = "shapes were checked before the call ran";
 
 impl Pass<'_> {
-    /// Runs `work` through all steps, over the threads of the plan.
-    pub(crate) fn run(&self, work: BatchRows<'_>) {
-        parallel::run(work, self.plan.threads, &|rows| self.run_rows(rows));
+    /// Runs `work` through all steps, over the threads of the plan. `progress` has room for a team of them.
+    pub(crate) fn run(&self, work: BatchRows<'_>, progress: &mut [Progress]) {
+        if parallel::Rows::rows(&work) == 0 {
+            return;
+        }
+        match self.plan.split {
+            Split::Rows => parallel::run(work, self.plan.threads, &|rows| self.run_rows(rows)),
+            Split::Units => self.run_units(work, &mut progress[..self.plan.threads]),
+        }
     }
 
-    fn run_rows(&self, work: BatchRows<'_>) {
-        let rows = parallel::Rows::rows(&work);
-        let BatchRows { first, states, sums, mut output } = work;
+    /// All units of some rows, on this thread.
+    pub(crate) fn run_rows(&self, work: BatchRows<'_>) {
+        let BatchRows { first, states: States { mut hidden, first: slot, mut cell, mut gates }, .. } = work;
+        let (mut sums, mut output) = (work.sums, work.output);
+        let (rows, slots) = (hidden.batch(), hidden.slots());
         if rows == 0 {
             return;
         }
-        let batch = first..first + rows;
-        match states {
-            States::Latest(StateRows { padded, mut hidden, mut next, cell, .. }) => {
-                for step in 0..self.steps {
-                    let from = Rows::new(hidden, rows, padded, padded).expect(CHECKED);
-                    let cell = RowsMut::new(cell, rows, padded, padded).expect(CHECKED);
-                    let to = RowsMut::new(next, rows, padded, padded).expect(CHECKED);
-                    let output = output.as_mut().and_then(|output| output.step(self.first_step + step));
-                    self.step(step, &batch, sums, from, cell, to, output, None);
-                    mem::swap(&mut hidden, &mut next);
+        for step in 0..self.steps {
+            let now = (slot + step) % slots;
+            let before = (slot + step + slots - 1) % slots;
+            let (to, from) = hidden.step_beside(now, before).expect(CHECKED);
+            let (cell, tape) = match &mut gates {
+                None => (cell.step(0).expect(CHECKED), None),
+                Some(gates) => {
+                    let (cell, previous_cell) = cell.step_beside(now, before).expect(CHECKED);
+                    (cell, Some(Tape { previous_cell, gates: gates.step(step).expect(CHECKED) }))
                 }
-            }
-            States::Taped([mut hidden, mut cell, mut gates]) => {
-                for step in 0..self.steps {
-                    let (to, from) = hidden.step_beside(step + 1, step).expect(CHECKED);
-                    let (cell, previous_cell) = cell.step_beside(step + 1, step).expect(CHECKED);
-                    let tape = Tape { previous_cell, gates: gates.step(step).expect(CHECKED) };
-                    let output = output.as_mut().and_then(|output| output.step(self.first_step + step));
-                    self.step(step, &batch, sums, from, cell, to, output, Some(tape));
-                }
-            }
+            };
+            self.step(
+                step,
+                Step {
+                    panels: 0..self.panels(),
+                    batch: first..first + rows,
+                    from,
+                    to,
+                    cell,
+                    tape,
+                    output: output.as_mut().and_then(|output| output.step(self.first_step + step)),
+                    sums: sums.all(),
+                },
+            );
         }
     }
 
-    /// One step of the rows `batch`: h goes `from` → `to`.
-    #[expect(clippy::too_many_arguments, reason = "each is a matrix of the equations")]
-    fn step(
-        &self,
-        step: usize,
-        batch: &Range<usize>,
-        sums: &mut [f32],
-        from: Rows<'_>,
-        cell: RowsMut<'_>,
-        to: RowsMut<'_>,
-        output: Option<RowsMut<'_>>,
-        tape: Option<Tape<'_>>,
-    ) {
+    /// All rows, with the units over a team.
+    fn run_units(&self, work: BatchRows<'_>, progress: &mut [Progress]) {
+        let BatchRows { first, states: States { hidden, first: slot, cell, gates }, sums, output } = work;
+        let (lanes, members) = (self.weights.shape().lanes, progress.len());
+        let batch = first..first + hidden.batch();
+        let state = Slots::Up { first: slot };
+        let (taped_cell, latest_cell) =
+            if gates.is_some() { (cell, SequenceMut::empty()) } else { (SequenceMut::empty(), cell) };
+        let (gates, output) =
+            (gates.unwrap_or_else(SequenceMut::empty), output.unwrap_or_else(SequenceMut::empty));
+        let stepped = [
+            Shared::new(hidden, lanes, state),
+            Shared::new(taped_cell, lanes, state),
+            Shared::new(gates, GATES * lanes, Slots::Up { first: 0 }),
+            Shared::new(output, lanes, Slots::Up { first: self.first_step }),
+        ];
+        let owned = [Shared::new(latest_cell, lanes, state), Shared::new(sums, GATES * lanes, state)];
+        let team = Team::new(progress, self.steps, self.panels(), stepped, owned);
+        parallel::together(0..members, &|member| {
+            team.join(member, |turn| {
+                let (step, panels) = (turn.step(), turn.blocks());
+                if panels.is_empty() {
+                    return;
+                }
+                let columns = panels.start * lanes..panels.end * lanes;
+                let ([hidden, taped_cell, gates, output], [mut latest_cell, sums]) = turn.parts();
+                let (cell, tape) = match (taped_cell.now, taped_cell.before, gates.now) {
+                    (Some(cell), Some(before), Some(gates)) => {
+                        (cell, Some(Tape { previous_cell: before.columns(columns), gates }))
+                    }
+                    _ => (latest_cell.step(0).expect(CHECKED), None),
+                };
+                self.step(
+                    step,
+                    Step {
+                        panels,
+                        batch: batch.clone(),
+                        from: hidden.before.expect(CHECKED),
+                        to: hidden.now.expect(CHECKED),
+                        cell,
+                        tape,
+                        output: output.now,
+                        sums,
+                    },
+                );
+            });
+        });
+    }
+
+    fn panels(&self) -> usize {
+        self.weights.shape().gates_layout(0).panels()
+    }
+
+    fn step(&self, step: usize, work: Step<'_>) {
+        let Step { panels, batch, from, to, cell, tape, output, mut sums } = work;
         let shape = self.weights.shape();
-        let (rows, width) = (batch.len(), shape.sums_width());
-        let recurrent_weights = self.weights.recurrent().expect(CHECKED);
-        let recurrent = Term { rows: from.narrow(shape.units), weights: recurrent_weights, from: 0 };
+        let weights = self.weights.recurrent().expect(CHECKED);
+        let columns = weights.layout().columns_of(panels.clone());
+        let recurrent = Term { rows: from.columns(0..shape.units), weights, from: 0 };
         let (start, terms) = match self.plan.schedule {
             Schedule::Hoisted => {
                 let in_block = step % self.plan.block_steps;
                 if in_block == 0 {
-                    self.hoist(step, batch, sums);
+                    self.hoist(step, &batch, panels.clone(), &mut sums);
                 }
-                let sums = Rows::new(&sums[in_block * rows * width..], rows, width, width).expect(CHECKED);
-                (Start::Sums(sums), [Some(recurrent), None])
+                (Start::Sums(sums.read(in_block).expect(CHECKED)), [Some(recurrent), None])
             }
             Schedule::Fused => {
-                let input_rows = self.input.batch_rows(self.first_step + step, batch.start, rows);
+                let rows = self.input.batch_rows(self.first_step + step, batch.start, batch.len());
                 let weights = self.weights.input().expect(CHECKED);
-                let input = (shape.inputs > 0).then_some(Term { rows: input_rows, weights, from: 0 });
-                (Start::Bias(self.weights.bias()), [input, Some(recurrent)])
+                let input = (shape.inputs > 0).then_some(Term { rows, weights, from: 0 });
+                (Start::Bias(&self.weights.bias()[columns]), [input, Some(recurrent)])
             }
         };
+        let units = shape.units.min(panels.end * shape.lanes) - panels.start * shape.lanes;
         self.kernels.lstm_step(LstmStep {
             start,
             terms,
-            panels: 0..recurrent_weights.layout().panels(),
+            panels,
             order: Order::zigzag(step),
             cell,
             hidden: to,
             output,
             tape,
-            units: shape.units,
+            units,
         });
     }
 
-    /// sums = bias + W·x for the block of steps that begins at `step`.
-    fn hoist(&self, step: usize, batch: &Range<usize>, sums: &mut [f32]) {
+    /// sums = bias + W·x for the block of steps that begins at `step`, for some panels.
+    fn hoist(&self, step: usize, batch: &Range<usize>, panels: Range<usize>, sums: &mut SequenceMut<'_>) {
         let weights = self.weights.input().expect(CHECKED);
-        let (rows, width) = (batch.len(), self.weights.shape().sums_width());
+        let bias = &self.weights.bias()[weights.layout().columns_of(panels.clone())];
         let steps = (self.steps - step).min(self.plan.block_steps);
-        let mut product = |input: Rows<'_>, offset: usize, stride: usize| {
-            self.kernels.product(Product {
-                start: Start::Bias(self.weights.bias()),
-                terms: [Some(Term { rows: input, weights, from: 0 }), None],
-                panels: 0..weights.layout().panels(),
-                to: RowsMut::new(&mut sums[offset..], input.rows(), width, stride).expect(CHECKED),
-            });
+        let mut sums = sums.steps(0..steps);
+        let product = |rows: Rows<'_>, to: RowsMut<'_>| {
+            let terms = [Some(Term { rows, weights, from: 0 }), None];
+            self.kernels.product(Product { start: Start::Bias(bias), terms, panels: panels.clone(), to });
         };
         // The weights are read once per product, so the products shall have many rows: all steps of a batch row, or
         // all batch rows of a step.
         let t = self.first_step + step;
-        if steps >= rows {
-            for row in 0..rows {
-                product(self.input.time_rows(t, steps, batch.start + row), row * width, rows * width);
+        if steps >= batch.len() {
+            for row in 0..batch.len() {
+                let rows = self.input.time_rows(t, steps, batch.start + row);
+                product(rows, sums.batch_row(row).expect(CHECKED));
             }
         } else {
             for step in 0..steps {
-                product(self.input.batch_rows(t + step, batch.start, rows), step * rows * width, width);
+                let rows = self.input.batch_rows(t + step, batch.start, batch.len());
+                product(rows, sums.step(step).expect(CHECKED));
             }
         }
     }

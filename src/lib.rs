@@ -56,7 +56,7 @@ mod weights;
 mod workspace;
 
 pub use activation::Activation;
-pub use config::{LstmConfig, ParameterRanges, Schedule, Threads};
+pub use config::{LstmConfig, ParameterRanges, Schedule, Split, Threads};
 pub use error::Error;
 pub use lstm::{Forward, Lstm};
 pub use plan::Plan;

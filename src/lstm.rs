@@ -1,7 +1,7 @@
 //! A layer: packed weights and the calls that run them.
 
 use crate::config::{LstmConfig, Schedule};
-use crate::forward::{BatchRows, Pass, States};
+use crate::forward::{BatchRows, CHECKED, Pass};
 use crate::pack::{PackedWeights, Shape};
 use crate::plan::Plan;
 use crate::view::check_sequence;
@@ -165,7 +165,8 @@ impl Lstm {
     /// [`Error::Overflow`] if it could not be addressed.
     pub fn workspace(&self, batch: usize) -> Result<Workspace, Error> {
         let sums = Plan::sums_len(&self.config, self.shape(), batch);
-        Workspace::new(self.shape(), batch, sums, self.config.is_for_training())
+        let members = Plan::members(&self.config, self.shape());
+        Workspace::new(self.shape(), batch, sums, members, self.config.is_for_training())
     }
 
     /// Bytes that a workspace for `batch` rows would own.
@@ -174,7 +175,8 @@ impl Lstm {
     /// [`Error::Overflow`] if it could not be addressed.
     pub fn workspace_bytes(&self, batch: usize) -> Result<usize, Error> {
         let sums = Plan::sums_len(&self.config, self.shape(), batch);
-        workspace::bytes(self.shape(), batch, sums, self.config.is_for_training())
+        let members = Plan::members(&self.config, self.shape());
+        workspace::bytes(self.shape(), batch, sums, members, self.config.is_for_training())
             .ok_or(Error::Overflow { argument: "batch" })
     }
 
@@ -218,37 +220,38 @@ impl Lstm {
             tape.check_room(self.shape(), steps, batch)?;
         }
 
-        let Workspace { state, sums, .. } = workspace;
-        let sums = &mut sums[..sums_len];
+        let Workspace { state, sums, progress, .. } = workspace;
         state.load(batch, initial_hidden, initial_cell);
         match tape {
             None => {
                 let pass = self.pass(plan, input, 0, steps);
-                pass.run(BatchRows { first: 0, states: States::Latest(state.rows(batch)), sums, output });
+                let sums = self.sums(plan, batch, sums);
+                pass.run(BatchRows { first: 0, states: state.rows(batch), sums, output }, progress);
                 state.advance(steps);
             }
-            Some(tape) => self.record(plan, input, state, sums, output, tape)?,
+            Some(tape) => self.record(plan, input, workspace, output, tape),
         }
+        let state = &workspace.state;
         write_rows(last_hidden, |row| state.hidden(row));
         write_rows(last_cell, |row| state.cell(row));
         Ok(())
     }
 
-    /// Runs the sequence from `state` on a tape, and leaves the last h and c in `state`.
+    /// Runs the sequence from the state of `workspace` on a tape, and leaves the last h and c there.
     fn record(
         &self,
         plan: Plan,
         input: Sequence<'_>,
-        state: &mut State,
-        sums: &mut [f32],
+        workspace: &mut Workspace,
         mut output: Option<quadgate_kernels::SequenceMut<'_>>,
         tape: &mut Tape,
-    ) -> Result<(), Error> {
+    ) {
+        let Workspace { state, sums, progress, .. } = workspace;
         let [steps, batch, _] = input.shape;
         let len = batch * self.shape().padded_units();
         tape.begin(steps, batch);
-        tape.hidden[..len].copy_from_slice(state.rows(batch).hidden);
-        tape.cell[..len].copy_from_slice(state.rows(batch).cell);
+        tape.hidden[..len].copy_from_slice(&state.latest_hidden()[..len]);
+        tape.cell[..len].copy_from_slice(&state.latest_cell()[..len]);
         let segment = tape.segment();
         let mut last = 0;
         for first_step in (0..steps).step_by(segment) {
@@ -256,13 +259,12 @@ impl Lstm {
             last = segment.min(steps - first_step);
             tape.save(first_step / segment, batch);
             let pass = self.pass(plan, input, first_step, last);
-            let output = output.as_mut().map(|output| output.steps(0..steps));
-            let states = States::Taped(tape.segment_mut(batch)?);
-            pass.run(BatchRows { first: 0, states, sums, output });
+            let output = output.as_mut().map(quadgate_kernels::SequenceMut::all);
+            let (states, sums) = (tape.segment_mut(batch), self.sums(plan, batch, sums));
+            pass.run(BatchRows { first: 0, states, sums, output }, progress);
         }
-        state.rows(batch).hidden.copy_from_slice(&tape.hidden[last * len..][..len]);
-        state.rows(batch).cell.copy_from_slice(&tape.cell[last * len..][..len]);
-        Ok(())
+        state.latest_hidden()[..len].copy_from_slice(&tape.hidden[last * len..][..len]);
+        state.latest_cell()[..len].copy_from_slice(&tape.cell[last * len..][..len]);
     }
 
     /// `steps` steps from `first_step`.
@@ -290,8 +292,8 @@ impl Lstm {
         let mut plan = self.plan(1, batch);
         plan.schedule = Schedule::Fused;
         let input = Sequence::with_strides(data, [1, batch, self.config.input_size()], [0, stride]);
-        let states = States::Latest(state.rows(batch));
-        self.pass(plan, input, 0, 1).run(BatchRows { first: 0, states, sums: &mut [], output: None });
+        let (states, sums) = (state.rows(batch), quadgate_kernels::SequenceMut::empty());
+        self.pass(plan, input, 0, 1).run_rows(BatchRows { first: 0, states, sums, output: None });
         state.advance(1);
         Ok(())
     }
@@ -305,6 +307,23 @@ impl Lstm {
         match plan.schedule {
             Schedule::Fused => 0,
             Schedule::Hoisted => plan.block_steps * batch * self.shape().sums_width(),
+        }
+    }
+
+    /// The hoisted sums of a plan: none, or those of a block of steps. `sums` has room for them.
+    pub(crate) fn sums<'a>(
+        &self,
+        plan: Plan,
+        batch: usize,
+        sums: &'a mut [f32],
+    ) -> quadgate_kernels::SequenceMut<'a> {
+        let width = self.shape().sums_width();
+        match plan.schedule {
+            Schedule::Fused => quadgate_kernels::SequenceMut::empty(),
+            Schedule::Hoisted => {
+                let shape = [plan.block_steps, batch, width];
+                quadgate_kernels::SequenceMut::new(sums, shape, [batch * width, width]).expect(CHECKED)
+            }
         }
     }
 }

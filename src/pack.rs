@@ -41,6 +41,11 @@ impl Shape {
         self.units.next_multiple_of(self.lanes)
     }
 
+    /// Blocks of hidden units: vectors of them.
+    pub(crate) fn blocks(self) -> usize {
+        self.units.div_ceil(self.lanes)
+    }
+
     /// Elements in a packed row of gate sums.
     pub(crate) fn sums_width(self) -> usize {
         self.gates_layout(1).width()

@@ -1,4 +1,6 @@
-//! Rows of the batch over threads. The only file that knows rayon.
+//! Work over threads. The only file that knows rayon.
+
+use std::ops::Range;
 
 /// Work on some rows that can be cut between rows.
 pub(crate) trait Rows: Sized + Send {
@@ -23,4 +25,15 @@ pub(crate) fn run<W: Rows>(work: W, pieces: usize, run_piece: &(impl Fn(W) + Syn
     let at = (work.rows() as u128 * first as u128 / pieces as u128) as usize;
     let (left, right) = work.split(at);
     rayon::join(|| run(left, first, run_piece), || run(right, pieces - first, run_piece));
+}
+
+/// Runs `member` for each number of `members`, in the current rayon pool: at the same time if it has the threads, else
+/// one after the other.
+pub(crate) fn together(members: Range<usize>, member: &(impl Fn(usize) + Sync)) {
+    let Range { start, end } = members;
+    if end - start <= 1 {
+        return (start..end).for_each(member);
+    }
+    let middle = start + (end - start) / 2;
+    rayon::join(|| together(start..middle, member), || together(middle..end, member));
 }

@@ -1,6 +1,6 @@
 //! How a call will run, decided from its shape before anything is computed.
 
-use crate::config::{LstmConfig, Schedule, Threads};
+use crate::config::{LstmConfig, Schedule, Split, Threads};
 use crate::pack::Shape;
 use crate::{Isa, parallel};
 
@@ -13,6 +13,16 @@ const HOIST_BELOW: usize = 6;
 /// Floating point operations that must fall to each thread before another one is woken.
 const MIN_FLOPS_PER_THREAD: f64 = 2e6;
 
+/// Floating point operations of a step that must fall to each thread before another one shares its hidden units: it costs
+/// a wait after each step.
+const MIN_FLOPS_PER_MEMBER: f64 = 16e3;
+
+/// Rows of the batch below which, per thread, hidden units are shared rather than rows.
+const ROWS_PER_THREAD: usize = 2;
+
+/// Most threads that share hidden units: each more is one more to wait for after every step.
+const MAX_MEMBERS: usize = 64;
+
 /// How a call of a given shape runs. The results have the same bits under any plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -21,7 +31,9 @@ pub struct Plan {
     pub isa: Isa,
     /// How W·x and R·h are arranged in time.
     pub schedule: Schedule,
-    /// Pieces into which the batch is cut; each is run by one thread.
+    /// What threads share.
+    pub split: Split,
+    /// Threads that take part.
     pub threads: usize,
     /// Time steps whose input products are computed at once under [`Schedule::Hoisted`].
     pub block_steps: usize,
@@ -30,23 +42,15 @@ pub struct Plan {
 impl Plan {
     /// The plan for `steps` time steps of `batch` rows.
     pub(crate) fn new(config: &LstmConfig, isa: Isa, shape: Shape, steps: usize, batch: usize) -> Self {
-        let threads = match config.thread_choice() {
-            Threads::Serial => 1,
-            Threads::Exactly(threads) => threads.get().min(batch.max(1)),
-            Threads::Auto => {
-                let flops_per_row = 8.0 * shape.units as f64 * (shape.units + shape.inputs) as f64;
-                let flops = flops_per_row * steps as f64 * batch as f64;
-                let useful = (flops / MIN_FLOPS_PER_THREAD).min(batch as f64) as usize;
-                if useful > 1 { useful.min(parallel::current_threads()) } else { 1 }
-            }
-        };
-        let rows_per_thread = batch.div_ceil(threads);
+        let (split, threads) = share(config, shape, steps, batch);
+        let rows_per_thread = if split == Split::Rows { batch.div_ceil(threads) } else { batch };
         let narrow = steps > 1 && rows_per_thread < HOIST_BELOW;
         let chosen = if narrow { Schedule::Hoisted } else { Schedule::Fused };
         let block_steps = SUMS_BYTES / size_of::<f32>() / shape.sums_width().saturating_mul(batch).max(1);
         Plan {
             isa,
             schedule: config.forced_schedule().unwrap_or(chosen),
+            split,
             threads,
             block_steps: block_steps.max(1),
         }
@@ -62,5 +66,45 @@ impl Plan {
         };
         let one_step = shape.sums_width().checked_mul(hoisted_rows)?;
         Some(if one_step == 0 { 0 } else { one_step.max(SUMS_BYTES / size_of::<f32>()) })
+    }
+
+    /// Most threads that share hidden units.
+    pub(crate) fn members(config: &LstmConfig, shape: Shape) -> usize {
+        let most = match (config.forced_split(), config.thread_choice()) {
+            (Some(Split::Rows), _) | (_, Threads::Serial) => return 0,
+            (_, Threads::Exactly(threads)) => threads.get(),
+            (_, Threads::Auto) => MAX_MEMBERS,
+        };
+        most.min(MAX_MEMBERS).min(shape.blocks())
+    }
+}
+
+/// What threads share, and how many take part.
+fn share(config: &LstmConfig, shape: Shape, steps: usize, batch: usize) -> (Split, usize) {
+    let available = match config.thread_choice() {
+        Threads::Serial => return (Split::Rows, 1),
+        Threads::Exactly(threads) => threads.get(),
+        Threads::Auto => usize::MAX,
+    };
+    let members = available.min(Plan::members(config, shape));
+    let flops_per_step = 8.0 * shape.units as f64 * (shape.units + shape.inputs) as f64 * batch as f64;
+    let flops = flops_per_step * steps as f64;
+    if config.thread_choice() == Threads::Auto {
+        let useful = (flops / MIN_FLOPS_PER_THREAD) as usize;
+        let available = if useful > 1 { useful.min(parallel::current_threads()) } else { 1 };
+        let rows = available.min(batch);
+        let by_units = (flops_per_step / MIN_FLOPS_PER_MEMBER) as usize;
+        let members = members.min(available).min(by_units);
+        let narrow = batch < ROWS_PER_THREAD * available;
+        return match config.forced_split() {
+            Some(Split::Units) => (Split::Units, members.max(1)),
+            None if narrow && members > 1 => (Split::Units, members),
+            _ => (Split::Rows, rows.max(1)),
+        };
+    }
+    match config.forced_split() {
+        Some(Split::Units) => (Split::Units, members.max(1)),
+        None if batch < available && members > 1 => (Split::Units, members),
+        _ => (Split::Rows, available.min(batch).max(1)),
     }
 }

@@ -5,6 +5,7 @@
 //! and the backward pass runs the segments again, from the last to the first, one at a time.
 
 use crate::Error;
+use crate::forward::{CHECKED, States};
 use crate::pack::{Buffer, Shape, zeros};
 use quadgate_kernels::SequenceMut;
 use std::num::NonZeroUsize;
@@ -128,18 +129,18 @@ impl Tape {
     }
 
     /// The buffers of a segment of `batch` rows, to write: h and c before and after each step, and gates.
-    pub(crate) fn segment_mut(&mut self, batch: usize) -> Result<[SequenceMut<'_>; 3], Error> {
+    pub(crate) fn segment_mut(&mut self, batch: usize) -> States<'_> {
         let steps = self.segment.min(self.capacity[0]);
         let (state, gates) = (self.shape.padded_units(), self.shape.gates_width());
         let view = |data, steps, width| {
-            let overlap = |error| Error::view("tape", width, [batch * width, width], error);
-            SequenceMut::new(data, [steps, batch, width], [batch * width, width]).map_err(overlap)
+            SequenceMut::new(data, [steps, batch, width], [batch * width, width]).expect(CHECKED)
         };
-        Ok([
-            view(&mut self.hidden, steps + 1, state)?,
-            view(&mut self.cell, steps + 1, state)?,
-            view(&mut self.gates, steps, gates)?,
-        ])
+        States {
+            hidden: view(&mut *self.hidden, steps + 1, state),
+            first: 1,
+            cell: view(&mut *self.cell, steps + 1, state),
+            gates: Some(view(&mut *self.gates, steps, gates)),
+        }
     }
 
     /// Keeps h and c of the start of segment `index`, which is about to be recorded.

@@ -1,7 +1,7 @@
 //! Tapes and the backward pass of a layer.
 
 use crate::backward::{BackwardPass, Outputs, Parameters, Segment};
-use crate::forward::{BatchRows, States};
+use crate::forward::BatchRows;
 use crate::lstm::write_rows;
 use crate::tape::{self, automatic_segment};
 use crate::view::check_sequence;
@@ -206,7 +206,7 @@ impl Lstm {
         workspace.state.check("workspace", self.shape(), batch)?;
         let plan = self.plan(steps, batch);
         let sums_len = self.sums_len(plan, batch);
-        let Workspace { sums, backward, .. } = workspace;
+        let Workspace { sums, progress, backward, .. } = workspace;
         let Some(backward) = backward else { return Err(Error::NotForTraining { argument: "workspace" }) };
         if sums.len() < sums_len {
             return Err(Error::Length { argument: "workspace", expected: sums_len, found: sums.len() });
@@ -228,10 +228,9 @@ impl Lstm {
             // The forward pass left the last segment on the tape; a backward pass leaves the first.
             if !tape.holds(index) {
                 tape.restore(index, batch);
-                let states = States::Taped(tape.segment_mut(batch)?);
                 let forward = self.pass(plan, input, first_step, end - first_step);
-                let sums = &mut sums[..sums_len];
-                forward.run(BatchRows { first: 0, states, sums, output: None });
+                let (states, sums) = (tape.segment_mut(batch), self.sums(plan, batch, sums));
+                forward.run(BatchRows { first: 0, states, sums, output: None }, progress);
             }
             let segment = Segment { first_step, hidden: &tape.hidden, cell: &tape.cell, gates: &tape.gates };
             pass.run(segment, end, &mut scratch, &mut outputs);

@@ -1,9 +1,10 @@
 //! Memory that the caller owns and lends to each call, so that no call allocates.
 
 use crate::backward::{self, Scratch};
+use crate::forward::{CHECKED, States};
 use crate::pack::{Buffer, Shape, zeros};
 use crate::{Error, Matrix};
-use quadgate_kernels::Rows;
+use quadgate_kernels::{Progress, Rows, SequenceMut};
 
 /// h and c of some rows, carried from step to step.
 ///
@@ -12,17 +13,18 @@ use quadgate_kernels::Rows;
 pub struct State {
     shape: Shape,
     batch: usize,
+    /// Two slots of h for all rows: steps read one and write the other.
     hidden: Buffer,
-    /// Where h' is written while h is read; swapped after each step.
-    next: Buffer,
+    /// The slot that holds h.
+    slot: usize,
     cell: Buffer,
 }
 
 impl State {
     pub(crate) fn new(shape: Shape, batch: usize) -> Result<Self, Error> {
         let len = shape.padded_units().checked_mul(batch);
-        let buffer = || zeros("batch", len);
-        Ok(Self { shape, batch, hidden: buffer()?, next: buffer()?, cell: buffer()? })
+        let hidden = zeros("batch", len.and_then(|len| len.checked_mul(2)))?;
+        Ok(Self { shape, batch, hidden, slot: 0, cell: zeros("batch", len)? })
     }
 
     /// B, the number of rows.
@@ -32,12 +34,14 @@ impl State {
 
     /// h of one row, H elements; `None` if there is no such row.
     pub fn hidden(&self, row: usize) -> Option<&[f32]> {
-        self.row(&self.hidden, row)
+        let start = self.slot * self.cell.len() + row.min(self.batch) * self.shape.padded_units();
+        (row < self.batch).then(|| &self.hidden[start..][..self.shape.units])
     }
 
     /// c of one row, H elements; `None` if there is no such row.
     pub fn cell(&self, row: usize) -> Option<&[f32]> {
-        self.row(&self.cell, row)
+        let start = row.min(self.batch) * self.shape.padded_units();
+        (row < self.batch).then(|| &self.cell[start..][..self.shape.units])
     }
 
     /// Sets h and c of all rows to zero.
@@ -52,7 +56,8 @@ impl State {
     /// If the matrix has another shape, or its slice is too short.
     pub fn set_hidden(&mut self, hidden: Matrix<'_>) -> Result<(), Error> {
         let rows = hidden.checked("hidden", self.batch, self.shape.units)?;
-        load(&mut self.hidden, self.shape, self.batch, Some(rows));
+        let (shape, batch) = (self.shape, self.batch);
+        load(self.latest_hidden(), shape, batch, Some(rows));
         Ok(())
     }
 
@@ -68,12 +73,18 @@ impl State {
 
     /// Bytes that this state owns.
     pub fn bytes(&self) -> usize {
-        (self.hidden.len() + self.next.len() + self.cell.len()) * size_of::<f32>()
+        (self.hidden.len() + self.cell.len()) * size_of::<f32>()
     }
 
-    fn row<'a>(&self, buffer: &'a Buffer, row: usize) -> Option<&'a [f32]> {
-        let padded = self.shape.padded_units();
-        (row < self.batch).then(|| &buffer[row * padded..][..self.shape.units])
+    /// The slot that holds h: rows padded to whole panels.
+    pub(crate) fn latest_hidden(&mut self) -> &mut [f32] {
+        let len = self.cell.len();
+        &mut self.hidden[self.slot * len..][..len]
+    }
+
+    /// c: rows padded to whole panels.
+    pub(crate) fn latest_cell(&mut self) -> &mut [f32] {
+        &mut self.cell
     }
 
     /// `Ok` if the state fits a layer and has at least `batch` rows.
@@ -87,68 +98,32 @@ impl State {
 
     /// Sets the first `rows` rows, to zero where nothing is given.
     pub(crate) fn load(&mut self, rows: usize, hidden: Option<Rows<'_>>, cell: Option<Rows<'_>>) {
-        load(&mut self.hidden, self.shape, rows, hidden);
-        load(&mut self.cell, self.shape, rows, cell);
+        let shape = self.shape;
+        load(self.latest_hidden(), shape, rows, hidden);
+        load(&mut self.cell, shape, rows, cell);
     }
 
-    /// The first `rows` rows.
-    pub(crate) fn rows(&mut self, rows: usize) -> StateRows<'_> {
-        let padded = self.shape.padded_units();
-        StateRows {
-            rows,
-            padded,
-            hidden: &mut self.hidden[..rows * padded],
-            next: &mut self.next[..rows * padded],
-            cell: &mut self.cell[..rows * padded],
-        }
+    /// The first `rows` rows, for steps that begin with what the state holds.
+    pub(crate) fn rows(&mut self, rows: usize) -> States<'_> {
+        let (padded, len) = (self.shape.padded_units(), self.cell.len());
+        let view = |data, slots| SequenceMut::new(data, [slots, rows, padded], [len, padded]).expect(CHECKED);
+        let hidden = view(&mut *self.hidden, 2);
+        States { hidden, first: self.slot + 1, cell: view(&mut *self.cell, 1), gates: None }
     }
 
-    /// Says that `steps` steps were run on [`StateRows`], which swaps the buffers of h once a step.
+    /// Says that `steps` steps were run on [`State::rows`].
     pub(crate) fn advance(&mut self, steps: usize) {
-        if !steps.is_multiple_of(2) {
-            std::mem::swap(&mut self.hidden, &mut self.next);
-        }
+        self.slot = (self.slot + steps % 2) % 2;
     }
 }
 
-fn load(buffer: &mut Buffer, shape: Shape, rows: usize, from: Option<Rows<'_>>) {
+fn load(buffer: &mut [f32], shape: Shape, rows: usize, from: Option<Rows<'_>>) {
     let padded = shape.padded_units();
     for (row, to) in buffer.chunks_exact_mut(padded).take(rows).enumerate() {
         to.fill(0.0);
         if let Some(from) = from {
             to[..shape.units].copy_from_slice(from.row(row));
         }
-    }
-}
-
-/// Mutable h and c of some rows, each padded to whole panels.
-#[derive(Debug)]
-pub(crate) struct StateRows<'a> {
-    pub(crate) rows: usize,
-    pub(crate) padded: usize,
-    pub(crate) hidden: &'a mut [f32],
-    pub(crate) next: &'a mut [f32],
-    pub(crate) cell: &'a mut [f32],
-}
-
-impl StateRows<'_> {
-    /// Cuts the rows before row `at`.
-    pub(crate) fn split(self, at: usize) -> (Self, Self) {
-        let middle = at * self.padded;
-        let (hidden, other_hidden) = self.hidden.split_at_mut(middle);
-        let (next, other_next) = self.next.split_at_mut(middle);
-        let (cell, other_cell) = self.cell.split_at_mut(middle);
-        let padded = self.padded;
-        (
-            StateRows { rows: at, padded, hidden, next, cell },
-            StateRows {
-                rows: self.rows - at,
-                padded,
-                hidden: other_hidden,
-                next: other_next,
-                cell: other_cell,
-            },
-        )
     }
 }
 
@@ -161,6 +136,8 @@ pub struct Workspace {
     pub(crate) state: State,
     /// Hoisted gate sums.
     pub(crate) sums: Buffer,
+    /// How far the members of a team have come.
+    pub(crate) progress: Vec<Progress>,
     /// What the backward pass needs, if the layer is to be trained.
     pub(crate) backward: Option<BackwardBuffers>,
 }
@@ -224,11 +201,17 @@ impl BackwardBuffers {
 }
 
 /// Bytes of a workspace.
-pub(crate) fn bytes(shape: Shape, batch: usize, sums_len: Option<usize>, training: bool) -> Option<usize> {
+pub(crate) fn bytes(
+    shape: Shape,
+    batch: usize,
+    sums_len: Option<usize>,
+    members: usize,
+    training: bool,
+) -> Option<usize> {
     let states = shape.padded_units().checked_mul(batch)?.checked_mul(3)?;
     let backward = if training { backward_lengths(shape, batch)? } else { [0; 5] };
     let elements = backward.into_iter().chain([sums_len?]).try_fold(states, usize::checked_add)?;
-    elements.checked_mul(size_of::<f32>())
+    elements.checked_mul(size_of::<f32>())?.checked_add(members.checked_mul(size_of::<Progress>())?)
 }
 
 impl Workspace {
@@ -236,11 +219,13 @@ impl Workspace {
         shape: Shape,
         batch: usize,
         sums_len: Option<usize>,
+        members: usize,
         training: bool,
     ) -> Result<Self, Error> {
         Ok(Self {
             state: State::new(shape, batch)?,
             sums: zeros("batch", sums_len)?,
+            progress: vec![Progress::default(); members],
             backward: if training { Some(BackwardBuffers::new(shape, batch)?) } else { None },
         })
     }
@@ -256,6 +241,7 @@ impl Workspace {
             let states = b.hidden_gradient.len() + b.cell_gradient.len();
             b.gate_gradients.len() + b.right.len() + states + b.bias.len()
         });
-        self.state.bytes() + (self.sums.len() + backward) * size_of::<f32>()
+        let elements = self.sums.len() + backward;
+        self.state.bytes() + elements * size_of::<f32>() + self.progress.len() * size_of::<Progress>()
     }
 }

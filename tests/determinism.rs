@@ -5,7 +5,7 @@ mod common;
 
 use common::{Case, Layout, Outcome, Run, Sizes, fused_levels, levels};
 use proptest::prelude::*;
-use quadgate::Schedule;
+use quadgate::{Schedule, Split};
 
 /// FNV-1a over the bits of all results.
 fn checksum(outcome: &Outcome) -> u64 {
@@ -68,8 +68,10 @@ proptest! {
         for isa in levels() {
             let plain = checksum(&case.forward(Run::on(isa)));
             for schedule in [Schedule::Fused, Schedule::Hoisted] {
-                let run = Run::on(isa).threads(threads).schedule(schedule).layout(layout);
-                prop_assert_eq!(checksum(&case.forward(run)), plain, "{:?}", run);
+                for split in [Split::Rows, Split::Units] {
+                    let run = Run::on(isa).threads(threads).schedule(schedule).split(split).layout(layout);
+                    prop_assert_eq!(checksum(&case.forward(run)), plain, "{:?}", run);
+                }
             }
             prop_assert_eq!(checksum(&case.step_by_step(Run::on(isa).threads(threads))), plain);
         }

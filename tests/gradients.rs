@@ -8,7 +8,7 @@ use common::{
 };
 use proptest::prelude::*;
 use quadgate::reference::NaiveLstm;
-use quadgate::{Backward, Error, Forward, GradientMode, Lstm, Matrix, MatrixMut, Schedule, Sequence};
+use quadgate::{Backward, Error, Forward, GradientMode, Lstm, Matrix, MatrixMut, Schedule, Sequence, Split};
 use std::num::NonZeroUsize;
 
 /// Relative to the largest entry of each tensor.
@@ -62,8 +62,10 @@ proptest! {
         for isa in levels() {
             let plain = bits(&case.gradients(Run::on(isa), Recording::Full, &cotangents, None));
             for schedule in [Schedule::Fused, Schedule::Hoisted] {
-                let run = Run::on(isa).threads(threads).schedule(schedule).layout(layout);
-                prop_assert_eq!(&bits(&case.gradients(run, Recording::Full, &cotangents, None)), &plain);
+                for split in [Split::Rows, Split::Units] {
+                    let run = Run::on(isa).threads(threads).schedule(schedule).split(split).layout(layout);
+                    prop_assert_eq!(&bits(&case.gradients(run, Recording::Full, &cotangents, None)), &plain);
+                }
             }
         }
     }

@@ -11,6 +11,8 @@
 //! - [`Kernels::sigmoid`] and [`Kernels::tanh`] over slices,
 //! - [`Kernels::fma_loop`] and [`Kernels::read`], which measure what the machine can do.
 //!
+//! [`Team`] lets several threads share the columns of what they write, step by step.
+//!
 //! Every algorithm is written once, generic over the crate's small `Simd` trait; an instruction set is one
 //! implementation of that trait plus one line in the table. The functions here are safe: the views that they take
 //! ([`Rows`], [`RowsMut`], [`SequenceMut`], [`Packed`]) check their bounds when they are made, and the kernels
@@ -33,6 +35,7 @@ mod probe;
 mod simd;
 mod store;
 mod table;
+mod team;
 mod tile;
 mod views;
 
@@ -44,4 +47,5 @@ mod x86_64;
 pub use isa::Isa;
 pub use panel::{Packed, PanelLayout};
 pub use table::{ColumnProduct, Kernels, LstmBackwardStep, LstmStep, Order, Product, Start, Tape, Term};
+pub use team::{Progress, Shared, Slots, Stepped, Team, Turn};
 pub use views::{Rows, RowsMut, SequenceMut, ViewError};

@@ -83,9 +83,13 @@ impl<'a> Rows<'a> {
         unsafe { core::slice::from_raw_parts(self.base.add(row * self.stride), self.width) }
     }
 
-    /// The first `width` elements of each row (all of them if there are not so many).
-    pub fn narrow(self, width: usize) -> Self {
-        Self { width: width.min(self.width), ..self }
+    /// Some columns of each row, as far as there are any.
+    pub fn columns(self, columns: Range<usize>) -> Self {
+        let end = columns.end.min(self.width);
+        let start = columns.start.min(end);
+        // Without rows there may be no elements at all.
+        let base = if self.rows > 0 { self.base.wrapping_add(start) } else { self.base };
+        Self { base, width: end - start, ..self }
     }
 
     pub(crate) fn as_ptr(&self) -> *const f32 {
@@ -202,6 +206,41 @@ impl<'a> SequenceMut<'a> {
         Ok(Self { base, steps, batch, width, time_stride, batch_stride, _rows: PhantomData })
     }
 
+    /// A sequence without elements.
+    pub fn empty() -> Self {
+        let base = core::ptr::NonNull::dangling().as_ptr();
+        Self { base, steps: 0, batch: 0, width: 0, time_stride: 0, batch_stride: 0, _rows: PhantomData }
+    }
+
+    /// Number of steps: of slots, where they are used in turn.
+    pub fn slots(&self) -> usize {
+        self.steps
+    }
+
+    /// Elements in a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Some columns of all rows.
+    ///
+    /// # Safety
+    /// - As long as the result is used, nothing else reads or writes these columns at the steps at which it is used.
+    pub(crate) unsafe fn shared_columns(&self, columns: Range<usize>) -> SequenceMut<'_> {
+        let end = columns.end.min(self.width);
+        let start = columns.start.min(end);
+        // SAFETY: without elements there are no columns either; else column `start` of row (0, 0) is in the slice, or
+        // one past its end.
+        let base = unsafe { self.base.add(start) };
+        SequenceMut { base, width: end - start, ..*self }
+    }
+
+    /// The rows of step `t`; `None` past the end.
+    pub(crate) fn into_step(self, t: usize) -> Option<RowsMut<'a>> {
+        let (rows, width, stride) = (self.batch, self.width, self.batch_stride);
+        self.base_of(t).map(|base| RowsMut { base, rows, width, stride, _rows: PhantomData })
+    }
+
     /// Number of batch rows.
     pub fn batch(&self) -> usize {
         self.batch
@@ -215,6 +254,11 @@ impl<'a> SequenceMut<'a> {
         // SAFETY: row (0, at) exists, and `new` checked that every row lies inside the slice.
         let second = unsafe { self.base.add(offset) };
         (Self { batch: at, ..self }, Self { base: second, batch: self.batch - at, ..self })
+    }
+
+    /// All of it, for a while.
+    pub fn all(&mut self) -> SequenceMut<'_> {
+        SequenceMut { ..*self }
     }
 
     /// The steps of `range` (clamped to those that there are).

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use quadgate::reference::{NaiveCotangents, NaiveGradients, NaiveLstm, NaiveOutput};
 use quadgate::{
     Backward, Forward, GradientMode, Isa, Lstm, LstmConfig, LstmWeights, Matrix, MatrixMut, Schedule,
-    Sequence, SequenceMut, Threads,
+    Sequence, SequenceMut, Split, Threads,
 };
 use std::num::NonZeroUsize;
 
@@ -95,6 +95,7 @@ pub struct Outcome {
 pub struct Run {
     pub isa: Isa,
     pub schedule: Option<Schedule>,
+    pub split: Option<Split>,
     pub threads: Threads,
     pub layout: Layout,
 }
@@ -110,11 +111,15 @@ pub enum Layout {
 
 impl Run {
     pub fn on(isa: Isa) -> Self {
-        Run { isa, schedule: None, threads: Threads::Serial, layout: Layout::TimeMajor }
+        Run { isa, schedule: None, split: None, threads: Threads::Serial, layout: Layout::TimeMajor }
     }
 
     pub fn schedule(self, schedule: Schedule) -> Self {
         Run { schedule: Some(schedule), ..self }
+    }
+
+    pub fn split(self, split: Split) -> Self {
+        Run { split: Some(split), ..self }
     }
 
     pub fn threads(self, threads: usize) -> Self {
@@ -127,10 +132,8 @@ impl Run {
 
     pub fn config(self, sizes: Sizes) -> LstmConfig {
         let config = LstmConfig::new(sizes.inputs, sizes.units).isa(self.isa).threads(self.threads);
-        match self.schedule {
-            Some(schedule) => config.schedule(schedule),
-            None => config,
-        }
+        let config = self.split.into_iter().fold(config, LstmConfig::split);
+        self.schedule.into_iter().fold(config, LstmConfig::schedule)
     }
 }
 
@@ -139,12 +142,13 @@ pub fn runs() -> impl Strategy<Value = Run> {
     (
         proptest::sample::select(levels()),
         proptest::option::of(prop_oneof![Just(Schedule::Fused), Just(Schedule::Hoisted)]),
+        proptest::option::of(prop_oneof![Just(Split::Rows), Just(Split::Units)]),
         0usize..5,
         prop_oneof![Just(Layout::TimeMajor), Just(Layout::BatchMajor), Just(Layout::Gaps)],
     )
-        .prop_map(|(isa, schedule, threads, layout)| {
+        .prop_map(|(isa, schedule, split, threads, layout)| {
             let run = if threads == 0 { Run::on(isa) } else { Run::on(isa).threads(threads) };
-            Run { schedule, ..run.layout(layout) }
+            Run { schedule, split, ..run.layout(layout) }
         })
 }
 

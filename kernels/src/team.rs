@@ -1,0 +1,313 @@
+//! Steps that several threads take together.
+//!
+//! What must be done step by step is cut, within each step, into pieces: blocks of columns, such as hidden units. A piece
+//! may read all that the steps before it wrote, and writes its own columns.
+//!
+//! ```text
+//! each member, for each step:
+//!     wait until every piece of the step before is done
+//!     take the piece that is its own, then any that nobody has taken
+//! ```
+//!
+//! 1. A member waits for pieces that another one has taken, and so is at work on: never for a member that has not come.
+//!    In a pool that has no thread to spare, those who are there do it all.
+//! 2. Each takes its own piece first, so that the weights of a piece stay in the cache of one core.
+//! 3. Who has a [`Turn`] is the only one at its piece, and all before it is done. So a turn can hand out what to read and
+//!    what to write, safely.
+
+use crate::views::{Rows, RowsMut, SequenceMut};
+use core::ops::Range;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+/// Looks at a counter before a waiting member offers its core to other threads of the machine: a few microseconds. A
+/// piece takes a fraction of one up to some ten.
+const LOOKS: usize = 4096;
+
+/// How far a piece has come, on a cache line of its own (two, since they are fetched in pairs).
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Progress {
+    /// Steps that were taken by some member.
+    taken: AtomicUsize,
+    /// Steps that are done.
+    done: AtomicUsize,
+}
+
+impl Clone for Progress {
+    /// A counter of its own, at zero.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+/// The order in which steps go through the slots of a sequence.
+#[derive(Clone, Copy, Debug)]
+pub enum Slots {
+    /// Step s writes slot (first + s) modulo the number of slots.
+    Up {
+        /// Slot of step 0.
+        first: usize,
+    },
+    /// Step s writes slot first − s.
+    Down {
+        /// Slot of step 0.
+        first: usize,
+    },
+}
+
+/// A sequence that the team writes: slot after slot, the columns of each piece by whoever has its turn.
+#[derive(Debug)]
+pub struct Shared<'a> {
+    sequence: SequenceMut<'a>,
+    /// Columns in a block.
+    block: usize,
+    slots: Slots,
+}
+
+impl<'a> Shared<'a> {
+    /// Shares `sequence`, whose rows have `block` columns to a block (the last block may have fewer).
+    pub fn new(sequence: SequenceMut<'a>, block: usize, slots: Slots) -> Self {
+        Self { sequence, block, slots }
+    }
+
+    /// Nothing to share.
+    pub fn none() -> Self {
+        Self::new(SequenceMut::empty(), 0, Slots::Up { first: 0 })
+    }
+
+    /// Slot that `step` writes, and the one that the step before it wrote.
+    fn slots_of(&self, step: usize) -> [Option<usize>; 2] {
+        let slots = self.sequence.slots();
+        let (now, before) = match self.slots {
+            Slots::Up { first } => {
+                let now = first.checked_add(step);
+                let before = now.and_then(|now| now.checked_sub(1));
+                (
+                    now.and_then(|now| now.checked_rem(slots)),
+                    before.and_then(|before| before.checked_rem(slots)),
+                )
+            }
+            Slots::Down { first } => {
+                let now = first.checked_sub(step);
+                (now, now.and_then(|now| now.checked_add(1)).filter(|&before| before < slots))
+            }
+        };
+        [now, if now == before { None } else { before }]
+    }
+
+    /// The columns of some blocks.
+    fn columns(&self, blocks: &Range<usize>) -> Range<usize> {
+        let width = self.sequence.width();
+        let at = |block: usize| block.saturating_mul(self.block).min(width);
+        at(blocks.start)..at(blocks.end)
+    }
+}
+
+/// Some threads that take steps together, and what they write.
+///
+/// `STEPPED` sequences are written slot after slot. `OWNED` ones belong to the pieces as a whole, all slots.
+#[derive(Debug)]
+pub struct Team<'a, const STEPPED: usize, const OWNED: usize> {
+    progress: &'a [Progress],
+    steps: usize,
+    blocks: usize,
+    stepped: [Shared<'a>; STEPPED],
+    owned: [Shared<'a>; OWNED],
+}
+
+// SAFETY: members reach the sequences through turns alone. There is at most one turn for a piece at any time, and all are
+// at the same step: a turn is made when its piece was taken by an atomic exchange, after all pieces of the steps before
+// were seen to be done. Turns of different pieces write different columns. They read the slot of the step before, which
+// is not the slot that the step writes.
+unsafe impl<const STEPPED: usize, const OWNED: usize> Sync for Team<'_, STEPPED, OWNED> {}
+
+/// The right to one piece of one step.
+#[derive(Debug)]
+pub struct Turn<'t, 'a, const STEPPED: usize, const OWNED: usize> {
+    team: &'t Team<'a, STEPPED, OWNED>,
+    step: usize,
+    piece: usize,
+}
+
+/// A stepped sequence as a turn sees it.
+#[derive(Debug)]
+pub struct Stepped<'a> {
+    /// What the step before wrote, all columns; `None` if there is no such slot.
+    pub before: Option<Rows<'a>>,
+    /// What this step is to write, the columns of the piece.
+    pub now: Option<RowsMut<'a>>,
+}
+
+impl<'a, const STEPPED: usize, const OWNED: usize> Team<'a, STEPPED, OWNED> {
+    /// A team of as many pieces as `progress` has counters, for `steps` steps over `blocks` blocks of columns.
+    pub fn new(
+        progress: &'a mut [Progress],
+        steps: usize,
+        blocks: usize,
+        stepped: [Shared<'a>; STEPPED],
+        owned: [Shared<'a>; OWNED],
+    ) -> Self {
+        progress.fill_with(Progress::default);
+        Self { progress, steps, blocks, stepped, owned }
+    }
+
+    /// Takes part as `member`, whose own piece has the same number. Returns when every piece was taken by somebody.
+    pub fn join(&self, member: usize, mut work: impl FnMut(&mut Turn<'_, 'a, STEPPED, OWNED>)) {
+        let pieces = self.progress.len();
+        for step in 0..self.steps {
+            self.wait_for(step);
+            for other in 0..pieces {
+                let piece = (member + other) % pieces;
+                let taken = &self.progress[piece].taken;
+                // Looking first leaves the line where it is.
+                if taken.load(Ordering::Relaxed) != step
+                    || taken.compare_exchange(step, step + 1, Ordering::Relaxed, Ordering::Relaxed).is_err()
+                {
+                    continue;
+                }
+                // Done even if the work panics: then others go on, and the panic reaches the caller.
+                let _done = Done { counter: &self.progress[piece].done, steps: step + 1 };
+                work(&mut Turn { team: self, step, piece });
+            }
+        }
+    }
+
+    /// Waits until all pieces have done `steps` steps.
+    fn wait_for(&self, steps: usize) {
+        for piece in self.progress {
+            let mut looks = 0;
+            while piece.done.load(Ordering::Acquire) < steps {
+                looks += 1;
+                if looks < LOOKS { core::hint::spin_loop() } else { offer_core() }
+            }
+        }
+    }
+}
+
+/// Lets other threads of the machine run.
+fn offer_core() {
+    #[cfg(feature = "std")]
+    std::thread::yield_now();
+    #[cfg(not(feature = "std"))]
+    core::hint::spin_loop();
+}
+
+/// Marks a piece as done when it goes out of scope.
+struct Done<'a> {
+    counter: &'a AtomicUsize,
+    steps: usize,
+}
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.counter.store(self.steps, Ordering::Release);
+    }
+}
+
+impl<const STEPPED: usize, const OWNED: usize> Turn<'_, '_, STEPPED, OWNED> {
+    /// The step, from 0.
+    pub fn step(&self) -> usize {
+        self.step
+    }
+
+    /// The blocks of the piece.
+    pub fn blocks(&self) -> Range<usize> {
+        let pieces = self.team.progress.len();
+        let at = |piece: usize| (self.team.blocks as u128 * piece as u128 / pieces as u128) as usize;
+        at(self.piece)..at(self.piece + 1)
+    }
+
+    /// What to read and write: the stepped sequences, and the owned ones.
+    pub fn parts(&mut self) -> ([Stepped<'_>; STEPPED], [SequenceMut<'_>; OWNED]) {
+        let blocks = self.blocks();
+        let team = self.team;
+        let stepped = core::array::from_fn(|index| {
+            let shared = &team.stepped[index];
+            let [now, before] = shared.slots_of(self.step);
+            // SAFETY: this turn is the only one at its piece, so at its columns of this step's slot, until it ends; it is
+            // borrowed exclusively meanwhile. No turn writes the slot of the step before.
+            unsafe {
+                Stepped {
+                    before: before.and_then(|slot| shared.sequence.read(slot)),
+                    now: now.and_then(|slot| {
+                        shared.sequence.shared_columns(shared.columns(&blocks)).into_step(slot)
+                    }),
+                }
+            }
+        });
+        let owned = core::array::from_fn(|index| {
+            let shared = &team.owned[index];
+            // SAFETY: as above, for all slots: no other piece has these columns.
+            unsafe { shared.sequence.shared_columns(shared.columns(&blocks)) }
+        });
+        (stepped, owned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+    use std::{thread, vec, vec::Vec};
+
+    /// Slot s + 1 of each column becomes the sum of all columns of slot s, plus the step; with `members` threads, of which
+    /// the last ones come late or not at all.
+    fn sums(members: usize, pieces: usize, late: usize) -> Vec<f32> {
+        const STEPS: usize = 40;
+        const COLUMNS: usize = 7;
+        let mut data = vec![1.0; (STEPS + 1) * COLUMNS];
+        let mut progress = vec![Progress::default(); pieces];
+        let sequence = SequenceMut::new(&mut data, [STEPS + 1, 1, COLUMNS], [COLUMNS, COLUMNS]).unwrap();
+        let team = Team::new(&mut progress, STEPS, 4, [Shared::new(sequence, 2, Slots::Up { first: 1 })], []);
+        let started = AtomicBool::new(false);
+        let member = |member| {
+            team.join(member, |turn| {
+                started.store(true, Ordering::Release);
+                let step = turn.step();
+                let ([Stepped { before, now }], []) = turn.parts();
+                let total: f32 = before.unwrap().row(0).iter().sum();
+                now.unwrap().row_mut(0).fill(total % 8.0 + step as f32);
+            });
+        };
+        thread::scope(|scope| {
+            for number in 0..members {
+                let (member, started) = (&member, &started);
+                scope.spawn(move || {
+                    while number >= members - late && !started.load(Ordering::Acquire) {
+                        thread::yield_now();
+                    }
+                    member(number);
+                });
+            }
+        });
+        data
+    }
+
+    #[test]
+    fn every_step_sees_all_of_the_one_before_for_any_number_of_members() {
+        let mut expected = vec![vec![1.0f32; 7]];
+        for step in 0..40 {
+            let total: f32 = expected[step].iter().sum();
+            expected.push(vec![total % 8.0 + step as f32; 7]);
+        }
+        for (members, pieces, late) in [(1, 1, 0), (1, 3, 0), (2, 2, 0), (3, 3, 1), (2, 5, 1), (4, 4, 3)] {
+            assert_eq!(sums(members, pieces, late), expected.concat(), "{members} members, {pieces} pieces");
+        }
+    }
+
+    #[test]
+    fn slots_go_round_or_down_and_never_coincide_with_the_one_before() {
+        let mut data = [0.0; 12];
+        let mut shared = |slots, order| {
+            let sequence = SequenceMut::new(&mut data[..slots], [slots, 1, 1], [1, 1]).unwrap();
+            let shared = Shared::new(sequence, 1, order);
+            [0, 1, 2].map(|step| shared.slots_of(step))
+        };
+        let ring = shared(2, Slots::Up { first: 1 });
+        assert_eq!(ring, [[Some(1), Some(0)], [Some(0), Some(1)], [Some(1), Some(0)]]);
+        assert_eq!(shared(1, Slots::Up { first: 0 }), [[Some(0), None]; 3]);
+        assert_eq!(shared(0, Slots::Up { first: 0 }), [[None, None]; 3]);
+        let down = shared(3, Slots::Down { first: 1 });
+        assert_eq!(down, [[Some(1), Some(2)], [Some(0), Some(1)], [None, None]]);
+    }
+}
