@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! for each block of steps, from the last to the first:
-//!     for t in the block, from the last to the first:          rows of the batch over threads
+//!     for t in the block, from the last to the first:          rows of the batch or hidden units over threads
 //!         dh = dZ_{t+1}·R + cotangent of h_t;  dZ_t, dc = backward pass of the cell
 //!         [x_t | h_{t−1}] → the block's right factor
-//!     dX = dZ·W                                                rows of the batch over threads
+//!     dX = dZ·W                                                rows of the batch or steps over threads
 //!     dW += dZᵀ·x,  dR += dZᵀ·h,  db += Σ dZ                   hidden units over threads
 //! dh₀ = dZ_0·R,  dc₀ = dc
 //! ```
@@ -14,12 +14,15 @@
 //! all rows in a fixed order, so nothing has to be reduced and the bits do not depend on the threads. Each block is one
 //! chain of multiply-adds that is then added to the total; how many rows a block has depends on the batch alone.
 
+use crate::config::Split;
 use crate::forward::CHECKED;
 use crate::pack::{GATES, PackedWeights, Shape};
 use crate::parallel;
+use crate::plan::Plan;
 use crate::view::Sequence;
 use quadgate_kernels::{
-    ColumnProduct, Kernels, LstmBackwardStep, Product, Rows, RowsMut, SequenceMut, Start, Term,
+    ColumnProduct, Kernels, LstmBackwardStep, Product, Progress, Rows, RowsMut, SequenceMut, Shared, Slots,
+    Start, Team, Term,
 };
 use std::ops::Range;
 
@@ -46,8 +49,7 @@ pub(crate) struct BackwardPass<'a> {
     pub(crate) weights: &'a PackedWeights,
     pub(crate) input: Sequence<'a>,
     pub(crate) cotangent: Option<Sequence<'a>>,
-    /// Threads to split over.
-    pub(crate) threads: usize,
+    pub(crate) plan: Plan,
 }
 
 /// Buffers of the pass.
@@ -95,9 +97,11 @@ pub(crate) struct Segment<'a> {
 /// Some rows of the batch, with all that the steps of a block write.
 struct StepRows<'a> {
     first: usize,
+    /// `[slots, rows · gates, units]`: step s of the block writes slot s, and reads slot s + 1.
     gate_gradients: SequenceMut<'a>,
     right: SequenceMut<'a>,
-    cell_gradient: &'a mut [f32],
+    /// One slot.
+    cell_gradient: SequenceMut<'a>,
 }
 
 impl parallel::Rows for StepRows<'_> {
@@ -106,10 +110,9 @@ impl parallel::Rows for StepRows<'_> {
     }
 
     fn split(self, at: usize) -> (Self, Self) {
-        let width = self.cell_gradient.len().checked_div(self.rows()).unwrap_or(0);
-        let (gate_gradients, other_gate_gradients) = self.gate_gradients.split_rows(at);
+        let (gate_gradients, other_gate_gradients) = self.gate_gradients.split_rows(at * GATES);
         let (right, other_right) = self.right.split_rows(at);
-        let (cell_gradient, other_cell_gradient) = self.cell_gradient.split_at_mut(at * width);
+        let (cell_gradient, other_cell_gradient) = self.cell_gradient.split_rows(at);
         (
             StepRows { first: self.first, gate_gradients, right, cell_gradient },
             StepRows {
@@ -122,20 +125,50 @@ impl parallel::Rows for StepRows<'_> {
     }
 }
 
-/// dX of some rows of the batch.
-struct InputRows<'a> {
-    first: usize,
+/// What one step of some units reads and writes.
+struct Step<'a> {
+    /// Vectors of units.
+    vectors: Range<usize>,
+    /// The batch rows in the input.
+    batch: Range<usize>,
+    /// dZ of the step after, all gates of all units; `None` at the last step.
+    after: Option<Rows<'a>>,
+    gate_gradients: RowsMut<'a>,
+    cell_gradient: RowsMut<'a>,
+    /// Where x and h of the step before are kept for the weight gradients; one of those who share a step does it.
+    right: Option<RowsMut<'a>>,
+}
+
+/// dX of some steps and some rows of the batch.
+struct InputPart<'a> {
+    first_step: usize,
+    first_row: usize,
     gradient: SequenceMut<'a>,
 }
 
-impl parallel::Rows for InputRows<'_> {
+impl InputPart<'_> {
+    /// Products of many rows read the weights less often: all steps of a batch row, or all rows of a step.
+    fn has_more_steps(&self) -> bool {
+        self.gradient.slots() >= self.gradient.batch()
+    }
+}
+
+impl parallel::Rows for InputPart<'_> {
     fn rows(&self) -> usize {
-        self.gradient.batch()
+        if self.has_more_steps() { self.gradient.slots() } else { self.gradient.batch() }
     }
 
     fn split(self, at: usize) -> (Self, Self) {
-        let (gradient, other) = self.gradient.split_rows(at);
-        (InputRows { first: self.first, gradient }, InputRows { first: self.first + at, gradient: other })
+        let InputPart { first_step, first_row, .. } = self;
+        if self.has_more_steps() {
+            let (gradient, other) = self.gradient.split_steps(at);
+            let other = InputPart { first_step: first_step + at, first_row, gradient: other };
+            (InputPart { first_step, first_row, gradient }, other)
+        } else {
+            let (gradient, other) = self.gradient.split_rows(at);
+            let other = InputPart { first_step, first_row: first_row + at, gradient: other };
+            (InputPart { first_step, first_row, gradient }, other)
+        }
     }
 }
 
@@ -171,7 +204,7 @@ impl BackwardPass<'_> {
         self.shape().padded_inputs() + self.shape().padded_units()
     }
 
-    /// Runs the steps of `segment` up to `end`, from the last to the first.
+    /// Runs the steps of `segment` up to `end`, from the last to the first. `progress` has room for a team.
     ///
     /// A block whose first step lies in the segment is finished here, so that blocks and segments need not agree.
     pub(crate) fn run(
@@ -179,6 +212,7 @@ impl BackwardPass<'_> {
         segment: Segment<'_>,
         end: usize,
         scratch: &mut Scratch<'_>,
+        progress: &mut [Progress],
         outputs: &mut Outputs<'_>,
     ) {
         let [steps, batch, _] = self.input.shape;
@@ -187,7 +221,7 @@ impl BackwardPass<'_> {
         while end > segment.first_step {
             let block = (end - 1) / block_steps;
             let begin = (block * block_steps).max(segment.first_step);
-            self.steps(segment, begin..end, block * block_steps, scratch);
+            self.steps(segment, begin..end, block * block_steps, scratch, progress);
             if begin == block * block_steps {
                 let rows = (steps - begin).min(block_steps) * batch;
                 let finished = begin..begin + rows / batch.max(1);
@@ -200,76 +234,145 @@ impl BackwardPass<'_> {
     }
 
     /// dZ of the steps `range`, which belong to the block that begins at `block`.
-    fn steps(&self, segment: Segment<'_>, range: Range<usize>, block: usize, scratch: &mut Scratch<'_>) {
-        let batch = self.input.shape[1];
-        let block_steps = block_steps(batch);
-        let (gates, right) = (self.shape().gate_gradients_width(), self.right_width());
-        let view = |data, steps, width| SequenceMut::new(data, [steps, batch, width], [batch * width, width]);
-        let work = StepRows {
-            first: 0,
-            gate_gradients: view(&mut *scratch.gate_gradients, block_steps + 1, gates).expect(CHECKED),
-            right: view(&mut *scratch.right, block_steps, right).expect(CHECKED),
-            cell_gradient: &mut *scratch.cell_gradient,
-        };
-        let last_hidden_gradient = &*scratch.hidden_gradient;
-        parallel::run(work, self.threads, &|mut work| {
-            for t in range.clone().rev() {
-                self.step(segment, t, t - block, last_hidden_gradient, &mut work);
-            }
-        });
-    }
-
-    /// One step of some rows.
-    fn step(
+    fn steps(
         &self,
         segment: Segment<'_>,
-        t: usize,
-        slot: usize,
-        last_hidden_gradient: &[f32],
-        work: &mut StepRows<'_>,
+        range: Range<usize>,
+        block: usize,
+        scratch: &mut Scratch<'_>,
+        progress: &mut [Progress],
     ) {
-        let shape = self.shape();
-        let (padded, gates_width) = (shape.padded_units(), shape.gates_width());
-        let (steps, batch) = (self.input.shape[0], self.input.shape[1]);
-        let (first, rows) = (work.first, parallel::Rows::rows(work));
+        let (shape, batch) = (self.shape(), self.input.shape[1]);
+        let block_steps = block_steps(batch);
+        let view = |data, steps, rows: usize, width| {
+            SequenceMut::new(data, [steps, rows, width], [rows * width, width]).expect(CHECKED)
+        };
+        let work = StepRows {
+            first: 0,
+            gate_gradients: view(&mut *scratch.gate_gradients, block_steps + 1, batch * GATES, shape.units),
+            right: view(&mut *scratch.right, block_steps, batch, self.right_width()),
+            cell_gradient: view(&mut *scratch.cell_gradient, 1, batch, shape.padded_units()),
+        };
+        let last_hidden_gradient = &*scratch.hidden_gradient;
+        let step = |t: usize, step: Step<'_>| self.step(segment, t, last_hidden_gradient, step);
+        match self.plan.split {
+            Split::Rows => parallel::run(work, self.plan.threads, &|work| {
+                self.rows_of_steps(range.clone(), block, work, &step);
+            }),
+            Split::Units => {
+                self.units_of_steps(range, block, work, &mut progress[..self.plan.threads], &step);
+            }
+        }
+    }
+
+    /// All units of some rows, on this thread.
+    fn rows_of_steps(
+        &self,
+        range: Range<usize>,
+        block: usize,
+        mut work: StepRows<'_>,
+        run: &impl Fn(usize, Step<'_>),
+    ) {
+        let rows = parallel::Rows::rows(&work);
         if rows == 0 {
             return;
         }
-        let recorded = |data, step: usize, width: usize| {
+        for t in range.rev() {
+            let slot = t - block;
+            // After a block, the dZ of its first step waits in the slot past the end.
+            let (gate_gradients, after) = work.gate_gradients.step_beside(slot, slot + 1).expect(CHECKED);
+            let step = Step {
+                vectors: 0..self.shape().blocks(),
+                batch: work.first..work.first + rows,
+                after: Some(after),
+                gate_gradients,
+                cell_gradient: work.cell_gradient.step(0).expect(CHECKED),
+                right: work.right.step(slot),
+            };
+            run(t, step);
+        }
+    }
+
+    /// All rows, with the units over a team.
+    fn units_of_steps(
+        &self,
+        range: Range<usize>,
+        block: usize,
+        work: StepRows<'_>,
+        progress: &mut [Progress],
+        run: &(impl Fn(usize, Step<'_>) + Sync),
+    ) {
+        let StepRows { first, gate_gradients, right, cell_gradient } = work;
+        let batch = first..first + right.batch();
+        let (lanes, members, last) = (self.shape().lanes, progress.len(), range.end - 1);
+        let down = Slots::Down { first: last - block };
+        let stepped = [Shared::new(gate_gradients, lanes, down)];
+        // One block of all columns: the first piece has it.
+        let owned = [Shared::new(cell_gradient, lanes, down), Shared::new(right, usize::MAX, down)];
+        let team = Team::new(progress, range.len(), self.shape().blocks(), stepped, owned);
+        parallel::together(0..members, &|member| {
+            team.join(member, |turn| {
+                let (t, vectors) = (last - turn.step(), turn.blocks());
+                if vectors.is_empty() {
+                    return;
+                }
+                let is_first = vectors.start == 0;
+                let ([gate_gradients], [mut cell_gradient, mut right]) = turn.parts();
+                let step = Step {
+                    vectors,
+                    batch: batch.clone(),
+                    after: gate_gradients.before,
+                    gate_gradients: gate_gradients.now.expect(CHECKED),
+                    cell_gradient: cell_gradient.step(0).expect(CHECKED),
+                    right: if is_first { right.step(t - block) } else { None },
+                };
+                run(t, step);
+            });
+        });
+    }
+
+    /// One step of some units of some rows.
+    fn step(&self, segment: Segment<'_>, t: usize, last_hidden_gradient: &[f32], step: Step<'_>) {
+        let Step { vectors, batch, after, gate_gradients, cell_gradient, right } = step;
+        let shape = self.shape();
+        let (padded, gates_width) = (shape.padded_units(), shape.gates_width());
+        let columns = vectors.start * shape.lanes..vectors.end * shape.lanes;
+        let rows_of = |data, step: usize, width: usize| {
             let data: &[f32] = data;
-            Rows::new(&data[(step * batch + first) * width..], rows, width, width).expect(CHECKED)
+            let first = (step * self.input.shape[1] + batch.start) * width;
+            Rows::new(&data[first..], batch.len(), width, width).expect(CHECKED)
         };
+        let state = |data, step| rows_of(data, step, padded).columns(columns.clone());
+        let is_last = t + 1 == self.input.shape[0];
+        let (start, recurrent) = if is_last {
+            (Start::Sums(state(last_hidden_gradient, 0)), None)
+        } else {
+            let rows = after.and_then(|after| after.join(GATES)).expect(CHECKED);
+            let weights = self.weights.transposed_recurrent().expect(CHECKED);
+            (Start::Zero, Some(Term { rows, weights, from: 0 }))
+        };
+        let cotangent = self.cotangent.map(|all| all.batch_rows(t, batch.start, batch.len()));
         let step = t - segment.first_step;
-        let is_last = t + 1 == steps;
-        // After a block, the dZ of its first step waits in the slot past the end.
-        let after = if is_last { None } else { Some(slot + 1) };
-        let (gate_gradients, after) = match after {
-            None => (work.gate_gradients.step(slot).expect(CHECKED), None),
-            Some(after) => {
-                let (to, after) = work.gate_gradients.step_beside(slot, after).expect(CHECKED);
-                (to, Some(after))
-            }
-        };
-        let start =
-            if is_last { Start::Sums(recorded(last_hidden_gradient, 0, padded)) } else { Start::Zero };
-        let transposed = self.weights.transposed_recurrent().expect(CHECKED);
         self.kernels.lstm_backward_step(LstmBackwardStep {
             start,
-            recurrent: after.map(|rows| Term { rows, weights: transposed, from: 0 }),
-            cotangent: self.cotangent.map(|cotangent| cotangent.batch_rows(t, first, rows)),
-            gates: recorded(segment.gates, step, gates_width),
-            cell: recorded(segment.cell, step + 1, padded),
-            previous_cell: recorded(segment.cell, step, padded),
-            cell_gradient: RowsMut::new(work.cell_gradient, rows, padded, padded).expect(CHECKED),
-            vectors: 0..padded / shape.lanes,
-            gate_gradients: gate_gradients.cut(GATES).expect(CHECKED),
+            recurrent,
+            vectors,
+            cotangent: cotangent.map(|rows| rows.columns(columns.clone())),
+            gates: rows_of(segment.gates, step, gates_width)
+                .columns(GATES * columns.start..GATES * columns.end),
+            cell: state(segment.cell, step + 1),
+            previous_cell: state(segment.cell, step),
+            cell_gradient,
+            gate_gradients,
         });
-        let mut right = work.right.step(slot).expect(CHECKED);
-        let (x, h) = (self.input.batch_rows(t, first, rows), recorded(segment.hidden, step, padded));
-        for row in 0..rows {
-            let (to_x, to_h) = right.row_mut(row).split_at_mut(shape.padded_inputs());
-            to_x[..shape.inputs].copy_from_slice(x.row(row));
-            to_h.copy_from_slice(h.row(row));
+        if let Some(mut right) = right {
+            let (x, h) =
+                (self.input.batch_rows(t, batch.start, batch.len()), rows_of(segment.hidden, step, padded));
+            for row in 0..batch.len() {
+                let (to_x, to_h) = right.row_mut(row).split_at_mut(shape.padded_inputs());
+                to_x[..shape.inputs].copy_from_slice(x.row(row));
+                to_h.copy_from_slice(h.row(row));
+            }
         }
     }
 
@@ -280,7 +383,7 @@ impl BackwardPass<'_> {
         if shape.inputs == 0 {
             return;
         }
-        let (width, steps) = (shape.gate_gradients_width(), block.len());
+        let width = shape.gate_gradients_width();
         let gate_gradients = &*scratch.gate_gradients;
         let weights = self.weights.transposed_input().expect(CHECKED);
         let product = |rows: Rows<'_>, to: RowsMut<'_>| {
@@ -288,19 +391,20 @@ impl BackwardPass<'_> {
             let panels = 0..weights.layout().panels();
             self.kernels.product(Product { start: Start::Zero, terms, panels, to });
         };
-        let work = InputRows { first: 0, gradient: gradient.steps(block) };
-        parallel::run(work, self.threads, &|mut work| {
-            let (first, rows) = (work.first, parallel::Rows::rows(&work));
-            if steps >= rows {
+        let work = InputPart { first_step: 0, first_row: 0, gradient: gradient.steps(block) };
+        parallel::run(work, self.plan.threads, &|mut work| {
+            let (steps, rows) = (work.gradient.slots(), work.gradient.batch());
+            let from = |step: usize, row: usize| {
+                &gate_gradients[((work.first_step + step) * batch + work.first_row + row) * width..]
+            };
+            if work.has_more_steps() {
                 for row in 0..rows {
-                    let from = &gate_gradients[(first + row) * width..];
-                    let left = Rows::new(from, steps, width, batch * width).expect(CHECKED);
+                    let left = Rows::new(from(0, row), steps, width, batch * width).expect(CHECKED);
                     product(left, work.gradient.batch_row(row).expect(CHECKED));
                 }
             } else {
                 for step in 0..steps {
-                    let from = &gate_gradients[(step * batch + first) * width..];
-                    let left = Rows::new(from, rows, width, width).expect(CHECKED);
+                    let left = Rows::new(from(step, 0), rows, width, width).expect(CHECKED);
                     product(left, work.gradient.step(step).expect(CHECKED));
                 }
             }
@@ -328,7 +432,7 @@ impl BackwardPass<'_> {
         };
         let right = &*scratch.right;
         let add_to_total = *add;
-        parallel::run(work, self.threads, &|work| self.unit_gradients(work, dz, right, add_to_total));
+        parallel::run(work, self.plan.threads, &|work| self.unit_gradients(work, dz, right, add_to_total));
         // From the second block on, the gradients are sums of blocks.
         *add = true;
     }

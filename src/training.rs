@@ -219,7 +219,7 @@ impl Lstm {
         };
         let (kernels, weights) = (self.kernels, &self.weights);
         let cotangent = call.output_cotangent;
-        let pass = BackwardPass { kernels, weights, input, cotangent, threads: plan.threads };
+        let pass = BackwardPass { kernels, weights, input, cotangent, plan };
         let rows_exist = batch > 0;
         let segments = if rows_exist { steps.div_ceil(tape.segment()) } else { 0 };
         for index in (0..segments).rev() {
@@ -233,7 +233,7 @@ impl Lstm {
                 forward.run(BatchRows { first: 0, states, sums, output: None }, progress);
             }
             let segment = Segment { first_step, hidden: &tape.hidden, cell: &tape.cell, gates: &tape.gates };
-            pass.run(segment, end, &mut scratch, &mut outputs);
+            pass.run(segment, end, &mut scratch, progress, &mut outputs);
         }
         if let Some(Parameters { weight_ih, weight_hh, bias, add: false }) = outputs.parameters {
             // There was no block to overwrite them.

@@ -83,6 +83,15 @@ impl<'a> Rows<'a> {
         unsafe { core::slice::from_raw_parts(self.base.add(row * self.stride), self.width) }
     }
 
+    /// The same elements with every `parts` rows joined into one; `None` unless rows are a multiple of that and dense.
+    pub fn join(self, parts: usize) -> Option<Self> {
+        let rows = self.rows.checked_div(parts)?;
+        let fits = rows * parts == self.rows && (self.stride == self.width || self.rows <= 1);
+        // `rows` times `width` are elements of a slice, so the product fits if there are any.
+        let width = if self.rows == 0 { 0 } else { self.width * parts };
+        fits.then_some(Self { rows, width, stride: width, ..self })
+    }
+
     /// Some columns of each row, as far as there are any.
     pub fn columns(self, columns: Range<usize>) -> Self {
         let end = columns.end.min(self.width);
@@ -254,6 +263,14 @@ impl<'a> SequenceMut<'a> {
         // SAFETY: row (0, at) exists, and `new` checked that every row lies inside the slice.
         let second = unsafe { self.base.add(offset) };
         (Self { batch: at, ..self }, Self { base: second, batch: self.batch - at, ..self })
+    }
+
+    /// Cuts the view before step `at` (clamped to the steps).
+    pub fn split_steps(self, at: usize) -> (Self, Self) {
+        let at = at.min(self.steps);
+        // An empty second half keeps the base: its offset could lie outside the slice.
+        let second = self.base_of(at).unwrap_or(self.base);
+        (Self { steps: at, ..self }, Self { base: second, steps: self.steps - at, ..self })
     }
 
     /// All of it, for a while.
