@@ -20,6 +20,7 @@ use crate::pack::{GATES, PackedWeights, Shape};
 use crate::parallel;
 use crate::plan::Plan;
 use crate::view::Sequence;
+use crate::workspace::Tools;
 use quadgate_kernels::{
     ColumnProduct, Kernels, LstmBackwardStep, Product, Progress, Rows, RowsMut, SequenceMut, Shared, Slots,
     Start, Team, Term,
@@ -102,6 +103,8 @@ struct StepRows<'a> {
     right: SequenceMut<'a>,
     /// One slot.
     cell_gradient: SequenceMut<'a>,
+    /// Scratch of the kernels, the same for each row. Empty until the pass lends it.
+    scratch: &'a mut [f32],
 }
 
 impl parallel::Rows for StepRows<'_> {
@@ -110,16 +113,19 @@ impl parallel::Rows for StepRows<'_> {
     }
 
     fn split(self, at: usize) -> (Self, Self) {
+        let scratch_at = self.scratch.len() / self.rows().max(1) * at;
         let (gate_gradients, other_gate_gradients) = self.gate_gradients.split_rows(at * GATES);
         let (right, other_right) = self.right.split_rows(at);
         let (cell_gradient, other_cell_gradient) = self.cell_gradient.split_rows(at);
+        let (scratch, other_scratch) = self.scratch.split_at_mut(scratch_at);
         (
-            StepRows { first: self.first, gate_gradients, right, cell_gradient },
+            StepRows { first: self.first, gate_gradients, right, cell_gradient, scratch },
             StepRows {
                 first: self.first + at,
                 gate_gradients: other_gate_gradients,
                 right: other_right,
                 cell_gradient: other_cell_gradient,
+                scratch: other_scratch,
             },
         )
     }
@@ -137,6 +143,7 @@ struct Step<'a> {
     cell_gradient: RowsMut<'a>,
     /// Where x and h of the step before are kept for the weight gradients; one of those who share a step does it.
     right: Option<RowsMut<'a>>,
+    scratch: &'a mut [f32],
 }
 
 /// dX of some steps and some rows of the batch.
@@ -144,6 +151,8 @@ struct InputPart<'a> {
     first_step: usize,
     first_row: usize,
     gradient: SequenceMut<'a>,
+    /// Scratch of the kernels, the same for each step and row.
+    scratch: &'a mut [f32],
 }
 
 impl InputPart<'_> {
@@ -159,16 +168,18 @@ impl parallel::Rows for InputPart<'_> {
     }
 
     fn split(self, at: usize) -> (Self, Self) {
-        let InputPart { first_step, first_row, .. } = self;
-        if self.has_more_steps() {
-            let (gradient, other) = self.gradient.split_steps(at);
-            let other = InputPart { first_step: first_step + at, first_row, gradient: other };
-            (InputPart { first_step, first_row, gradient }, other)
-        } else {
-            let (gradient, other) = self.gradient.split_rows(at);
-            let other = InputPart { first_step, first_row: first_row + at, gradient: other };
-            (InputPart { first_step, first_row, gradient }, other)
-        }
+        let (has_more_steps, scratch_at) =
+            (self.has_more_steps(), self.scratch.len() / parallel::Rows::rows(&self).max(1) * at);
+        let InputPart { first_step, first_row, gradient, scratch } = self;
+        let (gradient, other) =
+            if has_more_steps { gradient.split_steps(at) } else { gradient.split_rows(at) };
+        let (scratch, other_scratch) = scratch.split_at_mut(scratch_at);
+        let [step, row] =
+            if has_more_steps { [first_step + at, first_row] } else { [first_step, first_row + at] };
+        (
+            InputPart { first_step, first_row, gradient, scratch },
+            InputPart { first_step: step, first_row: row, gradient: other, scratch: other_scratch },
+        )
     }
 }
 
@@ -204,7 +215,7 @@ impl BackwardPass<'_> {
         self.shape().padded_inputs() + self.shape().padded_units()
     }
 
-    /// Runs the steps of `segment` up to `end`, from the last to the first. `progress` has room for a team.
+    /// Runs the steps of `segment` up to `end`, from the last to the first.
     ///
     /// A block whose first step lies in the segment is finished here, so that blocks and segments need not agree.
     pub(crate) fn run(
@@ -212,7 +223,7 @@ impl BackwardPass<'_> {
         segment: Segment<'_>,
         end: usize,
         scratch: &mut Scratch<'_>,
-        progress: &mut [Progress],
+        tools: &mut Tools,
         outputs: &mut Outputs<'_>,
     ) {
         let [steps, batch, _] = self.input.shape;
@@ -221,11 +232,11 @@ impl BackwardPass<'_> {
         while end > segment.first_step {
             let block = (end - 1) / block_steps;
             let begin = (block * block_steps).max(segment.first_step);
-            self.steps(segment, begin..end, block * block_steps, scratch, progress);
+            self.steps(segment, begin..end, block * block_steps, scratch, tools);
             if begin == block * block_steps {
                 let rows = (steps - begin).min(block_steps) * batch;
                 let finished = begin..begin + rows / batch.max(1);
-                self.input_gradient(finished, scratch, outputs);
+                self.input_gradient(finished, scratch, tools, outputs);
                 self.parameter_gradients(rows, scratch, outputs);
                 self.next_block(block_steps, scratch);
             }
@@ -240,7 +251,7 @@ impl BackwardPass<'_> {
         range: Range<usize>,
         block: usize,
         scratch: &mut Scratch<'_>,
-        progress: &mut [Progress],
+        tools: &mut Tools,
     ) {
         let (shape, batch) = (self.shape(), self.input.shape[1]);
         let block_steps = block_steps(batch);
@@ -252,15 +263,19 @@ impl BackwardPass<'_> {
             gate_gradients: view(&mut *scratch.gate_gradients, block_steps + 1, batch * GATES, shape.units),
             right: view(&mut *scratch.right, block_steps, batch, self.right_width()),
             cell_gradient: view(&mut *scratch.cell_gradient, 1, batch, shape.padded_units()),
+            scratch: &mut [],
         };
         let last_hidden_gradient = &*scratch.hidden_gradient;
         let step = |t: usize, step: Step<'_>| self.step(segment, t, last_hidden_gradient, step);
         match self.plan.split {
-            Split::Rows => parallel::run(work, self.plan.threads, &|work| {
-                self.rows_of_steps(range.clone(), block, work, &step);
-            }),
+            Split::Rows => {
+                let work = StepRows { scratch: tools.scratch_for(batch), ..work };
+                parallel::run(work, self.plan.threads, &|work| {
+                    self.rows_of_steps(range.clone(), block, work, &step);
+                });
+            }
             Split::Units => {
-                self.units_of_steps(range, block, work, &mut progress[..self.plan.threads], &step);
+                self.units_of_steps(range, block, work, &mut tools.progress[..self.plan.threads], &step);
             }
         }
     }
@@ -288,6 +303,7 @@ impl BackwardPass<'_> {
                 gate_gradients,
                 cell_gradient: work.cell_gradient.step(0).expect(CHECKED),
                 right: work.right.step(slot),
+                scratch: &mut *work.scratch,
             };
             run(t, step);
         }
@@ -302,7 +318,7 @@ impl BackwardPass<'_> {
         progress: &mut [Progress],
         run: &(impl Fn(usize, Step<'_>) + Sync),
     ) {
-        let StepRows { first, gate_gradients, right, cell_gradient } = work;
+        let StepRows { first, gate_gradients, right, cell_gradient, .. } = work;
         let batch = first..first + right.batch();
         let (lanes, members, last) = (self.shape().lanes, progress.len(), range.end - 1);
         let down = Slots::Down { first: last - block };
@@ -325,6 +341,8 @@ impl BackwardPass<'_> {
                     gate_gradients: gate_gradients.now.expect(CHECKED),
                     cell_gradient: cell_gradient.step(0).expect(CHECKED),
                     right: if is_first { right.step(t - block) } else { None },
+                    // A batch that is too narrow for rows to be shared needs none.
+                    scratch: &mut [],
                 };
                 run(t, step);
             });
@@ -333,7 +351,7 @@ impl BackwardPass<'_> {
 
     /// One step of some units of some rows.
     fn step(&self, segment: Segment<'_>, t: usize, last_hidden_gradient: &[f32], step: Step<'_>) {
-        let Step { vectors, batch, after, gate_gradients, cell_gradient, right } = step;
+        let Step { vectors, batch, after, gate_gradients, cell_gradient, right, scratch } = step;
         let shape = self.shape();
         let (padded, gates_width) = (shape.padded_units(), shape.gates_width());
         let columns = vectors.start * shape.lanes..vectors.end * shape.lanes;
@@ -364,6 +382,7 @@ impl BackwardPass<'_> {
             previous_cell: state(segment.cell, step),
             cell_gradient,
             gate_gradients,
+            scratch,
         });
         if let Some(mut right) = right {
             let (x, h) =
@@ -377,7 +396,13 @@ impl BackwardPass<'_> {
     }
 
     /// dX = dZ·W for the steps of a block.
-    fn input_gradient(&self, block: Range<usize>, scratch: &mut Scratch<'_>, outputs: &mut Outputs<'_>) {
+    fn input_gradient(
+        &self,
+        block: Range<usize>,
+        scratch: &mut Scratch<'_>,
+        tools: &mut Tools,
+        outputs: &mut Outputs<'_>,
+    ) {
         let Some(gradient) = &mut outputs.input else { return };
         let (shape, batch) = (self.shape(), self.input.shape[1]);
         if shape.inputs == 0 {
@@ -386,12 +411,13 @@ impl BackwardPass<'_> {
         let width = shape.gate_gradients_width();
         let gate_gradients = &*scratch.gate_gradients;
         let weights = self.weights.transposed_input().expect(CHECKED);
-        let product = |rows: Rows<'_>, to: RowsMut<'_>| {
+        let product = |rows: Rows<'_>, to: RowsMut<'_>, scratch: &mut [f32]| {
             let terms = [Some(Term { rows, weights, from: 0 }), None];
             let panels = 0..weights.layout().panels();
-            self.kernels.product(Product { start: Start::Zero, terms, panels, to });
+            self.kernels.product(Product { start: Start::Zero, terms, panels, to, scratch });
         };
-        let work = InputPart { first_step: 0, first_row: 0, gradient: gradient.steps(block) };
+        let scratch = tools.scratch_for(block.len() * batch);
+        let work = InputPart { first_step: 0, first_row: 0, gradient: gradient.steps(block), scratch };
         parallel::run(work, self.plan.threads, &|mut work| {
             let (steps, rows) = (work.gradient.slots(), work.gradient.batch());
             let from = |step: usize, row: usize| {
@@ -400,12 +426,12 @@ impl BackwardPass<'_> {
             if work.has_more_steps() {
                 for row in 0..rows {
                     let left = Rows::new(from(0, row), steps, width, batch * width).expect(CHECKED);
-                    product(left, work.gradient.batch_row(row).expect(CHECKED));
+                    product(left, work.gradient.batch_row(row).expect(CHECKED), work.scratch);
                 }
             } else {
                 for step in 0..steps {
                     let left = Rows::new(from(step, 0), rows, width, width).expect(CHECKED);
-                    product(left, work.gradient.step(step).expect(CHECKED));
+                    product(left, work.gradient.step(step).expect(CHECKED), work.scratch);
                 }
             }
         });
@@ -461,7 +487,7 @@ impl BackwardPass<'_> {
     }
 
     /// dh₀ = dZ_0·R; call it after the last block.
-    pub(crate) fn first_hidden_gradient(&self, scratch: &mut Scratch<'_>) {
+    pub(crate) fn first_hidden_gradient(&self, scratch: &mut Scratch<'_>, tools: &mut Tools) {
         let [steps, batch, _] = self.input.shape;
         if steps == 0 || batch == 0 {
             return;
@@ -474,6 +500,7 @@ impl BackwardPass<'_> {
             terms: [Some(Term { rows, weights, from: 0 }), None],
             panels: 0..weights.layout().panels(),
             to: RowsMut::new(&mut *scratch.hidden_gradient, batch, padded, padded).expect(CHECKED),
+            scratch: tools.scratch_for(batch),
         });
     }
 }

@@ -15,6 +15,7 @@ use crate::pack::{GATES, PackedWeights};
 use crate::parallel;
 use crate::plan::Plan;
 use crate::view::Sequence;
+use crate::workspace::Tools;
 use quadgate_kernels::{
     Kernels, LstmStep, Order, Product, Progress, Rows, RowsMut, SequenceMut, Shared, Slots, Start, Tape,
     Team, Term,
@@ -41,6 +42,8 @@ pub(crate) struct BatchRows<'a> {
     pub(crate) states: States<'a>,
     /// Room for the sums of `plan.block_steps` steps, `[steps, rows, sums]`; empty if nothing is hoisted.
     pub(crate) sums: SequenceMut<'a>,
+    /// Scratch of the kernels, the same for each row. Empty until the pass lends it.
+    pub(crate) scratch: &'a mut [f32],
     pub(crate) output: Option<SequenceMut<'a>>,
 }
 
@@ -75,15 +78,18 @@ impl parallel::Rows for BatchRows<'_> {
     }
 
     fn split(self, at: usize) -> (Self, Self) {
+        let scratch_at = self.scratch.len() / parallel::Rows::rows(&self).max(1) * at;
         let (states, other_states) = self.states.split(at);
         let (sums, other_sums) = self.sums.split_rows(at);
+        let (scratch, other_scratch) = self.scratch.split_at_mut(scratch_at);
         let (output, other_output) = self.output.map(|output| output.split_rows(at)).unzip();
         (
-            BatchRows { first: self.first, states, sums, output },
+            BatchRows { first: self.first, states, sums, scratch, output },
             BatchRows {
                 first: self.first + at,
                 states: other_states,
                 sums: other_sums,
+                scratch: other_scratch,
                 output: other_output,
             },
         )
@@ -104,27 +110,32 @@ struct Step<'a> {
     output: Option<RowsMut<'a>>,
     /// Hoisted sums.
     sums: SequenceMut<'a>,
+    scratch: &'a mut [f32],
 }
 
 /// Why no view of the crate's own buffers can fail here.
 pub(crate) const CHECKED: &str = "shapes were checked before the call ran";
 
 impl Pass<'_> {
-    /// Runs `work` through all steps, over the threads of the plan. `progress` has room for a team of them.
-    pub(crate) fn run(&self, work: BatchRows<'_>, progress: &mut [Progress]) {
-        if parallel::Rows::rows(&work) == 0 {
+    /// Runs `work` through all steps, over the threads of the plan.
+    pub(crate) fn run(&self, work: BatchRows<'_>, tools: &mut Tools) {
+        let rows = parallel::Rows::rows(&work);
+        if rows == 0 {
             return;
         }
         match self.plan.split {
-            Split::Rows => parallel::run(work, self.plan.threads, &|rows| self.run_rows(rows)),
-            Split::Units => self.run_units(work, &mut progress[..self.plan.threads]),
+            Split::Rows => {
+                let work = BatchRows { scratch: tools.scratch_for(rows), ..work };
+                parallel::run(work, self.plan.threads, &|rows| self.run_rows(rows));
+            }
+            Split::Units => self.run_units(work, &mut tools.progress[..self.plan.threads]),
         }
     }
 
     /// All units of some rows, on this thread.
     pub(crate) fn run_rows(&self, work: BatchRows<'_>) {
         let BatchRows { first, states: States { mut hidden, first: slot, mut cell, mut gates }, .. } = work;
-        let (mut sums, mut output) = (work.sums, work.output);
+        let (mut sums, scratch, mut output) = (work.sums, work.scratch, work.output);
         let (rows, slots) = (hidden.batch(), hidden.slots());
         if rows == 0 {
             return;
@@ -151,6 +162,7 @@ impl Pass<'_> {
                     tape,
                     output: output.as_mut().and_then(|output| output.step(self.first_step + step)),
                     sums: sums.all(),
+                    scratch,
                 },
             );
         }
@@ -158,7 +170,7 @@ impl Pass<'_> {
 
     /// All rows, with the units over a team.
     fn run_units(&self, work: BatchRows<'_>, progress: &mut [Progress]) {
-        let BatchRows { first, states: States { hidden, first: slot, cell, gates }, sums, output } = work;
+        let BatchRows { first, states: States { hidden, first: slot, cell, gates }, sums, output, .. } = work;
         let (lanes, members) = (self.weights.shape().lanes, progress.len());
         let batch = first..first + hidden.batch();
         let state = Slots::Up { first: slot };
@@ -199,6 +211,8 @@ impl Pass<'_> {
                         tape,
                         output: output.now,
                         sums,
+                        // A batch that is too narrow for rows to be shared needs none.
+                        scratch: &mut [],
                     },
                 );
             });
@@ -210,7 +224,7 @@ impl Pass<'_> {
     }
 
     fn step(&self, step: usize, work: Step<'_>) {
-        let Step { panels, batch, from, to, cell, tape, output, mut sums } = work;
+        let Step { panels, batch, from, to, cell, tape, output, mut sums, scratch } = work;
         let shape = self.weights.shape();
         let weights = self.weights.recurrent().expect(CHECKED);
         let columns = weights.layout().columns_of(panels.clone());
@@ -241,6 +255,7 @@ impl Pass<'_> {
             output,
             tape,
             units,
+            scratch,
         });
     }
 
@@ -252,7 +267,8 @@ impl Pass<'_> {
         let mut sums = sums.steps(0..steps);
         let product = |rows: Rows<'_>, to: RowsMut<'_>| {
             let terms = [Some(Term { rows, weights, from: 0 }), None];
-            self.kernels.product(Product { start: Start::Bias(bias), terms, panels: panels.clone(), to });
+            let (start, panels) = (Start::Bias(bias), panels.clone());
+            self.kernels.product(Product { start, terms, panels, to, scratch: &mut [] });
         };
         // The weights are read once per product, so the products shall have many rows: all steps of a batch row, or
         // all batch rows of a step.

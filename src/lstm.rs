@@ -220,13 +220,14 @@ impl Lstm {
             tape.check_room(self.shape(), steps, batch)?;
         }
 
-        let Workspace { state, sums, progress, .. } = workspace;
+        let Workspace { state, sums, tools, .. } = workspace;
         state.load(batch, initial_hidden, initial_cell);
         match tape {
             None => {
                 let pass = self.pass(plan, input, 0, steps);
                 let sums = self.sums(plan, batch, sums);
-                pass.run(BatchRows { first: 0, states: state.rows(batch), sums, output }, progress);
+                let states = state.rows(batch);
+                pass.run(BatchRows { first: 0, states, sums, scratch: &mut [], output }, tools);
                 state.advance(steps);
             }
             Some(tape) => self.record(plan, input, workspace, output, tape),
@@ -246,7 +247,7 @@ impl Lstm {
         mut output: Option<quadgate_kernels::SequenceMut<'_>>,
         tape: &mut Tape,
     ) {
-        let Workspace { state, sums, progress, .. } = workspace;
+        let Workspace { state, sums, tools, .. } = workspace;
         let [steps, batch, _] = input.shape;
         let len = batch * self.shape().padded_units();
         tape.begin(steps, batch);
@@ -261,7 +262,7 @@ impl Lstm {
             let pass = self.pass(plan, input, first_step, last);
             let output = output.as_mut().map(quadgate_kernels::SequenceMut::all);
             let (states, sums) = (tape.segment_mut(batch), self.sums(plan, batch, sums));
-            pass.run(BatchRows { first: 0, states, sums, output }, progress);
+            pass.run(BatchRows { first: 0, states, sums, scratch: &mut [], output }, tools);
         }
         state.latest_hidden()[..len].copy_from_slice(&tape.hidden[last * len..][..len]);
         state.latest_cell()[..len].copy_from_slice(&tape.cell[last * len..][..len]);
@@ -293,7 +294,8 @@ impl Lstm {
         plan.schedule = Schedule::Fused;
         let input = Sequence::with_strides(data, [1, batch, self.config.input_size()], [0, stride]);
         let (states, sums) = (state.rows(batch), quadgate_kernels::SequenceMut::empty());
-        self.pass(plan, input, 0, 1).run_rows(BatchRows { first: 0, states, sums, output: None });
+        let work = BatchRows { first: 0, states, sums, scratch: &mut [], output: None };
+        self.pass(plan, input, 0, 1).run_rows(work);
         state.advance(1);
         Ok(())
     }

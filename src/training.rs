@@ -206,7 +206,7 @@ impl Lstm {
         workspace.state.check("workspace", self.shape(), batch)?;
         let plan = self.plan(steps, batch);
         let sums_len = self.sums_len(plan, batch);
-        let Workspace { sums, progress, backward, .. } = workspace;
+        let Workspace { sums, tools, backward, .. } = workspace;
         let Some(backward) = backward else { return Err(Error::NotForTraining { argument: "workspace" }) };
         if sums.len() < sums_len {
             return Err(Error::Length { argument: "workspace", expected: sums_len, found: sums.len() });
@@ -230,10 +230,10 @@ impl Lstm {
                 tape.restore(index, batch);
                 let forward = self.pass(plan, input, first_step, end - first_step);
                 let (states, sums) = (tape.segment_mut(batch), self.sums(plan, batch, sums));
-                forward.run(BatchRows { first: 0, states, sums, output: None }, progress);
+                forward.run(BatchRows { first: 0, states, sums, scratch: &mut [], output: None }, tools);
             }
             let segment = Segment { first_step, hidden: &tape.hidden, cell: &tape.cell, gates: &tape.gates };
-            pass.run(segment, end, &mut scratch, progress, &mut outputs);
+            pass.run(segment, end, &mut scratch, tools, &mut outputs);
         }
         if let Some(Parameters { weight_ih, weight_hh, bias, add: false }) = outputs.parameters {
             // There was no block to overwrite them.
@@ -242,7 +242,7 @@ impl Lstm {
             }
         }
         if initial_hidden.is_some() {
-            pass.first_hidden_gradient(&mut scratch);
+            pass.first_hidden_gradient(&mut scratch, tools);
         }
         let padded = self.shape().padded_units();
         write_rows(initial_hidden, |row| Some(&scratch.hidden_gradient[row * padded..][..units]));

@@ -2,7 +2,7 @@
 
 use crate::backward::{self, Scratch};
 use crate::forward::{CHECKED, States};
-use crate::pack::{Buffer, Shape, zeros};
+use crate::pack::{Buffer, GATES, Shape, zeros};
 use crate::{Error, Matrix};
 use quadgate_kernels::{Progress, Rows, SequenceMut};
 
@@ -136,10 +136,27 @@ pub struct Workspace {
     pub(crate) state: State,
     /// Hoisted gate sums.
     pub(crate) sums: Buffer,
-    /// How far the members of a team have come.
-    pub(crate) progress: Vec<Progress>,
+    pub(crate) tools: Tools,
     /// What the backward pass needs, if the layer is to be trained.
     pub(crate) backward: Option<BackwardBuffers>,
+}
+
+/// What kernels and teams work with. It holds nothing from one product to the next.
+#[derive(Clone, Debug)]
+pub(crate) struct Tools {
+    /// Scratch of the kernels.
+    scratch: Buffer,
+    /// Elements of it for each row.
+    scratch_per_row: usize,
+    /// How far the members of a team have come.
+    pub(crate) progress: Vec<Progress>,
+}
+
+impl Tools {
+    /// Scratch for kernels over `rows` rows, the same for each.
+    pub(crate) fn scratch_for(&mut self, rows: usize) -> &mut [f32] {
+        &mut self.scratch[..rows * self.scratch_per_row]
+    }
 }
 
 /// Buffers of the backward pass; see [`Scratch`] for what they hold.
@@ -200,6 +217,12 @@ impl BackwardBuffers {
     }
 }
 
+/// Elements of scratch for the kernels: a panel of sums for each row of a product.
+fn scratch_len(shape: Shape, batch: usize, training: bool) -> Option<usize> {
+    let rows = if training { backward::max_block_rows(batch)? } else { batch };
+    rows.checked_mul(GATES * shape.lanes)
+}
+
 /// Bytes of a workspace.
 pub(crate) fn bytes(
     shape: Shape,
@@ -210,7 +233,8 @@ pub(crate) fn bytes(
 ) -> Option<usize> {
     let states = shape.padded_units().checked_mul(batch)?.checked_mul(3)?;
     let backward = if training { backward_lengths(shape, batch)? } else { [0; 5] };
-    let elements = backward.into_iter().chain([sums_len?]).try_fold(states, usize::checked_add)?;
+    let scratch = scratch_len(shape, batch, training)?;
+    let elements = backward.into_iter().chain([sums_len?, scratch]).try_fold(states, usize::checked_add)?;
     elements.checked_mul(size_of::<f32>())?.checked_add(members.checked_mul(size_of::<Progress>())?)
 }
 
@@ -225,7 +249,11 @@ impl Workspace {
         Ok(Self {
             state: State::new(shape, batch)?,
             sums: zeros("batch", sums_len)?,
-            progress: vec![Progress::default(); members],
+            tools: Tools {
+                scratch: zeros("batch", scratch_len(shape, batch, training))?,
+                scratch_per_row: GATES * shape.lanes,
+                progress: vec![Progress::default(); members],
+            },
             backward: if training { Some(BackwardBuffers::new(shape, batch)?) } else { None },
         })
     }
@@ -241,7 +269,7 @@ impl Workspace {
             let states = b.hidden_gradient.len() + b.cell_gradient.len();
             b.gate_gradients.len() + b.right.len() + states + b.bias.len()
         });
-        let elements = self.sums.len() + backward;
-        self.state.bytes() + elements * size_of::<f32>() + self.progress.len() * size_of::<Progress>()
+        let elements = self.sums.len() + self.tools.scratch.len() + backward;
+        self.state.bytes() + elements * size_of::<f32>() + self.tools.progress.len() * size_of::<Progress>()
     }
 }

@@ -85,6 +85,8 @@ pub struct LstmStep<'a> {
     pub tape: Option<Tape<'a>>,
     /// Hidden units in the panels, not padded.
     pub units: usize,
+    /// Makes long sums of many rows faster, if there is enough of it: see [`Kernels::scratch_len`].
+    pub scratch: &'a mut [f32],
 }
 
 /// The backward pass of one LSTM step for some rows.
@@ -111,6 +113,8 @@ pub struct LstmBackwardStep<'a> {
     pub cell_gradient: RowsMut<'a>,
     /// Where dZ goes: for each row four rows, one for each gate, one element per unit.
     pub gate_gradients: RowsMut<'a>,
+    /// As of [`LstmStep`].
+    pub scratch: &'a mut [f32],
 }
 
 /// A product of rows and packed weights: to = start + Σ terms.
@@ -124,6 +128,8 @@ pub struct Product<'a> {
     pub panels: Range<usize>,
     /// The sums: as many columns as these panels have, or fewer.
     pub to: RowsMut<'a>,
+    /// As of [`LstmStep`].
+    pub scratch: &'a mut [f32],
 }
 
 /// A product of two factors that both have a row per k: to\[i\]\[j\] = Σ left\[k\]\[from + i\] · right\[k\]\[j\].
@@ -252,6 +258,11 @@ impl Kernels {
         self.lanes
     }
 
+    /// Elements of scratch that serve `rows` rows; `None` if that overflows a `usize`.
+    pub fn scratch_len(&self, rows: usize) -> Option<usize> {
+        rows.checked_mul(GROUP * self.lanes)
+    }
+
     /// Rows of the largest tile.
     pub fn tile_rows(&self) -> usize {
         self.tile_rows
@@ -262,12 +273,12 @@ impl Kernels {
     /// # Panics
     /// If the shapes do not fit each other. No element is written then.
     pub fn lstm_step(&self, step: LstmStep<'_>) {
-        let LstmStep { start, terms, panels, order, mut cell, mut hidden, mut output, mut tape, units } =
-            step;
+        let LstmStep { start, terms, panels, order, mut cell, mut hidden, mut output, mut tape, .. } = step;
+        let LstmStep { units, scratch, .. } = step;
         let rows = cell.rows();
         let layout = PanelLayout::of_gates(LSTM_GATES, units, self.lanes, 1);
         assert_eq!(panels.len(), layout.panels(), "panels of {units} units");
-        let sweep = check_sweep(layout, panels.start * LSTM_GATES, rows, order, start, terms);
+        let sweep = check_sweep(layout, panels.start * LSTM_GATES, rows, order, start, terms, scratch);
         let padded = layout.panels() * self.lanes;
         check_rows("c", (cell.rows(), cell.width()), rows, padded);
         check_rows("h", (hidden.rows(), hidden.width()), rows, padded);
@@ -308,7 +319,8 @@ impl Kernels {
         let (rows, units) = (cell_gradient.rows(), gate_gradients.width());
         let layout = PanelLayout::of_columns(units, self.lanes, 1);
         assert_eq!(vectors.len(), layout.vectors(), "vectors of {units} units");
-        let sweep = check_sweep(layout, vectors.start, rows, Order::Forward, start, [recurrent, None]);
+        let terms = [recurrent, None];
+        let sweep = check_sweep(layout, vectors.start, rows, Order::Forward, start, terms, step.scratch);
         let padded = layout.width();
         check_rows("gates", (gates.rows(), gates.width()), rows, LSTM_GATES * padded);
         check_rows("dZ", (gate_gradients.rows(), units), LSTM_GATES * rows, units);
@@ -338,10 +350,11 @@ impl Kernels {
     /// # Panics
     /// If the shapes do not fit each other. No element is written then.
     pub fn product(&self, product: Product<'_>) {
-        let Product { start, terms, panels, mut to } = product;
+        let Product { start, terms, panels, mut to, scratch } = product;
         let layout = PanelLayout::of_columns(to.width(), self.lanes, 1);
         assert_eq!(panels.len(), layout.panels(), "panels of {} columns", to.width());
-        let sweep = check_sweep(layout, panels.start * GROUP, to.rows(), Order::Forward, start, terms);
+        let sweep =
+            check_sweep(layout, panels.start * GROUP, to.rows(), Order::Forward, start, terms, scratch);
         let store = Store { columns: to.width(), add: false, to: to.raw() };
         // SAFETY: `check_sweep` checked what the sweep reads; each row of `to` has `columns` elements, exclusively
         // borrowed.
@@ -374,6 +387,7 @@ impl Kernels {
             start: ptr::null(),
             start_stride: 0,
             terms: [term, tile::Product::NONE],
+            scratch: ptr::null_mut(),
         };
         let store = Store { columns: to.width(), add, to: to.raw() };
         // SAFETY: by the assertions, row k of `left` has an element for each row of `to`, and row k of `right` all
@@ -434,6 +448,7 @@ fn check_sweep(
     order: Order,
     start: Start<'_>,
     terms: [Option<Term<'_>>; 2],
+    scratch: &mut [f32],
 ) -> Sweep<f32> {
     let (start, start_stride) = match start {
         Start::Zero => (ptr::null(), 0),
@@ -480,5 +495,10 @@ fn check_sweep(
         start,
         start_stride,
         terms,
+        scratch: if scratch.len() / (GROUP * layout.lanes()) >= rows {
+            scratch.as_mut_ptr()
+        } else {
+            ptr::null_mut()
+        },
     }
 }

@@ -19,7 +19,9 @@
 //!    beat one and four by 10 %. With four there is but one tile, and no K loop left to run beside its epilogue.)
 //! 3. Each sum is one chain over k in a fixed order, whatever R, P and L are. So the result does not depend on them.
 //! 4. The sweep may begin and end inside a panel, and the last panel may be narrower: such tiles have fewer vectors.
-//! 5. Panels are walked forward or backward: at batch 1 the weights stream through the caches once a step, and
+//! 5. Where a panel is too large to stay in the second cache while the blocks of rows pass over it, k is cut into parts of
+//!    [`PART_BYTES`] of weights; the sums of all rows wait in a scratch buffer between the parts.
+//! 6. Panels are walked forward or backward: at batch 1 the weights stream through the caches once a step, and
 //!    turning round makes the next step begin with what is still there.
 
 use crate::panel::GROUP;
@@ -74,7 +76,13 @@ pub(crate) struct Sweep<E> {
     pub(crate) start_stride: usize,
     /// The terms, in the order in which they are added.
     pub(crate) terms: [Product<E>; 2],
+    /// Room for a full panel of sums for each row; null if there is none, and then k is not cut.
+    pub(crate) scratch: *mut E,
 }
+
+/// Bytes of a panel that are read at once while the blocks of rows pass over it. Measured with AVX-512 at one thread as
+/// shares of the multiply-add peak: TUNED
+const PART_BYTES: usize = 256 << 10;
 
 /// What becomes of the sums of a tile.
 pub(crate) trait Epilogue<S: Simd, const G: usize>: Copy {
@@ -114,6 +122,7 @@ impl<E, F, const BY_COLUMNS: bool> RunSweep<E, F, BY_COLUMNS> {
     ///   `right + p · right_stride` for reads of `(from + depth) · w` vectors;
     ///   by columns: `left + r + k · left_stride` for a read of one element and `right + k · right_stride + v · LANES` for
     ///   reads of a vector, for all k < depth,
+    /// - `scratch` is valid for reads and writes of rows · GROUP vectors, or null,
     /// - `epilogue.finish` may be called, and writes to nothing that the sweep reads later.
     #[inline(always)]
     pub(crate) unsafe fn new(sweep: Sweep<E>, epilogue: F) -> Self {
@@ -149,10 +158,10 @@ where
             // SAFETY: `new`'s caller vouches for the sweep, and the vectors lie inside it.
             unsafe {
                 match vectors {
-                    1 => all_rows::<S, F, 1, BY_COLUMNS>(s, sweep, epilogue, blocks, begin, 1),
-                    2 => all_rows::<S, F, 2, BY_COLUMNS>(s, sweep, epilogue, blocks, begin, 1),
-                    3 => all_rows::<S, F, 3, BY_COLUMNS>(s, sweep, epilogue, blocks, begin, 1),
-                    _ => all_rows::<S, F, GROUP, BY_COLUMNS>(s, sweep, epilogue, blocks, begin, panels),
+                    1 => all_parts::<S, F, 1, BY_COLUMNS>(s, sweep, epilogue, blocks, begin, 1),
+                    2 => all_parts::<S, F, 2, BY_COLUMNS>(s, sweep, epilogue, blocks, begin, 1),
+                    3 => all_parts::<S, F, 3, BY_COLUMNS>(s, sweep, epilogue, blocks, begin, 1),
+                    _ => all_parts::<S, F, GROUP, BY_COLUMNS>(s, sweep, epilogue, blocks, begin, panels),
                 }
             }
             left -= panels * vectors;
@@ -182,15 +191,101 @@ impl RowBlocks {
     }
 }
 
-/// The tiles of all rows, for `panels` panels of G vectors from `vector`.
+/// What the sums of a tile start from: that of row 0, and the elements between rows.
+type Start<E> = (*const E, usize);
+
+/// All parts of k, for `panels` panels of G vectors from `vector`.
 ///
 /// # Safety
 /// - The contract of the sweep holds, it has these vectors, and `blocks` are of its rows.
 #[inline(always)]
+unsafe fn all_parts<S: Simd, F: Epilogue<S, G>, const G: usize, const BY_COLUMNS: bool>(
+    s: S,
+    sweep: &Sweep<S::Element>,
+    epilogue: F,
+    blocks: RowBlocks,
+    vector: usize,
+    panels: usize,
+) {
+    let mut start = (sweep.start, sweep.start_stride);
+    if !sweep.start.is_null() {
+        // SAFETY: the contract of the sweep covers the start of each of its vectors.
+        start.0 = unsafe { sweep.start.add((vector - sweep.vectors[0]) * S::LANES) };
+    }
+    let mut terms = sweep.terms;
+    let most = PART_BYTES / size_of::<S::Element>() / (GROUP * S::LANES);
+    if !BY_COLUMNS && !sweep.scratch.is_null() && blocks.count > 1 {
+        let waiting = Waiting { sums: sweep.scratch, stride: GROUP * S::LANES };
+        while terms[0].depth + terms[1].depth > most {
+            if terms[0].depth == 0 {
+                terms.swap(0, 1);
+            }
+            // A part of at most `most`, such that those of this term are of equal size.
+            let parts = terms[0].depth.div_ceil(most);
+            let depth = terms[0].depth.div_ceil(parts);
+            let part = Product { depth, ..terms[0] };
+            if depth == terms[0].depth && terms[1].depth == 0 {
+                break;
+            }
+            // SAFETY: the part lies inside the term, and the scratch has GROUP vectors for each row.
+            unsafe {
+                all_rows::<S, _, G, false>(s, sweep, waiting, start, [part, Product::NONE], blocks, vector, 1)
+            };
+            start = (sweep.scratch, waiting.stride);
+            let left = terms[0].left.wrapping_add(depth);
+            terms[0] =
+                Product { left, from: terms[0].from + depth, depth: terms[0].depth - depth, ..terms[0] };
+        }
+    }
+    // SAFETY: the terms are those of the sweep, or what is left of them.
+    unsafe { all_rows::<S, F, G, BY_COLUMNS>(s, sweep, epilogue, start, terms, blocks, vector, panels) }
+}
+
+/// Keeps sums until the next part of k.
+#[derive(Clone, Copy)]
+struct Waiting<E> {
+    sums: *mut E,
+    stride: usize,
+}
+
+impl<S: Simd, const G: usize> Epilogue<S, G> for Waiting<S::Element> {
+    #[inline(always)]
+    unsafe fn finish<const R: usize, const P: usize>(
+        self,
+        s: S,
+        row: usize,
+        _vector: usize,
+        sums: [[[S::Vector; G]; P]; R],
+    ) {
+        for r in 0..R {
+            for p in 0..P {
+                for g in 0..G {
+                    // SAFETY: the contract of the sweep covers a panel of sums for each row, and there is one panel.
+                    unsafe {
+                        s.store(
+                            self.sums.add((row + r) * self.stride + (p * G + g) * S::LANES),
+                            sums[r][p][g],
+                        )
+                    };
+                }
+            }
+        }
+    }
+}
+
+/// The tiles of all rows, for `panels` panels of G vectors from `vector`.
+///
+/// # Safety
+/// - The contract of the sweep holds for these terms, it has these vectors, and `blocks` are of its rows.
+/// - `start` is valid for reads of these vectors for each row, or null.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "passed in registers")]
 unsafe fn all_rows<S: Simd, F: Epilogue<S, G>, const G: usize, const BY_COLUMNS: bool>(
     s: S,
     sweep: &Sweep<S::Element>,
     epilogue: F,
+    start: Start<S::Element>,
+    terms: [Product<S::Element>; 2],
     blocks: RowBlocks,
     vector: usize,
     panels: usize,
@@ -203,7 +298,7 @@ unsafe fn all_rows<S: Simd, F: Epilogue<S, G>, const G: usize, const BY_COLUMNS:
                 match (rows, panels) {
                     // SAFETY: the rows lie inside the sweep, and the vectors too.
                     $(($R, $P) if $R * $P <= S::TILE_ROWS => unsafe {
-                        tile::<S, F, G, $R, $P, BY_COLUMNS>(s, sweep, epilogue, row, vector)
+                        tile::<S, F, G, $R, $P, BY_COLUMNS>(s, sweep, epilogue, start, &terms, row, vector)
                     },)*
                     shape => unreachable!("a tile of {shape:?} rows and panels"),
                 }
@@ -217,12 +312,14 @@ unsafe fn all_rows<S: Simd, F: Epilogue<S, G>, const G: usize, const BY_COLUMNS:
 /// One tile: R rows × P panels × G vectors.
 ///
 /// # Safety
-/// - The contract of the sweep holds, and it has the rows `row..row + R` and the vectors `vector..vector + P · G`.
+/// - As of [`all_rows`], for the rows `row..row + R` and the vectors `vector..vector + P · G`.
 #[inline(always)]
 unsafe fn tile<S, F, const G: usize, const R: usize, const P: usize, const BY_COLUMNS: bool>(
     s: S,
     sweep: &Sweep<S::Element>,
     epilogue: F,
+    (start, start_stride): Start<S::Element>,
+    [first, second]: &[Product<S::Element>; 2],
     row: usize,
     vector: usize,
 ) where
@@ -231,24 +328,22 @@ unsafe fn tile<S, F, const G: usize, const R: usize, const P: usize, const BY_CO
 {
     debug_assert!(row + R <= sweep.rows);
     debug_assert!(sweep.vectors[0] <= vector && vector + P * G <= sweep.vectors[1]);
-    let vector_in_sweep = vector - sweep.vectors[0];
     let mut sums = [[[s.zero(); G]; P]; R];
     // SAFETY: the rows and vectors are covered by the contract of the sweep.
     unsafe {
-        if !sweep.start.is_null() {
-            let start = sweep.start.add(row * sweep.start_stride + vector_in_sweep * S::LANES);
+        if !start.is_null() {
+            let start = start.add(row * start_stride);
             for r in 0..R {
                 for p in 0..P {
                     for g in 0..G {
-                        sums[r][p][g] = s.load(start.add(r * sweep.start_stride + (p * G + g) * S::LANES));
+                        sums[r][p][g] = s.load(start.add(r * start_stride + (p * G + g) * S::LANES));
                     }
                 }
             }
         }
-        let [first, second] = &sweep.terms;
         let sums = accumulate::<S, G, R, P, BY_COLUMNS>(s, sums, sweep.all_vectors, first, row, vector);
         let sums = accumulate::<S, G, R, P, BY_COLUMNS>(s, sums, sweep.all_vectors, second, row, vector);
-        epilogue.finish(s, row, vector_in_sweep, sums);
+        epilogue.finish(s, row, vector - sweep.vectors[0], sums);
     }
 }
 
