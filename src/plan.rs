@@ -5,7 +5,7 @@ use crate::pack::Shape;
 use crate::{Isa, parallel};
 
 /// Bytes of hoisted sums per call: small enough to share L2 with the weights of a narrow layer.
-const SUMS_BYTES: usize = 16384 << 10;
+const SUMS_BYTES: usize = 256 << 10;
 
 /// Batch rows below which hoisting pays.
 const HOIST_BELOW: usize = 6;

@@ -21,7 +21,8 @@
 //! 4. The sweep may begin and end inside a panel, and the last panel may be narrower: such tiles have fewer vectors.
 //! 5. Where a panel is too large to stay in the second cache while the blocks of rows pass over it, k is cut into parts of
 //!    [`PART_BYTES`] of weights; the sums of all rows wait in a scratch buffer between the parts.
-//! 6. Panels are walked forward or backward: at batch 1 the weights stream through the caches once a step, and
+//! 6. While the first blocks of rows pass over a part, the next part is fetched from memory.
+//! 7. Panels are walked forward or backward: at batch 1 the weights stream through the caches once a step, and
 //!    turning round makes the next step begin with what is still there.
 
 use crate::panel::GROUP;
@@ -59,6 +60,26 @@ impl<E> Product<E> {
     };
 }
 
+/// Where the weights of a full panel begin, of the first k that counts: to be fetched, so it may be past the end.
+#[inline(always)]
+fn weights_of<S: Simd>(term: &Product<S::Element>, vector: usize) -> *const S::Element {
+    let panel = (vector / GROUP).wrapping_mul(term.right_stride);
+    term.right.wrapping_add(panel.wrapping_add(term.from * GROUP * S::LANES))
+}
+
+/// Cache lines to fetch during a K loop: one for each k.
+#[derive(Clone, Copy)]
+struct Ahead<E> {
+    line: *const E,
+    step: usize,
+}
+
+impl<E> Ahead<E> {
+    fn stopped(self) -> Self {
+        Self { step: 0, ..self }
+    }
+}
+
 /// All tiles of some rows and some vectors of columns.
 #[derive(Clone, Copy)]
 pub(crate) struct Sweep<E> {
@@ -80,9 +101,12 @@ pub(crate) struct Sweep<E> {
     pub(crate) scratch: *mut E,
 }
 
+/// Bytes of a cache line.
+const LINE_BYTES: usize = 64;
+
 /// Bytes of a panel that are read at once while the blocks of rows pass over it. Measured with AVX-512 at one thread as
 /// shares of the multiply-add peak: TUNED
-const PART_BYTES: usize = 256 << 10;
+const PART_BYTES: usize = 128 << 10;
 
 /// What becomes of the sums of a tile.
 pub(crate) trait Epilogue<S: Simd, const G: usize>: Copy {
@@ -213,6 +237,8 @@ unsafe fn all_parts<S: Simd, F: Epilogue<S, G>, const G: usize, const BY_COLUMNS
         start.0 = unsafe { sweep.start.add((vector - sweep.vectors[0]) * S::LANES) };
     }
     let mut terms = sweep.terms;
+    let next_panel = if sweep.backward { vector.wrapping_sub(GROUP) } else { vector + GROUP };
+    let after_all = weights_of::<S>(&terms[0], next_panel);
     let most = PART_BYTES / size_of::<S::Element>() / (GROUP * S::LANES);
     if !BY_COLUMNS && !sweep.scratch.is_null() && blocks.count > 1 {
         let waiting = Waiting { sums: sweep.scratch, stride: GROUP * S::LANES };
@@ -227,18 +253,23 @@ unsafe fn all_parts<S: Simd, F: Epilogue<S, G>, const G: usize, const BY_COLUMNS
             if depth == terms[0].depth && terms[1].depth == 0 {
                 break;
             }
+            let left = terms[0].left.wrapping_add(depth);
+            let rest =
+                Product { left, from: terms[0].from + depth, depth: terms[0].depth - depth, ..terms[0] };
+            let next = weights_of::<S>(if rest.depth > 0 { &rest } else { &terms[1] }, vector);
             // SAFETY: the part lies inside the term, and the scratch has GROUP vectors for each row.
             unsafe {
-                all_rows::<S, _, G, false>(s, sweep, waiting, start, [part, Product::NONE], blocks, vector, 1)
-            };
+                let part = [part, Product::NONE];
+                all_rows::<S, _, G, false>(s, sweep, waiting, start, part, next, blocks, vector, 1);
+            }
             start = (sweep.scratch, waiting.stride);
-            let left = terms[0].left.wrapping_add(depth);
-            terms[0] =
-                Product { left, from: terms[0].from + depth, depth: terms[0].depth - depth, ..terms[0] };
+            terms[0] = rest;
         }
     }
     // SAFETY: the terms are those of the sweep, or what is left of them.
-    unsafe { all_rows::<S, F, G, BY_COLUMNS>(s, sweep, epilogue, start, terms, blocks, vector, panels) }
+    unsafe {
+        all_rows::<S, F, G, BY_COLUMNS>(s, sweep, epilogue, start, terms, after_all, blocks, vector, panels);
+    }
 }
 
 /// Keeps sums until the next part of k.
@@ -286,19 +317,28 @@ unsafe fn all_rows<S: Simd, F: Epilogue<S, G>, const G: usize, const BY_COLUMNS:
     epilogue: F,
     start: Start<S::Element>,
     terms: [Product<S::Element>; 2],
+    next: *const S::Element,
     blocks: RowBlocks,
     vector: usize,
     panels: usize,
 ) {
     let mut row = 0;
     for block in 0..blocks.count {
+        // (6) above: each block of rows fetches one line per k.
+        let line = LINE_BYTES / size_of::<S::Element>();
+        let fetching = !BY_COLUMNS && block * line < G * S::LANES;
+        let ahead = if fetching {
+            Ahead { line: next.wrapping_add(block * terms[0].depth * line), step: line }
+        } else {
+            Ahead { line: next, step: 0 }
+        };
         let rows = blocks.height + usize::from(block < blocks.taller);
         macro_rules! tiles {
             ($($R:literal x $P:literal)*) => {
                 match (rows, panels) {
                     // SAFETY: the rows lie inside the sweep, and the vectors too.
                     $(($R, $P) if $R * $P <= S::TILE_ROWS => unsafe {
-                        tile::<S, F, G, $R, $P, BY_COLUMNS>(s, sweep, epilogue, start, &terms, row, vector)
+                        tile::<S, F, G, $R, $P, BY_COLUMNS>(s, sweep, epilogue, start, &terms, ahead, row, vector)
                     },)*
                     shape => unreachable!("a tile of {shape:?} rows and panels"),
                 }
@@ -320,6 +360,7 @@ unsafe fn tile<S, F, const G: usize, const R: usize, const P: usize, const BY_CO
     epilogue: F,
     (start, start_stride): Start<S::Element>,
     [first, second]: &[Product<S::Element>; 2],
+    ahead: Ahead<S::Element>,
     row: usize,
     vector: usize,
 ) where
@@ -341,8 +382,17 @@ unsafe fn tile<S, F, const G: usize, const R: usize, const P: usize, const BY_CO
                 }
             }
         }
-        let sums = accumulate::<S, G, R, P, BY_COLUMNS>(s, sums, sweep.all_vectors, first, row, vector);
-        let sums = accumulate::<S, G, R, P, BY_COLUMNS>(s, sums, sweep.all_vectors, second, row, vector);
+        let sums =
+            accumulate::<S, G, R, P, BY_COLUMNS>(s, sums, sweep.all_vectors, first, ahead, row, vector);
+        let sums = accumulate::<S, G, R, P, BY_COLUMNS>(
+            s,
+            sums,
+            sweep.all_vectors,
+            second,
+            ahead.stopped(),
+            row,
+            vector,
+        );
         epilogue.finish(s, row, vector - sweep.vectors[0], sums);
     }
 }
@@ -357,6 +407,7 @@ unsafe fn accumulate<S: Simd, const G: usize, const R: usize, const P: usize, co
     mut sums: [[[S::Vector; G]; P]; R],
     all_vectors: usize,
     term: &Product<S::Element>,
+    ahead: Ahead<S::Element>,
     row: usize,
     vector: usize,
 ) -> [[[S::Vector; G]; P]; R] {
@@ -378,6 +429,10 @@ unsafe fn accumulate<S: Simd, const G: usize, const R: usize, const P: usize, co
         let left = term.left.add(row * row_step);
         let right = term.right.add(start);
         for k in 0..term.depth {
+            // A tile of few rows has no load to spare.
+            if R >= 4 && !BY_COLUMNS {
+                s.prefetch(ahead.line.wrapping_add(k * ahead.step));
+            }
             let right = right.add(k * right_step);
             let mut inputs = [s.zero(); R];
             for r in 0..R {
