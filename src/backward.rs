@@ -98,7 +98,7 @@ pub(crate) struct Segment<'a> {
 /// Some rows of the batch, with all that the steps of a block write.
 struct StepRows<'a> {
     first: usize,
-    /// `[slots, rows · gates, units]`: step s of the block writes slot s, and reads slot s + 1.
+    /// `[slots, rows · gates, gate stride]`: step s of the block writes slot s, and reads slot s + 1.
     gate_gradients: SequenceMut<'a>,
     right: SequenceMut<'a>,
     /// One slot.
@@ -210,11 +210,6 @@ impl BackwardPass<'_> {
         self.weights.shape()
     }
 
-    /// Elements in a row of the right factor.
-    fn right_width(&self) -> usize {
-        self.shape().padded_inputs() + self.shape().padded_units()
-    }
-
     /// Runs the steps of `segment` up to `end`, from the last to the first.
     ///
     /// A block whose first step lies in the segment is finished here, so that blocks and segments need not agree.
@@ -260,8 +255,13 @@ impl BackwardPass<'_> {
         };
         let work = StepRows {
             first: 0,
-            gate_gradients: view(&mut *scratch.gate_gradients, block_steps + 1, batch * GATES, shape.units),
-            right: view(&mut *scratch.right, block_steps, batch, self.right_width()),
+            gate_gradients: view(
+                &mut *scratch.gate_gradients,
+                block_steps + 1,
+                batch * GATES,
+                shape.gate_stride(),
+            ),
+            right: view(&mut *scratch.right, block_steps, batch, shape.input_and_state_width()),
             cell_gradient: view(&mut *scratch.cell_gradient, 1, batch, shape.padded_units()),
             scratch: &mut [],
         };
@@ -382,6 +382,7 @@ impl BackwardPass<'_> {
             previous_cell: state(segment.cell, step),
             cell_gradient,
             gate_gradients,
+            units: shape.units.min(columns.end) - columns.start,
             scratch,
         });
         if let Some(mut right) = right {
@@ -390,7 +391,7 @@ impl BackwardPass<'_> {
             for row in 0..batch.len() {
                 let (to_x, to_h) = right.row_mut(row).split_at_mut(shape.padded_inputs());
                 to_x[..shape.inputs].copy_from_slice(x.row(row));
-                to_h.copy_from_slice(h.row(row));
+                to_h[..padded].copy_from_slice(h.row(row));
             }
         }
     }
@@ -445,8 +446,10 @@ impl BackwardPass<'_> {
         let dz = Rows::new(&*scratch.gate_gradients, rows, width, width).expect(CHECKED);
 
         self.kernels.column_sums(dz, scratch.bias);
-        for (to, &sum) in bias.iter_mut().zip(&*scratch.bias) {
-            *to = if *add { *to + sum } else { sum };
+        for (bias, sums) in bias.chunks_exact_mut(units).zip(scratch.bias.chunks_exact(shape.gate_stride())) {
+            for (to, &sum) in bias.iter_mut().zip(sums) {
+                *to = if *add { *to + sum } else { sum };
+            }
         }
 
         let gates_by_units =
@@ -466,13 +469,13 @@ impl BackwardPass<'_> {
     /// dW and dR of some units.
     fn unit_gradients(&self, work: Units<'_>, dz: Rows<'_>, right: &[f32], add: bool) {
         let shape = self.shape();
-        let (rows, right_width) = (dz.rows(), self.right_width());
+        let (rows, right_width) = (dz.rows(), shape.input_and_state_width());
         let x = Rows::new(right, rows, shape.padded_inputs(), right_width).expect(CHECKED);
         let h = &right[shape.padded_inputs()..];
         let h = Rows::new(h, rows, shape.padded_units(), right_width).expect(CHECKED);
         let Units { first, mut weight_ih, mut weight_hh } = work;
         for gate in 0..GATES {
-            let from = gate * shape.units + first;
+            let from = gate * shape.gate_stride() + first;
             let to = weight_hh.step(gate).expect(CHECKED);
             self.kernels.column_product(ColumnProduct { left: dz, from, right: h, to, add });
             let to = weight_ih.step(gate).expect(CHECKED);

@@ -7,6 +7,12 @@ use quadgate_kernels::{Packed, PanelLayout};
 /// Gates of an LSTM.
 pub(crate) const GATES: usize = 4;
 
+/// Elements of a cache line.
+const CACHE_LINE: usize = 16;
+
+/// Rows that are a multiple of this many elements apart share an eighth of the sets of a first cache, or fewer.
+const CACHE_PERIOD: usize = 8 * CACHE_LINE;
+
 /// A buffer that begins at a cache line, which is also the widest vector.
 pub(crate) type Buffer = AVec<f32, ConstAlign<64>>;
 
@@ -56,9 +62,23 @@ impl Shape {
         GATES * self.padded_units()
     }
 
-    /// Elements in a row of gate gradients: all units of i, then of f, g and o, without padding.
+    /// Elements between the gates of a row of gate gradients, which has all units of i, then of f, g and o.
+    ///
+    /// There is a gap of zeros where rows would else be a power of two apart, or nearly: a weight gradient reads some
+    /// columns of many rows, and they would all fall into the same few sets of each cache.
+    pub(crate) fn gate_stride(self) -> usize {
+        self.units + if (GATES * self.units).is_multiple_of(CACHE_PERIOD) { GATES } else { 0 }
+    }
+
+    /// Elements in a row of gate gradients.
     pub(crate) fn gate_gradients_width(self) -> usize {
-        GATES * self.units
+        GATES * self.gate_stride()
+    }
+
+    /// Elements in a row of x and h side by side, each padded, with a gap as in [`Shape::gate_stride`].
+    pub(crate) fn input_and_state_width(self) -> usize {
+        let width = self.padded_inputs() + self.padded_units();
+        width + if width.is_multiple_of(CACHE_PERIOD) { CACHE_LINE } else { 0 }
     }
 
     /// The layout of a matrix from `depth` inputs to the gates.
@@ -188,7 +208,7 @@ fn pack_transposed(
     for column in 0..columns {
         let (start, step) = layout.column(column);
         for gate in 0..GATES {
-            let first = start + gate * shape.units * step;
+            let first = start + gate * shape.gate_stride() * step;
             for (unit, to) in packed.iter_mut().skip(first).step_by(step).take(shape.units).enumerate() {
                 *to = weight(gate, unit, column);
             }

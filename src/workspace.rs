@@ -172,11 +172,10 @@ pub(crate) struct BackwardBuffers {
 /// Elements of each of the backward pass' buffers, enough for any batch up to `batch`.
 fn backward_lengths(shape: Shape, batch: usize) -> Option<[usize; 5]> {
     let rows = backward::max_block_rows(batch)?;
-    let right = shape.padded_inputs().checked_add(shape.padded_units())?;
     let state = shape.padded_units().checked_mul(batch)?;
     Some([
         shape.gate_gradients_width().checked_mul(rows.checked_add(batch)?)?,
-        right.checked_mul(rows)?,
+        shape.input_and_state_width().checked_mul(rows)?,
         state,
         state,
         shape.gate_gradients_width(),

@@ -111,8 +111,10 @@ pub struct LstmBackwardStep<'a> {
     pub previous_cell: Rows<'a>,
     /// dc, replaced by that of the step before.
     pub cell_gradient: RowsMut<'a>,
-    /// Where dZ goes: for each row four rows, one for each gate, one element per unit.
+    /// Where dZ goes: for each row four rows, one for each gate, one element per unit (or more).
     pub gate_gradients: RowsMut<'a>,
+    /// Hidden units in the vectors, not padded.
+    pub units: usize,
     /// As of [`LstmStep`].
     pub scratch: &'a mut [f32],
 }
@@ -316,14 +318,14 @@ impl Kernels {
     pub fn lstm_backward_step(&self, step: LstmBackwardStep<'_>) {
         let LstmBackwardStep { start, recurrent, vectors, cotangent, gates, cell, previous_cell, .. } = step;
         let (mut cell_gradient, mut gate_gradients) = (step.cell_gradient, step.gate_gradients);
-        let (rows, units) = (cell_gradient.rows(), gate_gradients.width());
+        let (rows, units) = (cell_gradient.rows(), step.units);
         let layout = PanelLayout::of_columns(units, self.lanes, 1);
         assert_eq!(vectors.len(), layout.vectors(), "vectors of {units} units");
         let terms = [recurrent, None];
         let sweep = check_sweep(layout, vectors.start, rows, Order::Forward, start, terms, step.scratch);
         let padded = layout.width();
         check_rows("gates", (gates.rows(), gates.width()), rows, LSTM_GATES * padded);
-        check_rows("dZ", (gate_gradients.rows(), units), LSTM_GATES * rows, units);
+        check_rows("dZ", (gate_gradients.rows(), gate_gradients.width()), LSTM_GATES * rows, units);
         check_rows("c", (cell.rows(), cell.width()), rows, padded);
         check_rows("previous c", (previous_cell.rows(), previous_cell.width()), rows, padded);
         check_rows("dc", (cell_gradient.rows(), cell_gradient.width()), rows, padded);
