@@ -140,9 +140,9 @@ impl Pass<'_> {
         if rows == 0 {
             return;
         }
+        let mut now = slot % slots;
         for step in 0..self.steps {
-            let now = (slot + step) % slots;
-            let before = (slot + step + slots - 1) % slots;
+            let before = if now == 0 { slots - 1 } else { now - 1 };
             let (to, from) = hidden.step_beside(now, before).expect(CHECKED);
             let (cell, tape) = match &mut gates {
                 None => (cell.step(0).expect(CHECKED), None),
@@ -165,6 +165,7 @@ impl Pass<'_> {
                     scratch,
                 },
             );
+            now = if now + 1 == slots { 0 } else { now + 1 };
         }
     }
 

@@ -48,13 +48,13 @@ pub(crate) struct LstmCell<const TAPE: bool>(pub(crate) LstmRows);
 impl<S: Simd<Element = f32>, const TAPE: bool> Epilogue<S, LSTM_GATES> for LstmCell<TAPE> {
     #[inline(always)]
     unsafe fn finish<const R: usize, const P: usize>(
-        self,
+        &self,
         s: S,
         row: usize,
         vector: usize,
         sums: [[[S::Vector; LSTM_GATES]; P]; R],
     ) {
-        let rows = self.0;
+        let rows = &self.0;
         let panel = vector / LSTM_GATES;
         let constants = black_box(&CONSTANTS);
         let [i, f, g, o] = [0, 1, 2, 3];
@@ -115,7 +115,7 @@ macro_rules! shared_vectors {
         impl<S: Simd<Element = f32>, const TAPE: bool> Epilogue<S, $W> for LstmCell<TAPE> {
             #[inline(always)]
             unsafe fn finish<const R: usize, const P: usize>(
-                self,
+                &self,
                 s: S,
                 row: usize,
                 vector: usize,

@@ -43,7 +43,7 @@ pub(crate) struct LstmCellBackward {
 impl<S: Simd<Element = f32>, const G: usize> Epilogue<S, G> for LstmCellBackward {
     #[inline(always)]
     unsafe fn finish<const R: usize, const P: usize>(
-        self,
+        &self,
         s: S,
         row: usize,
         vector: usize,

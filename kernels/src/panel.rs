@@ -34,47 +34,56 @@ pub struct PanelLayout {
 
 impl PanelLayout {
     /// A matrix whose columns are the gates of hidden units, `lanes` units to a panel.
+    #[inline]
     pub const fn of_gates(gates: usize, units: usize, lanes: usize, depth: usize) -> Self {
         let rest = (units % lanes * gates).div_ceil(lanes);
         Self { group: gates, lanes, vectors: units / lanes * gates + rest, depth, units }
     }
 
     /// A matrix of plain columns.
+    #[inline]
     pub const fn of_columns(columns: usize, lanes: usize, depth: usize) -> Self {
         Self { group: GROUP, lanes, vectors: columns.div_ceil(lanes), depth, units: columns }
     }
 
     /// Vectors in a full panel: the gates of a gate matrix.
+    #[inline]
     pub const fn group(&self) -> usize {
         self.group
     }
 
     /// Elements in a vector.
+    #[inline]
     pub const fn lanes(&self) -> usize {
         self.lanes
     }
 
     /// Vectors in a row, over all panels.
+    #[inline]
     pub const fn vectors(&self) -> usize {
         self.vectors
     }
 
     /// Inputs: rows of a panel.
+    #[inline]
     pub const fn depth(&self) -> usize {
         self.depth
     }
 
     /// Number of panels.
+    #[inline]
     pub const fn panels(&self) -> usize {
         self.vectors.div_ceil(self.group)
     }
 
     /// Elements in a row, over all panels.
+    #[inline]
     pub const fn width(&self) -> usize {
         self.vectors * self.lanes
     }
 
     /// The elements of some panels in a row.
+    #[inline]
     pub const fn columns_of(&self, panels: Range<usize>) -> Range<usize> {
         let width = self.group * self.lanes;
         let end = if panels.end < self.panels() { panels.end * width } else { self.width() };
@@ -82,12 +91,14 @@ impl PanelLayout {
     }
 
     /// Elements in the packed matrix; `None` if that overflows a `usize`.
+    #[inline]
     pub const fn elements(&self) -> Option<usize> {
         let Some(width) = self.vectors.checked_mul(self.lanes) else { return None };
         width.checked_mul(self.depth)
     }
 
     /// The column of one gate of one unit in a gate matrix.
+    #[inline]
     pub const fn gate_column(&self, gate: usize, unit: usize) -> usize {
         let first = unit / self.lanes * self.group;
         let rest = self.units - unit / self.lanes * self.lanes;
@@ -96,6 +107,7 @@ impl PanelLayout {
     }
 
     /// Where the weights of one column lie: the position of that of k = 0, and the distance from one k to the next.
+    #[inline]
     pub const fn column(&self, column: usize) -> (usize, usize) {
         let vector = column / self.lanes;
         let first = vector - vector % self.group;
@@ -106,6 +118,7 @@ impl PanelLayout {
     }
 
     /// Elements between two panels.
+    #[inline]
     pub(crate) const fn panel_stride(&self) -> usize {
         self.depth * self.group * self.lanes
     }
@@ -120,16 +133,19 @@ pub struct Packed<'a> {
 
 impl<'a> Packed<'a> {
     /// `None` unless `data` has exactly the length that the layout asks for.
+    #[inline]
     pub fn new(layout: PanelLayout, data: &'a [f32]) -> Option<Self> {
         (layout.elements() == Some(data.len())).then_some(Self { layout, data })
     }
 
     /// The shape.
+    #[inline]
     pub fn layout(&self) -> PanelLayout {
         self.layout
     }
 
     /// The packed elements.
+    #[inline]
     pub fn data(&self) -> &'a [f32] {
         self.data
     }

@@ -18,7 +18,7 @@ pub(crate) struct Store {
 impl<S: Simd<Element = f32>, const G: usize> Epilogue<S, G> for Store {
     #[inline(always)]
     unsafe fn finish<const R: usize, const P: usize>(
-        self,
+        &self,
         s: S,
         row: usize,
         vector: usize,

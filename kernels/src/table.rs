@@ -155,11 +155,11 @@ pub struct Kernels {
     isa: Isa,
     lanes: usize,
     tile_rows: usize,
-    lstm_step: unsafe fn(Sweep<f32>, LstmCell<false>),
-    lstm_step_with_tape: unsafe fn(Sweep<f32>, LstmCell<true>),
-    lstm_backward_step: unsafe fn(Sweep<f32>, LstmCellBackward),
-    product: unsafe fn(Sweep<f32>, Store),
-    column_product: unsafe fn(Sweep<f32>, Store),
+    lstm_step: unsafe fn(&Sweep<f32>, &LstmCell<false>),
+    lstm_step_with_tape: unsafe fn(&Sweep<f32>, &LstmCell<true>),
+    lstm_backward_step: unsafe fn(&Sweep<f32>, &LstmCellBackward),
+    product: unsafe fn(&Sweep<f32>, &Store),
+    column_product: unsafe fn(&Sweep<f32>, &Store),
     column_sums: unsafe fn(ColumnSums),
     sigmoid: unsafe fn(&mut [f32]),
     tanh: unsafe fn(&mut [f32]),
@@ -169,17 +169,17 @@ pub struct Kernels {
 
 // Each of these functions may run only where the instruction set `S` exists; `Kernels::new` sees to it.
 
-unsafe fn lstm_step<S: Simd<Element = f32>, const TAPE: bool>(sweep: Sweep<f32>, cell: LstmCell<TAPE>) {
+unsafe fn lstm_step<S: Simd<Element = f32>, const TAPE: bool>(sweep: &Sweep<f32>, cell: &LstmCell<TAPE>) {
     // SAFETY: the table exists, so the CPU has `S`; `Kernels::lstm_step` checked the sweep and the cell.
     unsafe { S::assume().vectorize(RunSweep::<f32, _, false>::new(sweep, cell)) }
 }
 
-unsafe fn lstm_backward_step<S: Simd<Element = f32>>(sweep: Sweep<f32>, cell: LstmCellBackward) {
+unsafe fn lstm_backward_step<S: Simd<Element = f32>>(sweep: &Sweep<f32>, cell: &LstmCellBackward) {
     // SAFETY: the table exists, so the CPU has `S`; `Kernels::lstm_backward_step` checked the sweep and the cell.
     unsafe { S::assume().vectorize(RunSweep::<f32, _, false>::new(sweep, cell)) }
 }
 
-unsafe fn product<S: Simd<Element = f32>, const BY_COLUMNS: bool>(sweep: Sweep<f32>, store: Store) {
+unsafe fn product<S: Simd<Element = f32>, const BY_COLUMNS: bool>(sweep: &Sweep<f32>, store: &Store) {
     // SAFETY: the table exists, so the CPU has `S`; `Kernels::product` or `column_product` checked the sweep.
     unsafe { S::assume().vectorize(RunSweep::<f32, _, BY_COLUMNS>::new(sweep, store)) }
 }
@@ -274,6 +274,7 @@ impl Kernels {
     ///
     /// # Panics
     /// If the shapes do not fit each other. No element is written then.
+    #[inline]
     pub fn lstm_step(&self, step: LstmStep<'_>) {
         let LstmStep { start, terms, panels, order, mut cell, mut hidden, mut output, mut tape, .. } = step;
         let LstmStep { units, scratch, .. } = step;
@@ -305,8 +306,8 @@ impl Kernels {
         // and panel, and `output` has `units` elements for each row, all exclusively borrowed where written.
         unsafe {
             match tape {
-                None => (self.lstm_step)(sweep, LstmCell(rows)),
-                Some(_) => (self.lstm_step_with_tape)(sweep, LstmCell(rows)),
+                None => (self.lstm_step)(&sweep, &LstmCell(rows)),
+                Some(_) => (self.lstm_step_with_tape)(&sweep, &LstmCell(rows)),
             }
         }
     }
@@ -315,6 +316,7 @@ impl Kernels {
     ///
     /// # Panics
     /// If the shapes do not fit each other. No element is written then.
+    #[inline]
     pub fn lstm_backward_step(&self, step: LstmBackwardStep<'_>) {
         let LstmBackwardStep { start, recurrent, vectors, cotangent, gates, cell, previous_cell, .. } = step;
         let (mut cell_gradient, mut gate_gradients) = (step.cell_gradient, step.gate_gradients);
@@ -344,13 +346,14 @@ impl Kernels {
         // SAFETY: `check_sweep` checked what the sweep reads; each padded array has its vectors for each row and panel,
         // `cotangent` and each gate of dZ have `units` elements for each row, and what is written is exclusively
         // borrowed.
-        unsafe { (self.lstm_backward_step)(sweep, backward) }
+        unsafe { (self.lstm_backward_step)(&sweep, &backward) }
     }
 
     /// to = start + Σ rows · weights, in the column order of the weights.
     ///
     /// # Panics
     /// If the shapes do not fit each other. No element is written then.
+    #[inline]
     pub fn product(&self, product: Product<'_>) {
         let Product { start, terms, panels, mut to, scratch } = product;
         let layout = PanelLayout::of_columns(to.width(), self.lanes, 1);
@@ -360,7 +363,7 @@ impl Kernels {
         let store = Store { columns: to.width(), add: false, to: to.raw() };
         // SAFETY: `check_sweep` checked what the sweep reads; each row of `to` has `columns` elements, exclusively
         // borrowed.
-        unsafe { (self.product)(sweep, store) }
+        unsafe { (self.product)(&sweep, &store) }
     }
 
     /// to = leftᵀ · right, or to += leftᵀ · right: see [`ColumnProduct`].
@@ -394,7 +397,7 @@ impl Kernels {
         let store = Store { columns: to.width(), add, to: to.raw() };
         // SAFETY: by the assertions, row k of `left` has an element for each row of `to`, and row k of `right` all
         // vectors; each row of `to` has `columns` elements, exclusively borrowed.
-        unsafe { (self.column_product)(sweep, store) }
+        unsafe { (self.column_product)(&sweep, &store) }
     }
 
     /// sums\[column\] = Σ over rows of rows\[row\]\[column\].
@@ -437,12 +440,14 @@ impl Kernels {
     }
 }
 
+#[inline]
 fn check_rows(name: &str, found: (usize, usize), rows: usize, width: usize) {
     assert!(found.0 == rows && found.1 >= width, "{name}: {rows} rows of {width}, found {found:?}");
 }
 
 /// The sweep over columns of `layout`, which begin at the vector `first` of the weights, after checking all that it
 /// reads: the contract of [`RunSweep`].
+#[inline]
 fn check_sweep(
     layout: PanelLayout,
     first: usize,

@@ -66,26 +66,26 @@ pub struct Shared<'a> {
 
 impl<'a> Shared<'a> {
     /// Shares `sequence`, whose rows have `block` columns to a block (the last block may have fewer).
+    #[inline]
     pub fn new(sequence: SequenceMut<'a>, block: usize, slots: Slots) -> Self {
         Self { sequence, block, slots }
     }
 
     /// Nothing to share.
+    #[inline]
     pub fn none() -> Self {
         Self::new(SequenceMut::empty(), 0, Slots::Up { first: 0 })
     }
 
     /// Slot that `step` writes, and the one that the step before it wrote.
+    #[inline]
     fn slots_of(&self, step: usize) -> [Option<usize>; 2] {
         let slots = self.sequence.slots();
         let (now, before) = match self.slots {
             Slots::Up { first } => {
                 let now = first.checked_add(step);
                 let before = now.and_then(|now| now.checked_sub(1));
-                (
-                    now.and_then(|now| now.checked_rem(slots)),
-                    before.and_then(|before| before.checked_rem(slots)),
-                )
+                (now.and_then(|now| wrap(now, slots)), before.and_then(|before| wrap(before, slots)))
             }
             Slots::Down { first } => {
                 let now = first.checked_sub(step);
@@ -96,10 +96,22 @@ impl<'a> Shared<'a> {
     }
 
     /// The columns of some blocks.
+    #[inline]
     fn columns(&self, blocks: &Range<usize>) -> Range<usize> {
         let width = self.sequence.width();
         let at = |block: usize| block.saturating_mul(self.block).min(width);
         at(blocks.start)..at(blocks.end)
+    }
+}
+
+/// `slot` modulo `slots`, mostly without a division: it is in the way of every step.
+#[inline]
+fn wrap(slot: usize, slots: usize) -> Option<usize> {
+    match slots {
+        0 => None,
+        2 => Some(slot & 1),
+        _ if slot < slots => Some(slot),
+        _ => Some(slot % slots),
     }
 }
 
@@ -110,7 +122,8 @@ impl<'a> Shared<'a> {
 pub struct Team<'a, const STEPPED: usize, const OWNED: usize> {
     progress: &'a [Progress],
     steps: usize,
-    blocks: usize,
+    /// Blocks of a piece, and how many pieces have one more.
+    blocks: [usize; 2],
     stepped: [Shared<'a>; STEPPED],
     owned: [Shared<'a>; OWNED],
 }
@@ -140,6 +153,7 @@ pub struct Stepped<'a> {
 
 impl<'a, const STEPPED: usize, const OWNED: usize> Team<'a, STEPPED, OWNED> {
     /// A team of as many pieces as `progress` has counters, for `steps` steps over `blocks` blocks of columns.
+    #[inline]
     pub fn new(
         progress: &'a mut [Progress],
         steps: usize,
@@ -148,16 +162,20 @@ impl<'a, const STEPPED: usize, const OWNED: usize> Team<'a, STEPPED, OWNED> {
         owned: [Shared<'a>; OWNED],
     ) -> Self {
         progress.fill_with(Progress::default);
+        let pieces = progress.len().max(1);
+        let blocks = [blocks / pieces, blocks % pieces];
         Self { progress, steps, blocks, stepped, owned }
     }
 
     /// Takes part as `member`, whose own piece has the same number. Returns when every piece was taken by somebody.
+    #[inline]
     pub fn join(&self, member: usize, mut work: impl FnMut(&mut Turn<'_, 'a, STEPPED, OWNED>)) {
         let pieces = self.progress.len();
+        let member = member.min(pieces);
         for step in 0..self.steps {
             self.wait_for(step);
-            for other in 0..pieces {
-                let piece = (member + other) % pieces;
+            for other in member..member + pieces {
+                let piece = if other < pieces { other } else { other - pieces };
                 let taken = &self.progress[piece].taken;
                 // Looking first leaves the line where it is.
                 if taken.load(Ordering::Relaxed) != step
@@ -173,6 +191,7 @@ impl<'a, const STEPPED: usize, const OWNED: usize> Team<'a, STEPPED, OWNED> {
     }
 
     /// Waits until all pieces have done `steps` steps.
+    #[inline]
     fn wait_for(&self, steps: usize) {
         for piece in self.progress {
             let mut looks = 0;
@@ -206,18 +225,21 @@ impl Drop for Done<'_> {
 
 impl<const STEPPED: usize, const OWNED: usize> Turn<'_, '_, STEPPED, OWNED> {
     /// The step, from 0.
+    #[inline]
     pub fn step(&self) -> usize {
         self.step
     }
 
     /// The blocks of the piece.
+    #[inline]
     pub fn blocks(&self) -> Range<usize> {
-        let pieces = self.team.progress.len();
-        let at = |piece: usize| (self.team.blocks as u128 * piece as u128 / pieces as u128) as usize;
+        let [each, more] = self.team.blocks;
+        let at = |piece: usize| piece * each + piece.min(more);
         at(self.piece)..at(self.piece + 1)
     }
 
     /// What to read and write: the stepped sequences, and the owned ones.
+    #[inline]
     pub fn parts(&mut self) -> ([Stepped<'_>; STEPPED], [SequenceMut<'_>; OWNED]) {
         let blocks = self.blocks();
         let team = self.team;

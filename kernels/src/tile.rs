@@ -109,13 +109,13 @@ const LINE_BYTES: usize = 64;
 const PART_BYTES: usize = 128 << 10;
 
 /// What becomes of the sums of a tile.
-pub(crate) trait Epilogue<S: Simd, const G: usize>: Copy {
+pub(crate) trait Epilogue<S: Simd, const G: usize> {
     /// Consumes the sums of R rows from `row` and of P · G vectors from `vector`, counted from the first of the sweep.
     ///
     /// # Safety
     /// - The rows and vectors belong to the sweep that the epilogue was made for.
     unsafe fn finish<const R: usize, const P: usize>(
-        self,
+        &self,
         s: S,
         row: usize,
         vector: usize,
@@ -133,12 +133,14 @@ impl<S: Simd, F: Epilogue<S, 1> + Epilogue<S, 2> + Epilogue<S, 3> + Epilogue<S, 
 /// A sweep and its epilogue, as work for [`Simd::vectorize`].
 ///
 /// With BY_COLUMNS, the left factors are read by columns and the right ones are not packed.
-pub(crate) struct RunSweep<E, F, const BY_COLUMNS: bool> {
-    sweep: Sweep<E>,
-    epilogue: F,
+///
+/// Both are borrowed, since moving them takes as long as a few units of a narrow layer.
+pub(crate) struct RunSweep<'a, E, F, const BY_COLUMNS: bool> {
+    sweep: &'a Sweep<E>,
+    epilogue: &'a F,
 }
 
-impl<E, F, const BY_COLUMNS: bool> RunSweep<E, F, BY_COLUMNS> {
+impl<'a, E, F, const BY_COLUMNS: bool> RunSweep<'a, E, F, BY_COLUMNS> {
     /// # Safety
     /// For every row r, every vector v from `vectors[0]` to `vectors[1]`, and its panel p = v / GROUP of w vectors:
     /// - `start + r · start_stride + (v − vectors[0]) · LANES` is valid for reads of a vector, or `start` is null,
@@ -149,12 +151,12 @@ impl<E, F, const BY_COLUMNS: bool> RunSweep<E, F, BY_COLUMNS> {
     /// - `scratch` is valid for reads and writes of rows · GROUP vectors, or null,
     /// - `epilogue.finish` may be called, and writes to nothing that the sweep reads later.
     #[inline(always)]
-    pub(crate) unsafe fn new(sweep: Sweep<E>, epilogue: F) -> Self {
+    pub(crate) unsafe fn new(sweep: &'a Sweep<E>, epilogue: &'a F) -> Self {
         Self { sweep, epilogue }
     }
 }
 
-impl<S, F, const BY_COLUMNS: bool> Operation<S> for RunSweep<S::Element, F, BY_COLUMNS>
+impl<S, F, const BY_COLUMNS: bool> Operation<S> for RunSweep<'_, S::Element, F, BY_COLUMNS>
 where
     S: Simd,
     F: AnyWidth<S>,
@@ -163,7 +165,7 @@ where
 
     #[inline(always)]
     fn run(self, s: S) {
-        let (sweep, epilogue) = (&self.sweep, self.epilogue);
+        let Self { sweep, epilogue } = self;
         let blocks = RowBlocks::of::<S>(sweep.rows);
         let [first, end] = sweep.vectors;
         debug_assert!(first <= end && end <= sweep.all_vectors);
@@ -226,7 +228,7 @@ type Start<E> = (*const E, usize);
 unsafe fn all_parts<S: Simd, F: Epilogue<S, G>, const G: usize, const BY_COLUMNS: bool>(
     s: S,
     sweep: &Sweep<S::Element>,
-    epilogue: F,
+    epilogue: &F,
     blocks: RowBlocks,
     vector: usize,
     panels: usize,
@@ -260,7 +262,7 @@ unsafe fn all_parts<S: Simd, F: Epilogue<S, G>, const G: usize, const BY_COLUMNS
             // SAFETY: the part lies inside the term, and the scratch has GROUP vectors for each row.
             unsafe {
                 let part = [part, Product::NONE];
-                all_rows::<S, _, G, false>(s, sweep, waiting, start, part, next, blocks, vector, 1);
+                all_rows::<S, _, G, false>(s, sweep, &waiting, start, part, next, blocks, vector, 1);
             }
             start = (sweep.scratch, waiting.stride);
             terms[0] = rest;
@@ -282,7 +284,7 @@ struct Waiting<E> {
 impl<S: Simd, const G: usize> Epilogue<S, G> for Waiting<S::Element> {
     #[inline(always)]
     unsafe fn finish<const R: usize, const P: usize>(
-        self,
+        &self,
         s: S,
         row: usize,
         _vector: usize,
@@ -314,7 +316,7 @@ impl<S: Simd, const G: usize> Epilogue<S, G> for Waiting<S::Element> {
 unsafe fn all_rows<S: Simd, F: Epilogue<S, G>, const G: usize, const BY_COLUMNS: bool>(
     s: S,
     sweep: &Sweep<S::Element>,
-    epilogue: F,
+    epilogue: &F,
     start: Start<S::Element>,
     terms: [Product<S::Element>; 2],
     next: *const S::Element,
@@ -357,7 +359,7 @@ unsafe fn all_rows<S: Simd, F: Epilogue<S, G>, const G: usize, const BY_COLUMNS:
 unsafe fn tile<S, F, const G: usize, const R: usize, const P: usize, const BY_COLUMNS: bool>(
     s: S,
     sweep: &Sweep<S::Element>,
-    epilogue: F,
+    epilogue: &F,
     (start, start_stride): Start<S::Element>,
     [first, second]: &[Product<S::Element>; 2],
     ahead: Ahead<S::Element>,

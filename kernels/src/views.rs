@@ -54,27 +54,32 @@ unsafe impl Sync for Rows<'_> {}
 
 impl<'a> Rows<'a> {
     /// `rows` rows of `width` elements, `stride` apart, from the start of `data`.
+    #[inline]
     pub fn new(data: &'a [f32], rows: usize, width: usize, stride: usize) -> Result<Self, ViewError> {
         check_len(extent([(rows, stride), (1, 0)], width)?, data.len())?;
         Ok(Self { base: data.as_ptr(), rows, width, stride, _rows: PhantomData })
     }
 
     /// Number of rows.
+    #[inline]
     pub fn rows(&self) -> usize {
         self.rows
     }
 
     /// Elements in a row.
+    #[inline]
     pub fn width(&self) -> usize {
         self.width
     }
 
     /// Distance between rows.
+    #[inline]
     pub fn stride(&self) -> usize {
         self.stride
     }
 
     /// Row `row`; empty if there is no such row.
+    #[inline]
     pub fn row(&self, row: usize) -> &'a [f32] {
         if row >= self.rows || self.width == 0 {
             return &[];
@@ -84,6 +89,7 @@ impl<'a> Rows<'a> {
     }
 
     /// The same elements with every `parts` rows joined into one; `None` unless rows are a multiple of that and dense.
+    #[inline]
     pub fn join(self, parts: usize) -> Option<Self> {
         let rows = self.rows.checked_div(parts)?;
         let fits = rows * parts == self.rows && (self.stride == self.width || self.rows <= 1);
@@ -93,6 +99,7 @@ impl<'a> Rows<'a> {
     }
 
     /// Some columns of each row, as far as there are any.
+    #[inline]
     pub fn columns(self, columns: Range<usize>) -> Self {
         let end = columns.end.min(self.width);
         let start = columns.start.min(end);
@@ -101,6 +108,7 @@ impl<'a> Rows<'a> {
         Self { base, width: end - start, ..self }
     }
 
+    #[inline]
     pub(crate) fn as_ptr(&self) -> *const f32 {
         self.base
     }
@@ -119,6 +127,7 @@ pub struct RowsMut<'a> {
 
 impl<'a> RowsMut<'a> {
     /// `rows` rows of `width` elements, `stride` apart, from the start of `data`.
+    #[inline]
     pub fn new(data: &'a mut [f32], rows: usize, width: usize, stride: usize) -> Result<Self, ViewError> {
         check_len(extent([(rows, stride), (1, 0)], width)?, data.len())?;
         if rows > 1 && stride < width {
@@ -128,21 +137,25 @@ impl<'a> RowsMut<'a> {
     }
 
     /// Number of rows.
+    #[inline]
     pub fn rows(&self) -> usize {
         self.rows
     }
 
     /// Elements in a row.
+    #[inline]
     pub fn width(&self) -> usize {
         self.width
     }
 
     /// Distance between rows.
+    #[inline]
     pub fn stride(&self) -> usize {
         self.stride
     }
 
     /// The same elements with each row cut into `parts` rows; `None` unless rows are a multiple of that and dense.
+    #[inline]
     pub fn cut(self, parts: usize) -> Option<Self> {
         let width = self.width.checked_div(parts)?;
         let fits = width * parts == self.width && (self.stride == self.width || self.rows <= 1);
@@ -152,6 +165,7 @@ impl<'a> RowsMut<'a> {
     }
 
     /// Row `row`; empty if there is no such row.
+    #[inline]
     pub fn row_mut(&mut self, row: usize) -> &mut [f32] {
         if row >= self.rows || self.width == 0 {
             return &mut [];
@@ -185,6 +199,7 @@ impl<'a> SequenceMut<'a> {
     ///
     /// Rows must not overlap: the smaller stride (of the dimensions longer than one) is at least `width`, and the
     /// larger at least what all rows of the smaller reach.
+    #[inline]
     pub fn new(
         data: &'a mut [f32],
         [steps, batch, width]: [usize; 3],
@@ -216,17 +231,20 @@ impl<'a> SequenceMut<'a> {
     }
 
     /// A sequence without elements.
+    #[inline]
     pub fn empty() -> Self {
         let base = core::ptr::NonNull::dangling().as_ptr();
         Self { base, steps: 0, batch: 0, width: 0, time_stride: 0, batch_stride: 0, _rows: PhantomData }
     }
 
     /// Number of steps: of slots, where they are used in turn.
+    #[inline]
     pub fn slots(&self) -> usize {
         self.steps
     }
 
     /// Elements in a row.
+    #[inline]
     pub fn width(&self) -> usize {
         self.width
     }
@@ -235,6 +253,7 @@ impl<'a> SequenceMut<'a> {
     ///
     /// # Safety
     /// - As long as the result is used, nothing else reads or writes these columns at the steps at which it is used.
+    #[inline]
     pub(crate) unsafe fn shared_columns(&self, columns: Range<usize>) -> SequenceMut<'_> {
         let end = columns.end.min(self.width);
         let start = columns.start.min(end);
@@ -245,17 +264,20 @@ impl<'a> SequenceMut<'a> {
     }
 
     /// The rows of step `t`; `None` past the end.
+    #[inline]
     pub(crate) fn into_step(self, t: usize) -> Option<RowsMut<'a>> {
         let (rows, width, stride) = (self.batch, self.width, self.batch_stride);
         self.base_of(t).map(|base| RowsMut { base, rows, width, stride, _rows: PhantomData })
     }
 
     /// Number of batch rows.
+    #[inline]
     pub fn batch(&self) -> usize {
         self.batch
     }
 
     /// Cuts the view before batch row `at` (clamped to the batch).
+    #[inline]
     pub fn split_rows(self, at: usize) -> (Self, Self) {
         let at = at.min(self.batch);
         // An empty second half keeps the base: its offset could lie outside the slice.
@@ -266,6 +288,7 @@ impl<'a> SequenceMut<'a> {
     }
 
     /// Cuts the view before step `at` (clamped to the steps).
+    #[inline]
     pub fn split_steps(self, at: usize) -> (Self, Self) {
         let at = at.min(self.steps);
         // An empty second half keeps the base: its offset could lie outside the slice.
@@ -274,11 +297,13 @@ impl<'a> SequenceMut<'a> {
     }
 
     /// All of it, for a while.
+    #[inline]
     pub fn all(&mut self) -> SequenceMut<'_> {
         SequenceMut { ..*self }
     }
 
     /// The steps of `range` (clamped to those that there are).
+    #[inline]
     pub fn steps(&mut self, range: Range<usize>) -> SequenceMut<'_> {
         let end = range.end.min(self.steps);
         let start = range.start.min(end);
@@ -288,18 +313,21 @@ impl<'a> SequenceMut<'a> {
     }
 
     /// The rows of step `t`; `None` past the end.
+    #[inline]
     pub fn step(&mut self, t: usize) -> Option<RowsMut<'_>> {
         let (rows, width, stride) = (self.batch, self.width, self.batch_stride);
         self.base_of(t).map(|base| RowsMut { base, rows, width, stride, _rows: PhantomData })
     }
 
     /// The rows of step `t`, to read; `None` past the end.
+    #[inline]
     pub fn read(&self, t: usize) -> Option<Rows<'_>> {
         let (rows, width, stride) = (self.batch, self.width, self.batch_stride);
         self.base_of(t).map(|base| Rows { base, rows, width, stride, _rows: PhantomData })
     }
 
     /// The rows of step `t`, and those of another step to read; `None` past the end or if both are the same step.
+    #[inline]
     pub fn step_beside(&mut self, t: usize, other: usize) -> Option<(RowsMut<'_>, Rows<'_>)> {
         if t == other {
             return None;
@@ -314,6 +342,7 @@ impl<'a> SequenceMut<'a> {
     }
 
     /// All steps of batch row `row`; `None` past the end.
+    #[inline]
     pub fn batch_row(&mut self, row: usize) -> Option<RowsMut<'_>> {
         if row >= self.batch {
             return None;
@@ -325,6 +354,7 @@ impl<'a> SequenceMut<'a> {
     }
 
     /// Where row (t, 0) starts; `None` past the end.
+    #[inline]
     fn base_of(&self, t: usize) -> Option<*mut f32> {
         if t >= self.steps {
             return None;
@@ -379,18 +409,21 @@ raw_rows!(RawRowsMut, *mut f32, core::ptr::null_mut());
 
 impl RawRowsMut {
     /// The same rows, to read.
+    #[inline]
     pub(crate) fn to_read(self) -> RawRows {
         RawRows { base: self.base, stride: self.stride }
     }
 }
 
 impl Rows<'_> {
+    #[inline]
     pub(crate) fn raw(&self) -> RawRows {
         RawRows { base: self.base, stride: self.stride }
     }
 }
 
 impl RowsMut<'_> {
+    #[inline]
     pub(crate) fn raw(&mut self) -> RawRowsMut {
         RawRowsMut { base: self.base, stride: self.stride }
     }
