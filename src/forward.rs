@@ -271,10 +271,13 @@ impl Pass<'_> {
             let (start, panels) = (Start::Bias(bias), panels.clone());
             self.kernels.product(Product { start, terms, panels, to, scratch: &mut [] });
         };
-        // The weights are read once per product, so the products shall have many rows: all steps of a batch row, or
-        // all batch rows of a step.
+        // The weights are read once per product, so the products shall have many rows: all there are, or all steps of a
+        // batch row, or all batch rows of a step.
         let t = self.first_step + step;
-        if steps >= batch.len() {
+        let input = self.input.all_rows(t, steps, batch.start, batch.len());
+        if let Some((rows, to)) = input.zip(sums.all_rows()) {
+            product(rows, to);
+        } else if steps >= batch.len() {
             for row in 0..batch.len() {
                 let rows = self.input.time_rows(t, steps, batch.start + row);
                 product(rows, sums.batch_row(row).expect(CHECKED));

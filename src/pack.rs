@@ -47,6 +47,12 @@ impl Shape {
         self.units.next_multiple_of(self.lanes)
     }
 
+    /// Bytes of W and R.
+    pub(crate) fn weight_bytes(self) -> usize {
+        let inputs = self.inputs.saturating_add(self.units);
+        self.sums_width().saturating_mul(inputs).saturating_mul(size_of::<f32>())
+    }
+
     /// Blocks of hidden units: vectors of them.
     pub(crate) fn blocks(self) -> usize {
         self.units.div_ceil(self.lanes)

@@ -4,11 +4,20 @@ use crate::config::{LstmConfig, Schedule, Split, Threads};
 use crate::pack::Shape;
 use crate::{Isa, parallel};
 
-/// Bytes of hoisted sums per call: small enough to share L2 with the weights of a narrow layer.
-const SUMS_BYTES: usize = 256 << 10;
+/// Bytes of weights from which a step finds them in memory rather than in a cache, or in a cache that others use too.
+const LARGE_WEIGHTS: usize = 16 << 20;
 
-/// Batch rows below which hoisting pays.
-const HOIST_BELOW: usize = 6;
+/// Bytes of hoisted sums per call: small enough to share L2 with the weights of a narrow layer; for large weights so many
+/// that these are read for all steps at once (at 25,16,1024,1024 with AVX-512 at one thread: 230 GFLOP/s for 16 MiB,
+/// 209 for 4 MiB, 174 for 256 KiB).
+fn sums_bytes(shape: Shape) -> usize {
+    if shape.weight_bytes() < LARGE_WEIGHTS { 256 << 10 } else { 16 << 20 }
+}
+
+/// Batch rows below which hoisting pays: few rows wait for the weights, in a cache or in memory.
+fn hoist_below(shape: Shape) -> usize {
+    if shape.weight_bytes() < LARGE_WEIGHTS { 6 } else { 48 }
+}
 
 /// Floating point operations that must fall to each thread before another one is woken.
 const MIN_FLOPS_PER_THREAD: f64 = 2e6;
@@ -44,9 +53,10 @@ impl Plan {
     pub(crate) fn new(config: &LstmConfig, isa: Isa, shape: Shape, steps: usize, batch: usize) -> Self {
         let (split, threads) = share(config, shape, steps, batch);
         let rows_per_thread = if split == Split::Rows { batch.div_ceil(threads) } else { batch };
-        let narrow = steps > 1 && rows_per_thread < HOIST_BELOW;
+        let narrow = steps > 1 && rows_per_thread < hoist_below(shape);
         let chosen = if narrow { Schedule::Hoisted } else { Schedule::Fused };
-        let block_steps = SUMS_BYTES / size_of::<f32>() / shape.sums_width().saturating_mul(batch).max(1);
+        let block_steps =
+            sums_bytes(shape) / size_of::<f32>() / shape.sums_width().saturating_mul(batch).max(1);
         Plan {
             isa,
             schedule: config.forced_schedule().unwrap_or(chosen),
@@ -61,11 +71,11 @@ impl Plan {
         let hoisted_rows = match (config.forced_schedule(), config.thread_choice()) {
             (Some(Schedule::Fused), _) => return Some(0),
             // Only narrow pieces are hoisted; how many there are is known for one thread alone.
-            (None, Threads::Serial) => batch.min(HOIST_BELOW - 1),
+            (None, Threads::Serial) => batch.min(hoist_below(shape) - 1),
             _ => batch,
         };
         let one_step = shape.sums_width().checked_mul(hoisted_rows)?;
-        Some(if one_step == 0 { 0 } else { one_step.max(SUMS_BYTES / size_of::<f32>()) })
+        Some(if one_step == 0 { 0 } else { one_step.max(sums_bytes(shape) / size_of::<f32>()) })
     }
 
     /// Most threads that share hidden units.

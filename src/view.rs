@@ -142,6 +142,13 @@ impl<'a> Sequence<'a> {
         self.rows(t, first, rows, self.strides[1])
     }
 
+    /// Rows `first..first + rows` of the batch at steps `t..t + steps`, one step after the other; `None` unless they are
+    /// equally far apart.
+    pub(crate) fn all_rows(&self, t: usize, steps: usize, first: usize, rows: usize) -> Option<Rows<'a>> {
+        let even = steps <= 1 || rows.checked_mul(self.strides[1]) == Some(self.strides[0]);
+        even.then(|| self.rows(t, first, steps * rows, self.strides[1]))
+    }
+
     /// Steps `t..t + steps` of batch row `row`.
     pub(crate) fn time_rows(&self, t: usize, steps: usize, row: usize) -> Rows<'a> {
         self.rows(t, row, steps, self.strides[0])

@@ -432,7 +432,7 @@ unsafe fn accumulate<S: Simd, const G: usize, const R: usize, const P: usize, co
         let right = term.right.add(start);
         for k in 0..term.depth {
             // A tile of few rows has no load to spare.
-            if R >= 4 && !BY_COLUMNS {
+            if R >= 5 && !BY_COLUMNS {
                 s.prefetch(ahead.line.wrapping_add(k * ahead.step));
             }
             let right = right.add(k * right_step);

@@ -296,6 +296,16 @@ impl<'a> SequenceMut<'a> {
         (Self { steps: at, ..self }, Self { base: second, steps: self.steps - at, ..self })
     }
 
+    /// All rows of all steps, one step after the other; `None` unless they are equally far apart.
+    #[inline]
+    pub fn all_rows(&mut self) -> Option<RowsMut<'_>> {
+        let Self { base, steps, batch, width, time_stride, batch_stride, .. } = *self;
+        let even = steps <= 1 || batch.checked_mul(batch_stride) == Some(time_stride);
+        // That many rows have elements in a slice, or none has.
+        let rows = steps.checked_mul(batch)?;
+        even.then_some(RowsMut { base, rows, width, stride: batch_stride, _rows: PhantomData })
+    }
+
     /// All of it, for a while.
     #[inline]
     pub fn all(&mut self) -> SequenceMut<'_> {
