@@ -1,24 +1,4 @@
 //! One step of one row: the cell and all its options, forward and backward.
-//!
-//! With x the input, h and c the state before the step, m the masks, and every option left out where it is not asked for:
-//!
-//! ```text
-//! s_γ = W_γ·x + R_γ·(m_γ ⊙ h) + p_γ ⊙ c_γ      for γ in i, f, g, o; c_i = c_f = c, c_o = c̃, no p_g
-//! z_γ = γ_γ ⊙ (s_γ − mean s_γ) / √(var s_γ + ε) + b_γ,   or s_γ + b_γ without layer normalisation
-//! i = f(clip z_i),  f = f(clip z_f),  g = g(clip z_g),  o = f(clip z_o)
-//! f = 1 − i  or  i = 1 − f                     if the two are coupled
-//! c̃ = clip(f ⊙ c + i ⊙ g)
-//! h̃ = o ⊙ h(c̃),   or clip(V·(o ⊙ h(c̃)) + v) with a projection
-//! c′ = m_c ⊙ c̃ + (1 − m_c) ⊙ c
-//! h′ = m_h ⊙ h̃ + (1 − m_h) ⊙ h
-//! ```
-//!
-//! Where the options come from: peepholes, coupling f = 1 − i, activations and the clip of what enters the gates from
-//! [ONNX](https://onnx.ai/onnx/operators/onnx__LSTM.html), whose runtime does not clip what enters h; layer normalisation (with ε = 10⁻⁸, of sums that hold the
-//! peephole's term), coupling i = 1 − f, the clips of c̃ and of the projection, and its bias v from TensorFlow Lite
-//! (`lstm_eval.cc`); the projection itself from PyTorch's `proj_size`; a mask of h for each gate from Keras'
-//! `recurrent_dropout`; the masks m_c and m_h from [Zoneout](https://arxiv.org/abs/1606.01305), where a zero keeps the
-//! old state.
 
 use super::activation::{NaiveActivation, NaiveActivations};
 use super::parameters::NaiveParameters;
@@ -60,6 +40,30 @@ impl<R> Default for NaiveClip<R> {
 }
 
 /// An LSTM cell with the options of the whole family.
+///
+/// With x the input, h and c the state before the step, m the masks, and every option left out where it is not asked
+/// for, one step of one row is
+///
+/// ```text
+/// s_γ = W_γ·x + R_γ·(m_γ ⊙ h) + p_γ ⊙ c_γ      for γ in i, f, g, o; c_i = c_f = c, c_o = c̃, no p_g
+/// z_γ = scale_γ ⊙ (s_γ − mean s_γ) / √(var s_γ + ε) + b_γ,   or s_γ + b_γ without layer normalisation
+/// i = f(clip z_i),  f = f(clip z_f),  g = g(clip z_g),  o = f(clip z_o)
+/// f = 1 − i  or  i = 1 − f                     if the two are coupled
+/// c̃ = clip(f ⊙ c + i ⊙ g)
+/// h̃ = o ⊙ h(c̃),   or clip(V·(o ⊙ h(c̃)) + v) with a projection
+/// c′ = m_c ⊙ c̃ + (1 − m_c) ⊙ c
+/// h′ = m_h ⊙ h̃ + (1 − m_h) ⊙ h
+/// ```
+///
+/// where f(…), g(…) and h(…) are the [`activations`](Self::activations). Where the options come from:
+///
+/// - [ONNX](https://onnx.ai/onnx/operators/onnx__LSTM.html): peepholes, the coupling f = 1 − i, the activations, and the
+///   clip of what enters the gates. ONNX Runtime does not clip what enters h, so nor does this.
+/// - TensorFlow Lite (`lstm_eval.cc`): layer normalisation, with ε = 10⁻⁸ and the peephole's term among what is
+///   normalised, the coupling i = 1 − f, the clips of c̃ and of the projection, and the projection's bias v.
+/// - PyTorch: the projection, `proj_size`.
+/// - Keras: a mask of h for each gate, `recurrent_dropout`.
+/// - [Zoneout](https://arxiv.org/abs/1606.01305): the masks m_c and m_h, where a zero keeps the old state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NaiveCell<R> {
     /// X

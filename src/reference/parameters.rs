@@ -13,7 +13,7 @@ pub struct NaiveParameters<R> {
     pub bias: Vec<R>,
     /// p_i, p_f and p_o, `[3, H]`: what the gates see of the cell state
     pub peephole: Option<Vec<R>>,
-    /// γ, `[4, H]`: the scale of the gates' layer normalisation; `None` for none
+    /// `[4, H]`: the scale of the gates' layer normalisation; `None` for none
     pub normalisation: Option<Vec<R>>,
     /// V, `[P, H]`: from o ⊙ h(c) to the output; `None` for none, and then P = H
     pub projection: Option<Vec<R>>,
