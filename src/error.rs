@@ -55,6 +55,16 @@ pub enum Error {
         /// The argument.
         argument: &'static str,
     },
+    /// Weights have a tensor that the target of an export has no room for.
+    Missing {
+        /// The tensor.
+        argument: &'static str,
+    },
+    /// Weights have a part that no kernel can run yet.
+    Unsupported {
+        /// The part.
+        argument: &'static str,
+    },
     /// A gate order that does not name each gate once.
     GateOrder {
         /// The gate that is missing.
@@ -141,6 +151,10 @@ impl fmt::Display for Error {
             ),
             Error::Overflow { argument } => {
                 write!(f, "{argument}: expected a size that fits the address space, found a larger one")
+            }
+            Error::Missing { argument } => write!(f, "{argument}: expected room for it, found none"),
+            Error::Unsupported { argument } => {
+                write!(f, "{argument}: expected none, found some, which the kernels cannot run")
             }
             Error::GateOrder { missing } => {
                 write!(f, "gate order: expected each gate once, found no {missing}")

@@ -64,7 +64,7 @@ pub use quadgate_kernels::Isa;
 pub use tape::Tape;
 pub use training::{Backward, GradientMode};
 pub use view::{Matrix, MatrixMut, Sequence, SequenceMut};
-pub use weights::{Gate, GateOrder, LstmWeights, Orientation};
+pub use weights::{Gate, GateOrder, JoinedTensors, LstmWeights, Orientation, SeparateTensors, WeightLayout};
 pub use workspace::{State, Workspace};
 
 /// Compiles and runs the README's example.

@@ -117,10 +117,11 @@ impl Lstm {
     ///
     /// # Errors
     /// - [`Error::Dimension`] if `weights` were checked against other sizes than `config`'s,
+    /// - [`Error::Unsupported`] if `weights` have peepholes,
     /// - [`Error::UnsupportedIsa`] or [`Error::UnknownIsa`] if an instruction set is demanded that cannot be had,
     /// - [`Error::Overflow`] if the packed weights could not be addressed.
     pub fn new(config: &LstmConfig, weights: &LstmWeights<'_>) -> Result<Self, Error> {
-        check_sizes(config, weights)?;
+        check_weights(config, weights)?;
         let kernels = config.kernels()?;
         let shape =
             Shape { inputs: config.input_size(), units: config.hidden_size(), lanes: kernels.lanes() };
@@ -132,9 +133,10 @@ impl Lstm {
     /// Replaces the weights, as after an optimiser's step. Allocates nothing.
     ///
     /// # Errors
-    /// [`Error::Dimension`] if `weights` were checked against other sizes than the layer's.
+    /// [`Error::Dimension`] if `weights` were checked against other sizes than the layer's; [`Error::Unsupported`] if they
+    /// have peepholes.
     pub fn set_weights(&mut self, weights: &LstmWeights<'_>) -> Result<(), Error> {
-        check_sizes(&self.config, weights)?;
+        check_weights(&self.config, weights)?;
         self.weights.pack(weights);
         Ok(())
     }
@@ -330,8 +332,11 @@ impl Lstm {
     }
 }
 
-/// `Ok` if the weights have the sizes of the layer.
-fn check_sizes(config: &LstmConfig, weights: &LstmWeights<'_>) -> Result<(), Error> {
+/// `Ok` if the weights have the sizes of the layer and nothing that it cannot run.
+fn check_weights(config: &LstmConfig, weights: &LstmWeights<'_>) -> Result<(), Error> {
+    if weights.peepholes().is_some() {
+        return Err(Error::Unsupported { argument: "peepholes" });
+    }
     Error::check_dimension("weights", "input size", config.input_size(), weights.input_size())?;
     Error::check_dimension("weights", "hidden size", config.hidden_size(), weights.hidden_size())
 }

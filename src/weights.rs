@@ -1,93 +1,54 @@
 //! Weights as other frameworks store them, with the order and orientation said aloud.
 //!
 //! A bare slice of weights can be read in many ways: frameworks order the gates differently, store rows or columns, and
-//! have one bias or two. So there is a constructor per convention, and a neutral one that names everything.
+//! have one bias or two. So there is a constructor per convention, and neutral ones that name everything.
+
+mod export;
+mod frameworks;
+mod gate;
+mod import;
+mod layout;
+
+pub use gate::{Gate, GateOrder};
+pub use layout::{JoinedTensors, Orientation, SeparateTensors, WeightLayout};
 
 use crate::{Error, LstmConfig};
-
-/// One of the four gates of an LSTM.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Gate {
-    /// i = σ(…), the input gate.
-    Input,
-    /// f = σ(…), the forget gate.
-    Forget,
-    /// g = tanh(…), the candidate, which others call the cell gate, c or z.
-    Candidate,
-    /// o = σ(…), the output gate.
-    Output,
-}
-
-impl Gate {
-    /// The gates in the order in which this crate packs them: i, f, g, o.
-    pub const ALL: [Gate; 4] = [Gate::Input, Gate::Forget, Gate::Candidate, Gate::Output];
-
-    fn name(self) -> &'static str {
-        match self {
-            Gate::Input => "input gate",
-            Gate::Forget => "forget gate",
-            Gate::Candidate => "candidate gate",
-            Gate::Output => "output gate",
-        }
-    }
-}
-
-/// The order in which the gates follow each other in weights and biases.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct GateOrder {
-    /// Position of i, f, g and o in the source.
-    positions: [usize; 4],
-}
-
-impl GateOrder {
-    /// i, f, g, o: PyTorch, Keras, oneDNN, cuDNN, candle.
-    pub const IFGO: GateOrder = GateOrder { positions: [0, 1, 2, 3] };
-    /// i, o, f, g: ONNX.
-    pub const IOFG: GateOrder = GateOrder { positions: [0, 2, 3, 1] };
-    /// f, i, g, o: OpenVINO.
-    pub const FIGO: GateOrder = GateOrder { positions: [1, 0, 2, 3] };
-    /// i, g, f, o: Haste, TensorFlow's BlockLSTM.
-    pub const IGFO: GateOrder = GateOrder { positions: [0, 2, 1, 3] };
-
-    /// Any order.
-    ///
-    /// # Errors
-    /// [`Error::GateOrder`] if a gate is missing.
-    pub fn new(order: [Gate; 4]) -> Result<Self, Error> {
-        let mut positions = [0; 4];
-        for (position, gate) in positions.iter_mut().zip(Gate::ALL) {
-            *position = order
-                .iter()
-                .position(|&other| other == gate)
-                .ok_or(Error::GateOrder { missing: gate.name() })?;
-        }
-        Ok(Self { positions })
-    }
-
-    /// Where `gate` (an index of i, f, g, o) stands in the source.
-    fn position(self, gate: usize) -> usize {
-        self.positions[gate]
-    }
-}
-
-/// Which dimension of a weight matrix runs over the gates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Orientation {
-    /// `[4H, inputs]`, a row per gate and unit: PyTorch, ONNX.
-    GatesByInputs,
-    /// `[inputs, 4H]`, a column per gate and unit: Keras, TensorFlow, oneDNN's `ldigo`.
-    InputsByGates,
-}
+use layout::Place;
 
 /// The weights of a layer, borrowed from the caller, checked against its sizes.
+///
+/// | framework | from its tensors | into them |
+/// |---|---|---|
+/// | PyTorch, candle | [`pytorch`](Self::pytorch) | [`export_pytorch`](Self::export_pytorch) |
+/// | Keras | [`keras`](Self::keras) | [`export_keras`](Self::export_keras) |
+/// | TensorFlow, `BlockLSTM` | [`tensorflow_block`](Self::tensorflow_block) | [`export_tensorflow_block`](Self::export_tensorflow_block) |
+/// | TensorFlow, `BlockLSTMV2` | [`tensorflow_block_v2`](Self::tensorflow_block_v2) | [`export_tensorflow_block_v2`](Self::export_tensorflow_block_v2) |
+/// | ONNX | [`onnx`](Self::onnx) | [`export_onnx`](Self::export_onnx) |
+/// | oneDNN | [`onednn_ldigo`](Self::onednn_ldigo) | [`export_onednn_ldigo`](Self::export_onednn_ldigo) |
+/// | OpenVINO | [`openvino`](Self::openvino) | [`export_openvino`](Self::export_openvino) |
+/// | Core ML | [`coreml`](Self::coreml) | [`export_coreml`](Self::export_coreml) |
+/// | cuDNN | [`cudnn`](Self::cudnn) | [`export_cudnn`](Self::export_cudnn) |
+/// | TensorFlow Lite | [`tflite`](Self::tflite) | [`export_tflite`](Self::export_tflite) |
+/// | burn | [`burn`](Self::burn) | [`export_burn`](Self::export_burn) |
+/// | any other | [`joined`](Self::joined), [`separate`](Self::separate) | [`export_joined`](Self::export_joined), [`export_separate`](Self::export_separate) |
 #[derive(Clone, Copy, Debug)]
 pub struct LstmWeights<'a> {
     input_size: usize,
     hidden_size: usize,
-    order: GateOrder,
-    orientation: Orientation,
+    /// i, f, g and o.
+    gates: [GateWeights<'a>; 4],
+    /// Of i, f and o, H elements each.
+    peepholes: Option<[&'a [f32]; 3]>,
+    forget_bias: f32,
+}
+
+/// The weights of one gate.
+#[derive(Clone, Copy, Debug)]
+struct GateWeights<'a> {
     input: &'a [f32],
+    input_place: Place,
     recurrent: &'a [f32],
+    recurrent_place: Place,
     biases: [Option<&'a [f32]>; 2],
 }
 
@@ -108,53 +69,13 @@ impl<'a> LstmWeights<'a> {
         recurrent: &'a [f32],
         biases: [Option<&'a [f32]>; 2],
     ) -> Result<Self, Error> {
-        let names = ["input weights", "recurrent weights", "first bias", "second bias"];
-        Self::checked(config, order, orientation, input, recurrent, biases, names)
+        let tensors = JoinedTensors { input, recurrent, biases, peepholes: None };
+        Self::joined(config, WeightLayout { order, orientation }, tensors)
     }
 
-    /// PyTorch's `weight_ih_l0 [4H, X]`, `weight_hh_l0 [4H, H]`, `bias_ih_l0 [4H]` and `bias_hh_l0 [4H]`, gates i, f,
-    /// g, o.
-    ///
-    /// # Errors
-    /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Zero`] if H is zero.
-    pub fn pytorch(
-        config: &LstmConfig,
-        weight_ih: &'a [f32],
-        weight_hh: &'a [f32],
-        bias_ih: Option<&'a [f32]>,
-        bias_hh: Option<&'a [f32]>,
-    ) -> Result<Self, Error> {
-        let names = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"];
-        let orientation = Orientation::GatesByInputs;
-        Self::checked(config, GateOrder::IFGO, orientation, weight_ih, weight_hh, [bias_ih, bias_hh], names)
-    }
-
-    fn checked(
-        config: &LstmConfig,
-        order: GateOrder,
-        orientation: Orientation,
-        input: &'a [f32],
-        recurrent: &'a [f32],
-        biases: [Option<&'a [f32]>; 2],
-        names: [&'static str; 4],
-    ) -> Result<Self, Error> {
-        let (input_size, hidden_size) = (config.input_size(), config.hidden_size());
-        if hidden_size == 0 {
-            return Err(Error::Zero { argument: "hidden size" });
-        }
-        let outputs = hidden_size.checked_mul(4).ok_or(Error::Overflow { argument: "hidden size" })?;
-        let check = |argument, inputs: usize, found| {
-            let expected = outputs.checked_mul(inputs).ok_or(Error::Overflow { argument })?;
-            if expected == found { Ok(()) } else { Err(Error::Length { argument, expected, found }) }
-        };
-        check(names[0], input_size, input.len())?;
-        check(names[1], hidden_size, recurrent.len())?;
-        for (bias, name) in biases.iter().zip(&names[2..]) {
-            if let Some(bias) = bias {
-                check(name, 1, bias.len())?;
-            }
-        }
-        Ok(Self { input_size, hidden_size, order, orientation, input, recurrent, biases })
+    /// Adds a constant to the bias of the forget gate, as TensorFlow's `BlockLSTM` does at run time.
+    pub fn forget_bias(self, forget_bias: f32) -> Self {
+        Self { forget_bias, ..self }
     }
 
     /// X, the number of input features.
@@ -167,27 +88,35 @@ impl<'a> LstmWeights<'a> {
         self.hidden_size
     }
 
+    /// The peepholes of i, f and o, `[H]` each.
+    pub fn peepholes(&self) -> Option<[&'a [f32]; 3]> {
+        self.peepholes
+    }
+
     /// W of `gate` (an index of i, f, g, o) for one unit and input.
     pub(crate) fn input(&self, gate: usize, unit: usize, k: usize) -> f32 {
-        self.input[self.index(gate, unit, k, self.input_size)]
+        let GateWeights { input, input_place, .. } = self.gates[gate];
+        input[input_place.index(unit, k)]
     }
 
     /// R of `gate` (an index of i, f, g, o) for one unit and input.
     pub(crate) fn recurrent(&self, gate: usize, unit: usize, k: usize) -> f32 {
-        self.recurrent[self.index(gate, unit, k, self.hidden_size)]
+        let GateWeights { recurrent, recurrent_place, .. } = self.gates[gate];
+        recurrent[recurrent_place.index(unit, k)]
     }
 
     /// The sum of the biases of `gate` (an index of i, f, g, o) for one unit.
     pub(crate) fn bias(&self, gate: usize, unit: usize) -> f32 {
-        let index = self.order.position(gate) * self.hidden_size + unit;
-        self.biases.iter().flatten().map(|bias| bias[index]).sum()
+        let sum = self.gates[gate].biases.iter().flatten().map(|bias| bias[unit]).sum();
+        self.with_forget_bias(gate, sum)
     }
 
-    fn index(&self, gate: usize, unit: usize, k: usize, inputs: usize) -> usize {
-        let output = self.order.position(gate) * self.hidden_size + unit;
-        match self.orientation {
-            Orientation::GatesByInputs => output * inputs + k,
-            Orientation::InputsByGates => k * 4 * self.hidden_size + output,
-        }
+    fn has_bias(&self) -> bool {
+        self.forget_bias != 0.0 || self.gates[0].biases.iter().any(Option::is_some)
+    }
+
+    fn with_forget_bias(&self, gate: usize, bias: f32) -> f32 {
+        // Not added where it is zero, which would lose the sign of −0.
+        if gate == Gate::Forget as usize && self.forget_bias != 0.0 { bias + self.forget_bias } else { bias }
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub)] // Each test file uses a part.
 
+pub mod golden;
+
 use proptest::prelude::*;
 use quadgate::reference::{NaiveCotangents, NaiveGradients, NaiveLstm, NaiveOutput};
 use quadgate::{

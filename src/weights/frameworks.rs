@@ -1,0 +1,513 @@
+//! The conventions of frameworks, both ways: a constructor that reads their tensors, and an export that writes them.
+
+use super::LstmWeights;
+use super::layout::{JoinedTensors, Names, Orientation, SeparateTensors, WeightLayout, check};
+use crate::{Error, LstmConfig};
+
+const PYTORCH: Names = Names {
+    input: "weight_ih",
+    recurrent: "weight_hh",
+    biases: ["bias_ih", "bias_hh"],
+    peepholes: "peepholes",
+};
+const KERAS: Names = Names {
+    input: "kernel",
+    recurrent: "recurrent_kernel",
+    biases: ["bias", "second bias"],
+    peepholes: "peepholes",
+};
+const TENSORFLOW: Names =
+    Names { input: "w", recurrent: "w", biases: ["b", "second bias"], peepholes: "wci, wcf and wco" };
+const ONNX: Names = Names { input: "W", recurrent: "R", biases: ["B", "B"], peepholes: "P" };
+const ONEDNN: Names = Names {
+    input: "weights_layer",
+    recurrent: "weights_iter",
+    biases: ["bias", "second bias"],
+    peepholes: "weights_peephole",
+};
+const OPENVINO: Names =
+    Names { input: "W", recurrent: "R", biases: ["B", "second bias"], peepholes: "peepholes" };
+const COREML: Names = Names {
+    input: "weight_ih",
+    recurrent: "weight_hh",
+    biases: ["bias", "second bias"],
+    peepholes: "peephole",
+};
+
+/// PyTorch, and candle.
+impl<'a> LstmWeights<'a> {
+    /// PyTorch's `weight_ih_l0 [4H, X]`, `weight_hh_l0 [4H, H]`, `bias_ih_l0 [4H]` and `bias_hh_l0 [4H]`, gates i, f,
+    /// g, o, both biases added up. Layers and directions have tensors of their own: `…_l1`, `…_l0_reverse`.
+    ///
+    /// candle's `LSTM` has the same names, shapes and order. Source: `torch.nn.LSTM`, `candle-nn/src/rnn.rs`.
+    ///
+    /// ```
+    /// use quadgate::{LstmConfig, LstmWeights};
+    ///
+    /// let config = LstmConfig::new(3, 5);
+    /// let (weight_ih, weight_hh, bias) = ([0.1; 20 * 3], [0.2; 20 * 5], [0.3; 20]);
+    /// let weights = LstmWeights::pytorch(&config, &weight_ih, &weight_hh, Some(&bias), Some(&bias))?;
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Zero`] if H is zero.
+    pub fn pytorch(
+        config: &LstmConfig,
+        weight_ih: &'a [f32],
+        weight_hh: &'a [f32],
+        bias_ih: Option<&'a [f32]>,
+        bias_hh: Option<&'a [f32]>,
+    ) -> Result<Self, Error> {
+        let biases = [bias_ih, bias_hh];
+        let tensors = JoinedTensors { input: weight_ih, recurrent: weight_hh, biases, peepholes: None };
+        Self::joined_named(config, WeightLayout::PYTORCH, PYTORCH, tensors)
+    }
+
+    /// Writes the tensors that [`LstmWeights::pytorch`] reads.
+    ///
+    /// # Errors
+    /// As for [`LstmWeights::export_joined`].
+    pub fn export_pytorch(
+        &self,
+        weight_ih: &mut [f32],
+        weight_hh: &mut [f32],
+        bias_ih: Option<&mut [f32]>,
+        bias_hh: Option<&mut [f32]>,
+    ) -> Result<(), Error> {
+        let biases = [bias_ih, bias_hh];
+        let tensors = JoinedTensors { input: weight_ih, recurrent: weight_hh, biases, peepholes: None };
+        self.export_joined_named(WeightLayout::PYTORCH, PYTORCH, tensors)
+    }
+}
+
+/// Keras.
+impl<'a> LstmWeights<'a> {
+    /// Keras' `kernel [X, 4H]`, `recurrent_kernel [H, 4H]` and `bias [4H]`, gates i, f, g (which it calls c), o.
+    ///
+    /// `unit_forget_bias` is but how Keras begins: the 1 is in `bias`. `go_backwards` changes nothing here: such a layer
+    /// reads its input from the last step to the first, and its output stays in the order in which it was made.
+    /// `Bidirectional` has the tensors of a forward and of a backward layer. Source: `keras/src/layers/rnn/lstm.py`.
+    ///
+    /// ```
+    /// use quadgate::{LstmConfig, LstmWeights};
+    ///
+    /// let config = LstmConfig::new(3, 5);
+    /// let weights = LstmWeights::keras(&config, &[0.1; 3 * 20], &[0.2; 5 * 20], Some(&[0.3; 20]))?;
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Zero`] if H is zero.
+    pub fn keras(
+        config: &LstmConfig,
+        kernel: &'a [f32],
+        recurrent_kernel: &'a [f32],
+        bias: Option<&'a [f32]>,
+    ) -> Result<Self, Error> {
+        let biases = [bias, None];
+        let tensors = JoinedTensors { input: kernel, recurrent: recurrent_kernel, biases, peepholes: None };
+        Self::joined_named(config, WeightLayout::KERAS, KERAS, tensors)
+    }
+
+    /// Writes the tensors that [`LstmWeights::keras`] reads.
+    ///
+    /// # Errors
+    /// As for [`LstmWeights::export_joined`].
+    pub fn export_keras(
+        &self,
+        kernel: &mut [f32],
+        recurrent_kernel: &mut [f32],
+        bias: Option<&mut [f32]>,
+    ) -> Result<(), Error> {
+        let biases = [bias, None];
+        let tensors = JoinedTensors { input: kernel, recurrent: recurrent_kernel, biases, peepholes: None };
+        self.export_joined_named(WeightLayout::KERAS, KERAS, tensors)
+    }
+}
+
+/// TensorFlow's block operators.
+impl<'a> LstmWeights<'a> {
+    /// The tensors of TensorFlow's `BlockLSTM` and `LSTMBlockCell`: `w [X + H, 4H]`, whose first X rows are W, `b [4H]`,
+    /// and with `use_peephole` `wci`, `wcf` and `wco`, `[H]` each. Gates i, g (which it calls ci), f, o.
+    ///
+    /// The operators add their attribute `forget_bias`, by default 1, to f: say so with [`LstmWeights::forget_bias`].
+    /// Their attribute `cell_clip`, by default 3, is not of the weights. Source: `tf.raw_ops.BlockLSTM`, `GateLayout` in
+    /// `tensorflow/core/kernels/rnn/lstm_ops.h`.
+    ///
+    /// ```
+    /// use quadgate::{LstmConfig, LstmWeights};
+    ///
+    /// let config = LstmConfig::new(3, 5);
+    /// let weights = LstmWeights::tensorflow_block(&config, &[0.1; 8 * 20], Some(&[0.2; 20]), None)?.forget_bias(1.0);
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Zero`] if H is zero.
+    pub fn tensorflow_block(
+        config: &LstmConfig,
+        w: &'a [f32],
+        b: Option<&'a [f32]>,
+        peepholes: Option<[&'a [f32]; 3]>,
+    ) -> Result<Self, Error> {
+        Self::tensorflow(config, WeightLayout::TENSORFLOW_BLOCK, w, b, peepholes)
+    }
+
+    /// The same of `BlockLSTMV2`: gates i, f, g, o, and no attribute `forget_bias`.
+    ///
+    /// # Errors
+    /// As for [`LstmWeights::tensorflow_block`].
+    pub fn tensorflow_block_v2(
+        config: &LstmConfig,
+        w: &'a [f32],
+        b: Option<&'a [f32]>,
+        peepholes: Option<[&'a [f32]; 3]>,
+    ) -> Result<Self, Error> {
+        Self::tensorflow(config, WeightLayout::TENSORFLOW_BLOCK_V2, w, b, peepholes)
+    }
+
+    /// Writes the tensors that [`LstmWeights::tensorflow_block`] reads, for a `forget_bias` of 0.
+    ///
+    /// # Errors
+    /// As for [`LstmWeights::export_joined`].
+    pub fn export_tensorflow_block(
+        &self,
+        w: &mut [f32],
+        b: Option<&mut [f32]>,
+        peepholes: Option<[&mut [f32]; 3]>,
+    ) -> Result<(), Error> {
+        self.export_tensorflow(WeightLayout::TENSORFLOW_BLOCK, w, b, peepholes)
+    }
+
+    /// Writes the tensors that [`LstmWeights::tensorflow_block_v2`] reads.
+    ///
+    /// # Errors
+    /// As for [`LstmWeights::export_joined`].
+    pub fn export_tensorflow_block_v2(
+        &self,
+        w: &mut [f32],
+        b: Option<&mut [f32]>,
+        peepholes: Option<[&mut [f32]; 3]>,
+    ) -> Result<(), Error> {
+        self.export_tensorflow(WeightLayout::TENSORFLOW_BLOCK_V2, w, b, peepholes)
+    }
+
+    fn tensorflow(
+        config: &LstmConfig,
+        layout: WeightLayout,
+        w: &'a [f32],
+        b: Option<&'a [f32]>,
+        peepholes: Option<[&'a [f32]; 3]>,
+    ) -> Result<Self, Error> {
+        let (inputs, units) = super::import::sizes(config)?;
+        check_tensorflow(inputs, units, w.len(), peepholes.map(|peepholes| peepholes.map(<[f32]>::len)))?;
+        let (input, recurrent) = w.split_at(4 * units * inputs);
+        let tensors = JoinedTensors { input, recurrent, biases: [b, None], peepholes: None };
+        Ok(Self { peepholes, ..Self::joined_named(config, layout, TENSORFLOW, tensors)? })
+    }
+
+    fn export_tensorflow(
+        &self,
+        layout: WeightLayout,
+        w: &mut [f32],
+        b: Option<&mut [f32]>,
+        peepholes: Option<[&mut [f32]; 3]>,
+    ) -> Result<(), Error> {
+        let (inputs, units) = (self.input_size, self.hidden_size);
+        let lengths = peepholes.as_ref().map(|peepholes| peepholes.each_ref().map(|peephole| peephole.len()));
+        check_tensorflow(inputs, units, w.len(), lengths)?;
+        if self.peepholes.is_some() && peepholes.is_none() {
+            return Err(Error::Missing { argument: TENSORFLOW.peepholes });
+        }
+        let (input, recurrent) = w.split_at_mut(4 * units * inputs);
+        let tensors = JoinedTensors { input, recurrent, biases: [b, None], peepholes: None };
+        Self { peepholes: None, ..*self }.export_joined_named(layout, TENSORFLOW, tensors)?;
+        for (index, peephole) in peepholes.into_iter().flatten().enumerate() {
+            match self.peepholes {
+                Some(own) => peephole.copy_from_slice(own[index]),
+                None => peephole.fill(0.0),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `Ok` if w and the peepholes have the lengths that the sizes demand.
+fn check_tensorflow(
+    inputs: usize,
+    units: usize,
+    w: usize,
+    peepholes: Option<[usize; 3]>,
+) -> Result<(), Error> {
+    let rows = inputs.checked_add(units).ok_or(Error::Overflow { argument: "w" })?;
+    check("w", rows, 4 * units, w)?;
+    for (name, found) in ["wci", "wcf", "wco"].into_iter().zip(peepholes.into_iter().flatten()) {
+        check(name, 1, units, found)?;
+    }
+    Ok(())
+}
+
+/// ONNX.
+impl<'a> LstmWeights<'a> {
+    /// One direction of ONNX's `W [D, 4H, X]`, `R [D, 4H, H]`, `B [D, 8H]`, whose first half is the bias of W and whose
+    /// second is that of R, and `P [D, 3H]`. Gates i, o, f, g (which it calls c), peepholes i, o, f.
+    ///
+    /// The directions follow each other: direction d of `W` is `W[d * 4 * H * X..][..4 * H * X]`, and so on.
+    /// Source: [operator LSTM](https://onnx.ai/onnx/operators/onnx__LSTM.html).
+    ///
+    /// ```
+    /// use quadgate::{LstmConfig, LstmWeights};
+    ///
+    /// let config = LstmConfig::new(3, 5);
+    /// let weights = LstmWeights::onnx(&config, &[0.1; 20 * 3], &[0.2; 20 * 5], Some(&[0.3; 40]), None)?;
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Zero`] if H is zero.
+    pub fn onnx(
+        config: &LstmConfig,
+        w: &'a [f32],
+        r: &'a [f32],
+        b: Option<&'a [f32]>,
+        p: Option<&'a [f32]>,
+    ) -> Result<Self, Error> {
+        let (_, units) = super::import::sizes(config)?;
+        let biases = match b {
+            Some(b) => {
+                check("B", 8, units, b.len())?;
+                let (input, recurrent) = b.split_at(4 * units);
+                [Some(input), Some(recurrent)]
+            }
+            None => [None, None],
+        };
+        let tensors = JoinedTensors { input: w, recurrent: r, biases, peepholes: p };
+        Self::joined_named(config, WeightLayout::ONNX, ONNX, tensors)
+    }
+
+    /// Writes the tensors that [`LstmWeights::onnx`] reads.
+    ///
+    /// # Errors
+    /// As for [`LstmWeights::export_joined`].
+    pub fn export_onnx(
+        &self,
+        w: &mut [f32],
+        r: &mut [f32],
+        b: Option<&mut [f32]>,
+        p: Option<&mut [f32]>,
+    ) -> Result<(), Error> {
+        let biases = match b {
+            Some(b) => {
+                check("B", 8, self.hidden_size, b.len())?;
+                let (input, recurrent) = b.split_at_mut(4 * self.hidden_size);
+                [Some(input), Some(recurrent)]
+            }
+            None => [None, None],
+        };
+        let tensors = JoinedTensors { input: w, recurrent: r, biases, peepholes: p };
+        self.export_joined_named(WeightLayout::ONNX, ONNX, tensors)
+    }
+}
+
+/// oneDNN.
+impl<'a> LstmWeights<'a> {
+    /// One layer and direction of oneDNN's `weights_layer` and `weights_iter` in the format `ldigo`, `[X, 4, H]` and
+    /// `[H, 4, H]`, `bias` in `ldgo`, `[4, H]`, and `weights_peephole` in `ldgo`, `[3, H]`. Gates i, f, g (which it calls
+    /// c̃), o, peepholes i, f, o.
+    ///
+    /// Weights and bias are laid out as those of [`LstmWeights::keras`]. Source: oneDNN's developer guide, RNN.
+    ///
+    /// ```
+    /// use quadgate::{LstmConfig, LstmWeights};
+    ///
+    /// let config = LstmConfig::new(3, 5);
+    /// let weights = LstmWeights::onednn_ldigo(&config, &[0.1; 3 * 20], &[0.2; 5 * 20], Some(&[0.3; 20]), None)?;
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Zero`] if H is zero.
+    pub fn onednn_ldigo(
+        config: &LstmConfig,
+        weights_layer: &'a [f32],
+        weights_iter: &'a [f32],
+        bias: Option<&'a [f32]>,
+        weights_peephole: Option<&'a [f32]>,
+    ) -> Result<Self, Error> {
+        let (biases, peepholes) = ([bias, None], weights_peephole);
+        let tensors = JoinedTensors { input: weights_layer, recurrent: weights_iter, biases, peepholes };
+        Self::joined_named(config, WeightLayout::ONEDNN_LDIGO, ONEDNN, tensors)
+    }
+
+    /// Writes the tensors that [`LstmWeights::onednn_ldigo`] reads.
+    ///
+    /// # Errors
+    /// As for [`LstmWeights::export_joined`].
+    pub fn export_onednn_ldigo(
+        &self,
+        weights_layer: &mut [f32],
+        weights_iter: &mut [f32],
+        bias: Option<&mut [f32]>,
+        weights_peephole: Option<&mut [f32]>,
+    ) -> Result<(), Error> {
+        let (biases, peepholes) = ([bias, None], weights_peephole);
+        let tensors = JoinedTensors { input: weights_layer, recurrent: weights_iter, biases, peepholes };
+        self.export_joined_named(WeightLayout::ONEDNN_LDIGO, ONEDNN, tensors)
+    }
+}
+
+/// OpenVINO.
+impl<'a> LstmWeights<'a> {
+    /// One direction of OpenVINO's `W [D, 4H, X]`, `R [D, 4H, H]` and `B [D, 4H]`, gates f, i, g (which it calls c), o;
+    /// also those of its `LSTMCell`. Source: OpenVINO's operations `LSTMSequence` and `LSTMCell`.
+    ///
+    /// ```
+    /// use quadgate::{LstmConfig, LstmWeights};
+    ///
+    /// let config = LstmConfig::new(3, 5);
+    /// let weights = LstmWeights::openvino(&config, &[0.1; 20 * 3], &[0.2; 20 * 5], Some(&[0.3; 20]))?;
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Zero`] if H is zero.
+    pub fn openvino(
+        config: &LstmConfig,
+        w: &'a [f32],
+        r: &'a [f32],
+        b: Option<&'a [f32]>,
+    ) -> Result<Self, Error> {
+        let tensors = JoinedTensors { input: w, recurrent: r, biases: [b, None], peepholes: None };
+        Self::joined_named(config, WeightLayout::OPENVINO, OPENVINO, tensors)
+    }
+
+    /// Writes the tensors that [`LstmWeights::openvino`] reads.
+    ///
+    /// # Errors
+    /// As for [`LstmWeights::export_joined`].
+    pub fn export_openvino(&self, w: &mut [f32], r: &mut [f32], b: Option<&mut [f32]>) -> Result<(), Error> {
+        let tensors = JoinedTensors { input: w, recurrent: r, biases: [b, None], peepholes: None };
+        self.export_joined_named(WeightLayout::OPENVINO, OPENVINO, tensors)
+    }
+}
+
+/// Core ML.
+impl<'a> LstmWeights<'a> {
+    /// Core ML's `weight_ih [4H, X]`, `weight_hh [4H, H]`, `bias [4H]` and `peephole [3H]`, gates i, f, o, g (which it
+    /// calls cell or z), peepholes i, f, o; the reverse direction has tensors of its own.
+    ///
+    /// Source: coremltools, MIL operation `lstm` (from iOS 15 on). The older format of neural networks has a tensor for
+    /// each gate, `[H, X]` and `[H, H]`: [`LstmWeights::tflite`] reads those.
+    ///
+    /// ```
+    /// use quadgate::{LstmConfig, LstmWeights};
+    ///
+    /// let config = LstmConfig::new(3, 5);
+    /// let weights = LstmWeights::coreml(&config, &[0.1; 20 * 3], &[0.2; 20 * 5], Some(&[0.3; 20]), None)?;
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Zero`] if H is zero.
+    pub fn coreml(
+        config: &LstmConfig,
+        weight_ih: &'a [f32],
+        weight_hh: &'a [f32],
+        bias: Option<&'a [f32]>,
+        peephole: Option<&'a [f32]>,
+    ) -> Result<Self, Error> {
+        let (biases, peepholes) = ([bias, None], peephole);
+        let tensors = JoinedTensors { input: weight_ih, recurrent: weight_hh, biases, peepholes };
+        Self::joined_named(config, WeightLayout::COREML, COREML, tensors)
+    }
+
+    /// Writes the tensors that [`LstmWeights::coreml`] reads.
+    ///
+    /// # Errors
+    /// As for [`LstmWeights::export_joined`].
+    pub fn export_coreml(
+        &self,
+        weight_ih: &mut [f32],
+        weight_hh: &mut [f32],
+        bias: Option<&mut [f32]>,
+        peephole: Option<&mut [f32]>,
+    ) -> Result<(), Error> {
+        let (biases, peepholes) = ([bias, None], peephole);
+        let tensors = JoinedTensors { input: weight_ih, recurrent: weight_hh, biases, peepholes };
+        self.export_joined_named(WeightLayout::COREML, COREML, tensors)
+    }
+}
+
+/// cuDNN, TensorFlow Lite and burn: a tensor for each gate.
+impl<'a> LstmWeights<'a> {
+    /// cuDNN's matrices and biases as `cudnnGetRNNWeightParams` finds them: `linLayerID` 0 to 3 are W of i, f, g (the new
+    /// memory), o, `[H, X]` each, and 4 to 7 are R, `[H, H]` each; each has a bias `[H]`, of which the bias mode may keep
+    /// one or none. No peepholes. Source: cuDNN's API reference, `cudnnRNNBiasMode_t`.
+    ///
+    /// # Errors
+    /// As for [`LstmWeights::separate`].
+    pub fn cudnn(config: &LstmConfig, tensors: SeparateTensors<&'a [f32]>) -> Result<Self, Error> {
+        Self::separate(config, Orientation::GatesByInputs, tensors)
+    }
+
+    /// Writes the tensors that [`LstmWeights::cudnn`] reads.
+    ///
+    /// # Errors
+    /// As for [`LstmWeights::export_joined`].
+    pub fn export_cudnn(&self, tensors: SeparateTensors<&mut [f32]>) -> Result<(), Error> {
+        self.export_separate(Orientation::GatesByInputs, tensors)
+    }
+
+    /// TensorFlow Lite's `input_to_{input,forget,cell,output}_weights`, `[H, X]` each, `recurrent_to_…_weights`, `[H, H]`
+    /// each, one bias, `[H]` for each gate, and `cell_to_{input,forget,output}_weights`, `[H]` each. The layout of
+    /// [`LstmWeights::cudnn`], with peepholes. Source: `tensorflow/lite/kernels/lstm_eval.cc`.
+    ///
+    /// A layer whose gates are coupled, and so lacks the tensors of its input gate, cannot be said here.
+    ///
+    /// # Errors
+    /// As for [`LstmWeights::separate`].
+    pub fn tflite(config: &LstmConfig, tensors: SeparateTensors<&'a [f32]>) -> Result<Self, Error> {
+        Self::separate(config, Orientation::GatesByInputs, tensors)
+    }
+
+    /// Writes the tensors that [`LstmWeights::tflite`] reads.
+    ///
+    /// # Errors
+    /// As for [`LstmWeights::export_joined`].
+    pub fn export_tflite(&self, tensors: SeparateTensors<&mut [f32]>) -> Result<(), Error> {
+        self.export_separate(Orientation::GatesByInputs, tensors)
+    }
+
+    /// burn's `input_gate`, `forget_gate`, `cell_gate` and `output_gate`: the weights of the `Linear`s `input_transform`,
+    /// `[X, H]` each, and `hidden_transform`, `[H, H]` each, both with a bias `[H]`. No peepholes.
+    /// Source: `crates/burn-nn/src/modules/rnn/lstm.rs`.
+    ///
+    /// ```
+    /// use quadgate::{LstmConfig, LstmWeights, SeparateTensors};
+    ///
+    /// let config = LstmConfig::new(3, 5);
+    /// let tensors = SeparateTensors {
+    ///     input: [&[0.1; 3 * 5][..]; 4],
+    ///     recurrent: [&[0.2; 5 * 5]; 4],
+    ///     biases: [Some([&[0.3; 5]; 4]), Some([&[0.4; 5]; 4])],
+    ///     peepholes: None,
+    /// };
+    /// let weights = LstmWeights::burn(&config, tensors)?;
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`LstmWeights::separate`].
+    pub fn burn(config: &LstmConfig, tensors: SeparateTensors<&'a [f32]>) -> Result<Self, Error> {
+        Self::separate(config, Orientation::InputsByGates, tensors)
+    }
+
+    /// Writes the tensors that [`LstmWeights::burn`] reads.
+    ///
+    /// # Errors
+    /// As for [`LstmWeights::export_joined`].
+    pub fn export_burn(&self, tensors: SeparateTensors<&mut [f32]>) -> Result<(), Error> {
+        self.export_separate(Orientation::InputsByGates, tensors)
+    }
+}

@@ -1,0 +1,160 @@
+//! From tensors of any layout to weights.
+
+use super::layout::{
+    JoinedTensors, Names, Orientation, SEPARATE_BIASES, SEPARATE_INPUT, SEPARATE_PEEPHOLES,
+    SEPARATE_RECURRENT, SeparateTensors, WeightLayout, check,
+};
+use super::{GateWeights, LstmWeights};
+use crate::{Error, LstmConfig};
+
+impl<'a> LstmWeights<'a> {
+    /// Weights of any layout, in tensors that hold all four gates.
+    ///
+    /// ```
+    /// use quadgate::{JoinedTensors, LstmConfig, LstmWeights, WeightLayout};
+    ///
+    /// let config = LstmConfig::new(3, 5);
+    /// let tensors = JoinedTensors {
+    ///     input: &[0.1; 20 * 3][..],
+    ///     recurrent: &[0.2; 20 * 5],
+    ///     biases: [None, None],
+    ///     peepholes: None,
+    /// };
+    /// let weights = LstmWeights::joined(&config, WeightLayout::ONNX, tensors)?;
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Zero`] if H is zero.
+    pub fn joined(
+        config: &LstmConfig,
+        layout: WeightLayout,
+        tensors: JoinedTensors<&'a [f32]>,
+    ) -> Result<Self, Error> {
+        Self::joined_named(config, layout, Names::NEUTRAL, tensors)
+    }
+
+    /// Weights in a tensor for each gate.
+    ///
+    /// ```
+    /// use quadgate::{LstmConfig, LstmWeights, Orientation, SeparateTensors};
+    ///
+    /// let config = LstmConfig::new(3, 5);
+    /// let tensors = SeparateTensors {
+    ///     input: [&[0.1; 5 * 3][..]; 4],
+    ///     recurrent: [&[0.2; 5 * 5]; 4],
+    ///     biases: [Some([&[0.0; 5], &[1.0; 5], &[0.0; 5], &[0.0; 5]]), None],
+    ///     peepholes: None,
+    /// };
+    /// let weights = LstmWeights::separate(&config, Orientation::GatesByInputs, tensors)?;
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Zero`] if H is zero.
+    pub fn separate(
+        config: &LstmConfig,
+        orientation: Orientation,
+        tensors: SeparateTensors<&'a [f32]>,
+    ) -> Result<Self, Error> {
+        let (inputs, units) = sizes(config)?;
+        tensors.check_lengths(|slice| slice.len(), inputs, units)?;
+        let SeparateTensors { input, recurrent, biases, peepholes } = tensors;
+        Ok(Self {
+            input_size: inputs,
+            hidden_size: units,
+            gates: [0, 1, 2, 3].map(|gate| GateWeights {
+                input: input[gate],
+                input_place: orientation.place(units, inputs),
+                recurrent: recurrent[gate],
+                recurrent_place: orientation.place(units, units),
+                biases: biases.map(|bias| bias.map(|bias| bias[gate])),
+            }),
+            peepholes,
+            forget_bias: 0.0,
+        })
+    }
+
+    pub(super) fn joined_named(
+        config: &LstmConfig,
+        layout: WeightLayout,
+        names: Names,
+        tensors: JoinedTensors<&'a [f32]>,
+    ) -> Result<Self, Error> {
+        let (inputs, units) = sizes(config)?;
+        tensors.check_lengths(|slice| slice.len(), names, inputs, units)?;
+        let JoinedTensors { input, recurrent, biases, peepholes } = tensors;
+        let part = |of: &'a [f32], position: usize| &of[position * units..(position + 1) * units];
+        Ok(Self {
+            input_size: inputs,
+            hidden_size: units,
+            gates: [0, 1, 2, 3].map(|gate| GateWeights {
+                input,
+                input_place: layout.place(gate, units, inputs),
+                recurrent,
+                recurrent_place: layout.place(gate, units, units),
+                biases: biases.map(|bias| bias.map(|bias| part(bias, layout.order.position(gate)))),
+            }),
+            peepholes: peepholes.map(|peepholes| {
+                [0, 1, 2].map(|peephole| part(peepholes, layout.order.peephole_position(peephole)))
+            }),
+            forget_bias: 0.0,
+        })
+    }
+}
+
+/// X and H, if four gates of H can be counted.
+pub(super) fn sizes(config: &LstmConfig) -> Result<(usize, usize), Error> {
+    match config.hidden_size() {
+        0 => Err(Error::Zero { argument: "hidden size" }),
+        units if units.checked_mul(4).is_none() => Err(Error::Overflow { argument: "hidden size" }),
+        units => Ok((config.input_size(), units)),
+    }
+}
+
+impl<S> JoinedTensors<S> {
+    /// `Ok` if every tensor has the length that `inputs` and `units` demand.
+    pub(super) fn check_lengths(
+        &self,
+        len: impl Fn(&S) -> usize,
+        names: Names,
+        inputs: usize,
+        units: usize,
+    ) -> Result<(), Error> {
+        check(names.input, 4 * units, inputs, len(&self.input))?;
+        check(names.recurrent, 4 * units, units, len(&self.recurrent))?;
+        for (bias, name) in self.biases.iter().zip(names.biases) {
+            if let Some(bias) = bias {
+                check(name, 4, units, len(bias))?;
+            }
+        }
+        match &self.peepholes {
+            Some(peepholes) => check(names.peepholes, 3, units, len(peepholes)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<S> SeparateTensors<S> {
+    /// `Ok` if every tensor has the length that `inputs` and `units` demand.
+    pub(super) fn check_lengths(
+        &self,
+        len: impl Fn(&S) -> usize,
+        inputs: usize,
+        units: usize,
+    ) -> Result<(), Error> {
+        for gate in 0..4 {
+            check(SEPARATE_INPUT[gate], units, inputs, len(&self.input[gate]))?;
+            check(SEPARATE_RECURRENT[gate], units, units, len(&self.recurrent[gate]))?;
+            for (bias, names) in self.biases.iter().zip(SEPARATE_BIASES) {
+                if let Some(bias) = bias {
+                    check(names[gate], 1, units, len(&bias[gate]))?;
+                }
+            }
+        }
+        for (peephole, name) in self.peepholes.iter().flatten().zip(SEPARATE_PEEPHOLES) {
+            check(name, 1, units, len(peephole))?;
+        }
+        Ok(())
+    }
+}
