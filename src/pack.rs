@@ -1,8 +1,9 @@
 //! Weights in the order in which the tiles read them.
 
+use crate::weights::GateMatrix;
 use crate::{Error, LstmWeights};
 use aligned_vec::{AVec, ConstAlign};
-use quadgate_kernels::{Packed, PanelLayout};
+use quadgate_kernels::{Packed, PanelLayout, rearrange};
 
 /// Gates of an LSTM.
 pub(crate) const GATES: usize = 4;
@@ -142,11 +143,15 @@ impl PackedWeights {
     /// Packs `weights`, which have the sizes of this layer. Allocates nothing.
     pub(crate) fn pack(&mut self, weights: &LstmWeights<'_>) {
         let shape = self.shape;
-        let input = |gate, unit, k| weights.input(gate, unit, k);
-        let recurrent = |gate, unit, k| weights.recurrent(gate, unit, k);
+        let (input, recurrent) = (|gate| weights.input(gate), |gate| weights.recurrent(gate));
         pack_gates(&mut self.input, shape, shape.inputs, input);
         pack_gates(&mut self.recurrent, shape, shape.units, recurrent);
-        pack_gates(&mut self.bias, shape, 1, |gate, unit, _| weights.bias(gate, unit));
+        let layout = shape.gates_layout(1);
+        for gate in 0..GATES {
+            for unit in 0..shape.units {
+                self.bias[layout.gate_column(gate, unit)] = weights.bias(gate, unit);
+            }
+        }
         if let Some(transposed) = &mut self.transposed {
             pack_transposed(&mut transposed.input, shape, shape.inputs, input);
             pack_transposed(&mut transposed.recurrent, shape, shape.units, recurrent);
@@ -191,33 +196,42 @@ impl PackedWeights {
 }
 
 /// Packs a matrix whose columns are gates. Padding stays as it is.
-fn pack_gates(packed: &mut [f32], shape: Shape, depth: usize, weight: impl Fn(usize, usize, usize) -> f32) {
+fn pack_gates<'a>(
+    packed: &mut [f32],
+    shape: Shape,
+    depth: usize,
+    gate_matrix: impl Fn(usize) -> GateMatrix<'a>,
+) {
     let layout = shape.gates_layout(depth);
-    for unit in 0..shape.units {
+    if depth == 0 {
+        return;
+    }
+    for unit in (0..shape.units).step_by(shape.lanes) {
+        let units = shape.lanes.min(shape.units - unit);
         for gate in 0..GATES {
+            let GateMatrix { data, strides: [by_unit, by_input] } = gate_matrix(gate);
             let (start, step) = layout.column(layout.gate_column(gate, unit));
-            for (k, to) in packed.iter_mut().skip(start).step_by(step).take(depth).enumerate() {
-                *to = weight(gate, unit, k);
-            }
+            let from = &data[unit * by_unit..];
+            rearrange(from, [by_input, by_unit], &mut packed[start..], step, [depth, units]);
         }
     }
 }
 
 /// Packs a matrix whose rows are gates. Padding stays as it is.
-fn pack_transposed(
+fn pack_transposed<'a>(
     packed: &mut [f32],
     shape: Shape,
     columns: usize,
-    weight: impl Fn(usize, usize, usize) -> f32,
+    gate_matrix: impl Fn(usize) -> GateMatrix<'a>,
 ) {
     let layout = shape.transposed_layout(columns);
-    for column in 0..columns {
+    for column in (0..columns).step_by(shape.lanes) {
         let (start, step) = layout.column(column);
+        let lanes = shape.lanes.min(columns - column);
         for gate in 0..GATES {
-            let first = start + gate * shape.gate_stride() * step;
-            for (unit, to) in packed.iter_mut().skip(first).step_by(step).take(shape.units).enumerate() {
-                *to = weight(gate, unit, column);
-            }
+            let GateMatrix { data, strides: [by_unit, by_input] } = gate_matrix(gate);
+            let to = &mut packed[start + gate * shape.gate_stride() * step..];
+            rearrange(&data[column * by_input..], [by_unit, by_input], to, step, [shape.units, lanes]);
         }
     }
 }

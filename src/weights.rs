@@ -52,6 +52,20 @@ struct GateWeights<'a> {
     biases: [Option<&'a [f32]>; 2],
 }
 
+/// The matrix of one gate in the caller's slice.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GateMatrix<'a> {
+    pub(crate) data: &'a [f32],
+    /// From one unit to the next, and from one input to the next.
+    pub(crate) strides: [usize; 2],
+}
+
+impl GateMatrix<'_> {
+    fn at(&self, unit: usize, k: usize) -> f32 {
+        self.data[unit * self.strides[0] + k * self.strides[1]]
+    }
+}
+
 impl<'a> LstmWeights<'a> {
     /// Weights of any convention.
     ///
@@ -93,16 +107,19 @@ impl<'a> LstmWeights<'a> {
         self.peepholes
     }
 
-    /// W of `gate` (an index of i, f, g, o) for one unit and input.
-    pub(crate) fn input(&self, gate: usize, unit: usize, k: usize) -> f32 {
+    /// W of `gate` (an index of i, f, g, o).
+    pub(crate) fn input(&self, gate: usize) -> GateMatrix<'a> {
         let GateWeights { input, input_place, .. } = self.gates[gate];
-        input[input_place.index(unit, k)]
+        GateMatrix { data: &input[input_place.offset.min(input.len())..], strides: input_place.strides }
     }
 
-    /// R of `gate` (an index of i, f, g, o) for one unit and input.
-    pub(crate) fn recurrent(&self, gate: usize, unit: usize, k: usize) -> f32 {
+    /// R of `gate` (an index of i, f, g, o).
+    pub(crate) fn recurrent(&self, gate: usize) -> GateMatrix<'a> {
         let GateWeights { recurrent, recurrent_place, .. } = self.gates[gate];
-        recurrent[recurrent_place.index(unit, k)]
+        GateMatrix {
+            data: &recurrent[recurrent_place.offset.min(recurrent.len())..],
+            strides: recurrent_place.strides,
+        }
     }
 
     /// The sum of the biases of `gate` (an index of i, f, g, o) for one unit.

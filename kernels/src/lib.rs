@@ -32,6 +32,7 @@ mod isa;
 mod panel;
 mod portable;
 mod probe;
+mod rearrange;
 mod simd;
 mod store;
 mod table;
@@ -46,6 +47,7 @@ mod x86_64;
 
 pub use isa::Isa;
 pub use panel::{Packed, PanelLayout};
+pub use rearrange::rearrange;
 pub use table::{ColumnProduct, Kernels, LstmBackwardStep, LstmStep, Order, Product, Start, Tape, Term};
 pub use team::{Progress, Shared, Slots, Stepped, Team, Turn};
 pub use views::{Rows, RowsMut, SequenceMut, ViewError};

@@ -62,9 +62,9 @@ impl LstmWeights<'_> {
 
         for gate in 0..4 {
             let (input, recurrent) = (orientation.place(units, inputs), orientation.place(units, units));
-            write(tensors.input[gate], input, [units, inputs], |unit, k| self.input(gate, unit, k));
+            write(tensors.input[gate], input, [units, inputs], |unit, k| self.input(gate).at(unit, k));
             write(tensors.recurrent[gate], recurrent, [units, units], |unit, k| {
-                self.recurrent(gate, unit, k)
+                self.recurrent(gate).at(unit, k)
             });
             for (which, biases) in tensors.biases.iter_mut().enumerate() {
                 let Some(biases) = biases else { continue };
@@ -91,8 +91,8 @@ impl LstmWeights<'_> {
         let part = |position: usize| position * units..(position + 1) * units;
         for gate in 0..4 {
             let (input, recurrent) = (layout.place(gate, units, inputs), layout.place(gate, units, units));
-            write(tensors.input, input, [units, inputs], |unit, k| self.input(gate, unit, k));
-            write(tensors.recurrent, recurrent, [units, units], |unit, k| self.recurrent(gate, unit, k));
+            write(tensors.input, input, [units, inputs], |unit, k| self.input(gate).at(unit, k));
+            write(tensors.recurrent, recurrent, [units, units], |unit, k| self.recurrent(gate).at(unit, k));
             for (which, biases) in tensors.biases.iter_mut().enumerate() {
                 let Some(biases) = biases else { continue };
                 let bias = &mut biases[part(layout.order.position(gate))];

@@ -1,0 +1,91 @@
+//! Copies a matrix into rows of another order: how weights are packed.
+
+use wide::f32x4;
+
+/// Side of a block that is turned in registers.
+const BLOCK: usize = 4;
+
+/// Rows that are filled before the next columns: their lines stay in the first cache meanwhile.
+const ROWS: usize = 32;
+
+/// to\[r · to_row + c\] = from\[r · from_row + c · from_column\] for all `rows` and `columns`.
+///
+/// Fast where either stride of `from` is 1: then rows are copied, or blocks of 4 × 4 turned.
+///
+/// # Panics
+/// If a slice ends too soon.
+pub fn rearrange(
+    from: &[f32],
+    [from_row, from_column]: [usize; 2],
+    to: &mut [f32],
+    to_row: usize,
+    [rows, columns]: [usize; 2],
+) {
+    let blocks = columns - columns % BLOCK;
+    let done = if from_column == 1 {
+        for row in 0..rows {
+            let (from, to) = (&from[row * from_row..][..columns], &mut to[row * to_row..][..columns]);
+            // In blocks of a known length, which is faster than a call of `memcpy` for each vector.
+            for (to, from) in to.chunks_exact_mut(BLOCK).zip(from.chunks_exact(BLOCK)) {
+                to.copy_from_slice(from);
+            }
+        }
+        [rows, blocks]
+    } else if from_row == 1 {
+        let whole = rows - rows % BLOCK;
+        for first in (0..whole).step_by(ROWS) {
+            let count = ROWS.min(whole - first);
+            for column in (0..blocks).step_by(BLOCK) {
+                let line = |n: usize| from[(column + n) * from_column + first..][..count].chunks_exact(BLOCK);
+                let lines = line(0).zip(line(1)).zip(line(2).zip(line(3)));
+                for (block, ((a, b), (c, d))) in lines.enumerate() {
+                    let turned = f32x4::transpose([a, b, c, d].map(vector));
+                    let row = first + block * BLOCK;
+                    for (n, line) in turned.into_iter().enumerate() {
+                        to[(row + n) * to_row + column..][..BLOCK].copy_from_slice(&line.to_array());
+                    }
+                }
+            }
+        }
+        [whole, blocks]
+    } else {
+        [0, 0]
+    };
+    for row in 0..rows {
+        let first = if row < done[0] { done[1] } else { 0 };
+        for column in first..columns {
+            to[row * to_row + column] = from[row * from_row + column * from_column];
+        }
+    }
+}
+
+fn vector(block: &[f32]) -> f32x4 {
+    f32x4::new([block[0], block[1], block[2], block[3]])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{vec, vec::Vec};
+
+    #[test]
+    fn every_element_lands_where_the_strides_say_and_nothing_else_is_written() {
+        for rows in 0..10 {
+            for columns in [0, 1, 3, 4, 8, 16] {
+                for (from_row, from_column) in [(1, rows + 2), (columns + 1, 1), (3 * columns + 2, 3)] {
+                    let from: Vec<f32> = (0..2000).map(|n| n as f32).collect();
+                    let to_row = columns + 2;
+                    let mut to = vec![-1.0; (rows + 1) * to_row];
+                    rearrange(&from, [from_row, from_column], &mut to, to_row, [rows, columns]);
+                    for (at, &found) in to.iter().enumerate() {
+                        let (row, column) = (at / to_row, at % to_row);
+                        let inside = row < rows && column < columns;
+                        let expected =
+                            if inside { (row * from_row + column * from_column) as f32 } else { -1.0 };
+                        assert_eq!(found, expected, "{rows} × {columns}, strides {from_row}, {from_column}");
+                    }
+                }
+            }
+        }
+    }
+}
