@@ -167,7 +167,7 @@ impl Lstm {
     /// [`Error::Overflow`] if it could not be addressed.
     pub fn workspace(&self, batch: usize) -> Result<Workspace, Error> {
         let sums = Plan::sums_len(&self.config, self.shape(), batch);
-        let members = Plan::members(&self.config, self.shape());
+        let members = Plan::members(self.shape());
         Workspace::new(self.shape(), batch, sums, members, self.config.is_for_training())
     }
 
@@ -177,7 +177,7 @@ impl Lstm {
     /// [`Error::Overflow`] if it could not be addressed.
     pub fn workspace_bytes(&self, batch: usize) -> Result<usize, Error> {
         let sums = Plan::sums_len(&self.config, self.shape(), batch);
-        let members = Plan::members(&self.config, self.shape());
+        let members = Plan::members(self.shape());
         workspace::bytes(self.shape(), batch, sums, members, self.config.is_for_training())
             .ok_or(Error::Overflow { argument: "batch" })
     }
