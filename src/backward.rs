@@ -27,20 +27,26 @@ use quadgate_kernels::{
 };
 use std::ops::Range;
 
-/// Rows (steps times batch) of a block: enough to make the weight gradients' reading and writing of their totals
-/// cheap beside 2 · 256 flops for each of their elements, few enough for dZ to stay in cache. Measured with AVX-512 as
-/// shares of the multiply-add peak in the backward pass, for 64, 256 and 1024 rows: 83, 85 and 84 % at
-/// T,B,X,H = 100,16,128,128; 78, 87 and 83 % at 50,64,512,512.
-const BLOCK_ROWS: usize = 256;
+/// Rows (steps times batch) of a block: enough to make the weight gradients' reading and writing of their totals cheap
+/// beside the products, few enough for dZ to stay in cache. Totals that are larger than the second cache want more.
+///
+/// The sums depend on it, so it may depend on the shape alone. Measured with AVX-512 in a training step at one thread, in
+/// GFLOP/s for 256, 512 and 1024 rows: 221, 240 and 239 at T,B,X,H = 50,64,512,512; 216, 229 and 227 at 20,128,1024,1024;
+/// with differences below 1 % at 100,16,128,128 and 100,32,256,256, where fewer rows take less memory.
+fn block_rows(shape: Shape) -> usize {
+    const LARGE: usize = 1 << 20;
+    let weights = shape.inputs.saturating_add(shape.units).saturating_mul(GATES * shape.units);
+    if weights < LARGE { 256 } else { 512 }
+}
 
 /// Most rows of a block of up to `batch` rows a step: a block is cut after whole steps. `None` if that overflows.
-pub(crate) fn max_block_rows(batch: usize) -> Option<usize> {
-    BLOCK_ROWS.checked_add(batch)
+pub(crate) fn max_block_rows(shape: Shape, batch: usize) -> Option<usize> {
+    block_rows(shape).checked_add(batch)
 }
 
 /// Steps in a block.
-pub(crate) fn block_steps(batch: usize) -> usize {
-    BLOCK_ROWS.div_ceil(batch.max(1))
+fn block_steps(shape: Shape, batch: usize) -> usize {
+    block_rows(shape).div_ceil(batch.max(1))
 }
 
 /// What the whole pass shares.
@@ -222,7 +228,7 @@ impl BackwardPass<'_> {
         outputs: &mut Outputs<'_>,
     ) {
         let [steps, batch, _] = self.input.shape;
-        let block_steps = block_steps(batch);
+        let block_steps = block_steps(self.shape(), batch);
         let mut end = end;
         while end > segment.first_step {
             let block = (end - 1) / block_steps;
@@ -249,7 +255,7 @@ impl BackwardPass<'_> {
         tools: &mut Tools,
     ) {
         let (shape, batch) = (self.shape(), self.input.shape[1]);
-        let block_steps = block_steps(batch);
+        let block_steps = block_steps(shape, batch);
         let view = |data, steps, rows: usize, width| {
             SequenceMut::new(data, [steps, rows, width], [rows * width, width]).expect(CHECKED)
         };

@@ -171,7 +171,7 @@ pub(crate) struct BackwardBuffers {
 
 /// Elements of each of the backward pass' buffers, enough for any batch up to `batch`.
 fn backward_lengths(shape: Shape, batch: usize) -> Option<[usize; 5]> {
-    let rows = backward::max_block_rows(batch)?;
+    let rows = backward::max_block_rows(shape, batch)?;
     let state = shape.padded_units().checked_mul(batch)?;
     Some([
         shape.gate_gradients_width().checked_mul(rows.checked_add(batch)?)?,
@@ -218,7 +218,7 @@ impl BackwardBuffers {
 
 /// Elements of scratch for the kernels: a panel of sums for each row of a product.
 fn scratch_len(shape: Shape, batch: usize, training: bool) -> Option<usize> {
-    let rows = if training { backward::max_block_rows(batch)? } else { batch };
+    let rows = if training { backward::max_block_rows(shape, batch)? } else { batch };
     rows.checked_mul(GATES * shape.lanes)
 }
 
