@@ -1,0 +1,143 @@
+"""Tables of a record in Markdown."""
+
+import json
+import math
+from collections import defaultdict
+
+from shapes import Shape
+
+# Family names as they are written, in the order of the columns.
+FAMILIES = {
+    "onednn": "oneDNN",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "torch": "PyTorch",
+    "jax": "JAX",
+    "tensorflow": "TensorFlow",
+    "rten": "rten",
+    "tract": "tract",
+    "candle": "candle",
+    "burn": "burn",
+}
+RUST = ("rten", "tract", "candle", "burn")
+
+
+class Row:
+    """quadgate and its peers at one shape. A ratio is a peer's time divided by quadgate's."""
+
+    def __init__(self, shape, results, time):
+        self.shape = shape
+        # A family is as fast as the fastest of its members.
+        self.families = {}
+        for result in sorted(results, key=lambda result: -result[time]):
+            self.families[result["family"]] = result
+        self.own = self.families.pop("quadgate", None)
+        self.ratios = {}
+        if self.own and self.families:
+            self.ratios = {name: result[time] / self.own[time] for name, result in self.families.items()}
+            self.best = min(self.ratios, key=self.ratios.get)
+            rust = [self.ratios[name] for name in RUST if name in self.ratios]
+            self.ratios |= {"best": self.ratios[self.best]} | ({"rust": min(rust)} if rust else {})
+
+
+def load(path):
+    return json.loads(path.read_text())
+
+
+def rows_of(record, mode, threads):
+    """Of one mode and number of threads, quadgate's weakest shapes first; steps by size."""
+    shapes = defaultdict(list)
+    for result in record["results"]:
+        if (result["mode"], result["threads"]) == (mode, threads):
+            shapes[Shape(*result["shape"])].append(result)
+    time = "p50_ns" if mode == "step" else "min_ms"
+    rows = [Row(shape, results, time) for shape, results in shapes.items()]
+    key = (lambda row: row.shape) if mode == "step" else (lambda row: row.ratios["best"])
+    return sorted((row for row in rows if row.ratios), key=key)
+
+
+def settings_of(record):
+    pairs = ((result["mode"], result["threads"]) for result in record["results"] if result["mode"] != "pack")
+    return list(dict.fromkeys(pairs))
+
+
+def mean(rows, name):
+    logarithms = [math.log(row.ratios[name]) for row in rows if name in row.ratios]
+    return math.exp(sum(logarithms) / len(logarithms)) if logarithms else None
+
+
+def number(value, form="{:.2f}"):
+    return "—" if value is None else form.format(value)
+
+
+def markdown(head, lines):
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+
+
+def main_table(rows):
+    columns = [name for name in FAMILIES if any(name in row.ratios for row in rows)]
+    columns += ["rust"] if any("rust" in row.ratios for row in rows) else []
+    names = FAMILIES | {"rust": "best in Rust"}
+    head = ["T, B, X, H", "quadgate", "best peer", "ratio", *(names[name] for name in columns)]
+    lines = []
+    for row in rows:
+        best = row.families[row.best]
+        lines.append([
+            str(row.shape), number(row.own["gflops"], "{:.1f}"), f"{best['peer']} {best['gflops']:.1f}",
+            f"**{row.ratios['best']:.2f}**", *(number(row.ratios.get(name)) for name in columns),
+        ])  # fmt: skip
+    means = (number(mean(rows, name)) for name in columns)
+    lines.append(["geometric mean", "", "", f"**{mean(rows, 'best'):.2f}**", *means])
+    return markdown(head, lines)
+
+
+def step_table(rows):
+    columns = ["quadgate", *(name for name in FAMILIES if any(name in row.ratios for row in rows))]
+    head = ["H = X", *(FAMILIES.get(name, name) for name in columns), "ratio of best peer"]
+    lines = []
+    for row in rows:
+        results = [(row.families | {"quadgate": row.own}).get(name) for name in columns]
+        cells = (f"{result['p50_ns']:.0f} / {result['p99_ns']:.0f}" if result else "—" for result in results)
+        lines.append([str(row.shape.h), *cells, f"**{row.ratios['best']:.2f}**"])
+    lines.append(["geometric mean", *[""] * len(columns), f"**{mean(rows, 'best'):.2f}**"])
+    return markdown(head, lines)
+
+
+def pack_table(record):
+    packing = defaultdict(dict)
+    for result in record["results"]:
+        if result["mode"] == "pack":
+            packing[result["shape"][2], result["shape"][3]][result["peer"]] = result["min_ms"]
+    if not packing:
+        return ""
+    peers = list(dict.fromkeys(peer for times in packing.values() for peer in times))
+    own = [result for result in record["results"] if (result["peer"], result["threads"]) == ("quadgate", 1)]
+    lines = []
+    for (x, h), times in packing.items():
+        calls = []
+        for result in own:
+            t, b, *sizes = result["shape"]
+            if result["mode"] == "forward" and sizes == [x, h]:
+                calls.append(f"{result['min_ms']:.3g} (T {t}, B {b})")
+        lines.append([f"{x}, {h}", *(number(times.get(peer), "{:.3g}") for peer in peers), ", ".join(calls) or "—"])
+    return "\n## Making a layer, ms\n\n" + markdown(["X, H", *peers, "a forward pass of quadgate"], lines)
+
+
+def show(path):
+    record = load(path)
+    print(f"\n{record['machine']['cpu']}, {record['date']}, quadgate {record['quadgate']}")
+    print(", ".join(f"{name} {version}" for name, version in record["versions"].items() if name != "quadgate"))
+    for mode, threads in settings_of(record):
+        rows = rows_of(record, mode, threads)
+        if not rows:
+            continue
+        unit = "ns, p50 / p99" if mode == "step" else "GFLOP/s"
+        print(f"\n## {mode}, {threads} thread{'s' * (threads > 1)}, {unit}\n")
+        print(step_table(rows) if mode == "step" else main_table(rows), end="")
+    print(pack_table(record), end="")
+    if record["left_out"]:
+        print("\n## Left out\n")
+    for entry in record["left_out"]:
+        shape = ", ".join(map(str, entry["shape"]))
+        print(f"- {entry['peer']}, {entry['mode']}, {entry['threads']} thread(s), {shape}: {entry['reason']}")

@@ -1,0 +1,248 @@
+// oneDNN's LSTM primitive in f32, for whichever libdnnl.so.3 the loader finds.
+//
+// Weights lie in the layout that the library asks for before the clock starts, and gradients stay in that layout.
+// Zero initial states and their gradients are passed explicitly: where both ends are left out, the gradient of R comes
+// out wrong.
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <oneapi/dnnl/dnnl.hpp>
+#include <sstream>
+#include <stdexcept>
+#include <unordered_map>
+#include <vector>
+
+using dnnl::memory;
+using dnnl::prop_kind;
+using Arguments = std::unordered_map<int, memory>;
+using Description = memory::desc;
+using Forward = dnnl::lstm_forward::primitive_desc;
+using Tag = memory::format_tag;
+
+static dnnl::engine engine;
+static dnnl::stream stream;
+
+static void check(dnnl_status_t status, const char *what) {
+    if (status != dnnl_success) throw std::runtime_error(what + (": status " + std::to_string(status)));
+}
+
+static Description describe(memory::dims dims, Tag tag) { return {dims, memory::data_type::f32, tag}; }
+
+static memory fill(const Description &description, const float *values) {
+    memory result(description, engine);
+    void *data = result.map_data();
+    if (values) std::memcpy(data, values, description.get_size());
+    else std::memset(data, 0, description.get_size());
+    result.unmap_data(data);
+    return result;
+}
+
+static void append(std::vector<float> &values, const memory &from) {
+    size_t old = values.size();
+    values.resize(old + from.get_desc().get_size() / sizeof(float));
+    void *data = from.map_data();
+    std::memcpy(&values[old], data, from.get_desc().get_size());
+    from.unmap_data(data);
+}
+
+static memory reordered(memory from, const Description &to) {
+    memory result(to, engine);
+    dnnl::reorder(from, result).execute(stream, from, result);
+    stream.wait();
+    return result;
+}
+
+// The C++ wrapper of the backward pass hides the flag without which weight gradients are added up from call to call.
+struct Backward {
+    dnnl::primitive primitive;
+    dnnl_primitive_desc_t description = nullptr;
+
+    ~Backward() {
+        if (description) dnnl_primitive_desc_destroy(description);
+    }
+
+    Description asked(dnnl_query_t what, int index) const {
+        dnnl_memory_desc_t copy = nullptr;
+        check(dnnl_memory_desc_clone(&copy, dnnl_primitive_desc_query_md(description, what, index)), "a query");
+        Description result;
+        result.reset(copy);
+        return result;
+    }
+};
+
+struct Layer {
+    memory::dim t, b, x, h;
+    std::string mode;
+    Description weight_ih_plain, weight_hh_plain;
+    memory weight_ih, weight_hh, packed_ih, packed_hh;
+    Forward forward;
+    dnnl::lstm_forward forward_primitive;
+    // For a stream, one for each step; else one.
+    std::vector<Arguments> forward_arguments;
+    Backward backward;
+    Arguments backward_arguments;
+    size_t next = 0, last = 0;
+
+    Layer(std::istream &words) {
+        std::string folder;
+        words >> mode >> t >> b >> x >> h >> folder;
+        std::ifstream file(folder + "/case.f32", std::ios::binary);
+        auto take = [&](memory::dim count) {
+            std::vector<float> values(count);
+            file.read(reinterpret_cast<char *>(values.data()), count * sizeof(float));
+            if (!file) throw std::runtime_error("the case is too short");
+            return values;
+        };
+        auto input = take(t * b * x), w = take(4 * h * x), r = take(4 * h * h), bias = take(4 * h);
+        auto cotangent = take(t * b * h);
+
+        bool step = mode == "step", train = mode == "train";
+        memory::dim steps = step ? 1 : t;
+        auto input_plain = describe({steps, b, x}, Tag::tnc), hidden_plain = describe({steps, b, h}, Tag::tnc);
+        auto state_plain = describe({1, 1, b, h}, Tag::ldnc), bias_plain = describe({1, 1, 4, h}, Tag::ldgo);
+        auto any_ih = describe({1, 1, x, 4, h}, Tag::any), any_hh = describe({1, 1, h, 4, h}, Tag::any);
+        weight_ih_plain = describe({1, 1, x, 4, h}, Tag::ldgoi);
+        weight_hh_plain = describe({1, 1, h, 4, h}, Tag::ldgoi);
+
+        auto direction = dnnl::rnn_direction::unidirectional_left2right;
+        auto kind = train ? prop_kind::forward_training : prop_kind::forward_inference;
+        forward = Forward(engine, kind, direction, input_plain, state_plain, state_plain, any_ih, any_hh, bias_plain,
+            hidden_plain, state_plain, state_plain);
+        forward_primitive = dnnl::lstm_forward(forward);
+        weight_ih = fill(weight_ih_plain, w.data());
+        weight_hh = fill(weight_hh_plain, r.data());
+        pack();
+
+        memory states[2][2];
+        for (auto &state : states)
+            for (auto &part : state) part = fill(state_plain, nullptr);
+        memory workspace;
+        if (train) workspace = memory(forward.workspace_desc(), engine);
+        // An even number of steps, so that the two states take turns all the way round.
+        for (memory::dim first = 0; first < t; first += steps) {
+            auto &from = states[first % 2 && step], &to = states[!(first % 2 && step)];
+            Arguments arguments = {
+                {DNNL_ARG_SRC_LAYER, fill(input_plain, &input[first * b * x])},
+                {DNNL_ARG_SRC_ITER, from[0]}, {DNNL_ARG_SRC_ITER_C, from[1]},
+                {DNNL_ARG_WEIGHTS_LAYER, packed_ih}, {DNNL_ARG_WEIGHTS_ITER, packed_hh},
+                {DNNL_ARG_BIAS, fill(bias_plain, bias.data())},
+                {DNNL_ARG_DST_LAYER, fill(hidden_plain, nullptr)},
+                {DNNL_ARG_DST_ITER, to[0]}, {DNNL_ARG_DST_ITER_C, to[1]},
+            };
+            if (train) arguments[DNNL_ARG_WORKSPACE] = workspace;
+            forward_arguments.push_back(arguments);
+        }
+        if (!train) return;
+
+        auto raw = [](const Description &description) { return const_dnnl_memory_desc_t(description.get(true)); };
+        auto inputs = raw(input_plain), state = raw(state_plain), ih = raw(any_ih), hh = raw(any_hh);
+        auto biases = raw(bias_plain), hidden = raw(hidden_plain);
+        check(dnnl_lstm_backward_primitive_desc_create(&backward.description, engine.get(), dnnl_backward,
+            dnnl_unidirectional_left2right, inputs, state, state, ih, hh, nullptr, nullptr, biases, hidden, state, state,
+            inputs, state, state, ih, hh, nullptr, nullptr, biases, hidden, state, state,
+            dnnl_rnn_flags_diff_weights_overwrite, forward.get(), nullptr), "the backward description");
+        dnnl_primitive_t primitive = nullptr;
+        check(dnnl_primitive_create(&primitive, backward.description), "the backward primitive");
+        backward.primitive.reset(primitive);
+        backward_arguments = forward_arguments[0];
+        backward_arguments[DNNL_ARG_WEIGHTS_LAYER] = reordered(weight_ih, backward.asked(dnnl_query_weights_md, 0));
+        backward_arguments[DNNL_ARG_WEIGHTS_ITER] = reordered(weight_hh, backward.asked(dnnl_query_weights_md, 1));
+        backward_arguments[DNNL_ARG_DIFF_DST_LAYER] = fill(hidden_plain, cotangent.data());
+        backward_arguments[DNNL_ARG_DIFF_SRC_LAYER] = fill(input_plain, nullptr);
+        for (int argument : {DNNL_ARG_DIFF_DST_ITER, DNNL_ARG_DIFF_DST_ITER_C, DNNL_ARG_DIFF_SRC_ITER,
+                 DNNL_ARG_DIFF_SRC_ITER_C})
+            backward_arguments[argument] = fill(state_plain, nullptr);
+        int index = 0;
+        for (int argument : {DNNL_ARG_DIFF_WEIGHTS_LAYER, DNNL_ARG_DIFF_WEIGHTS_ITER, DNNL_ARG_DIFF_BIAS})
+            backward_arguments[argument] = memory(backward.asked(dnnl_query_diff_weights_md, index++), engine);
+    }
+
+    void pack() {
+        packed_ih = reordered(weight_ih, forward.weights_layer_desc());
+        packed_hh = reordered(weight_hh, forward.weights_iter_desc());
+    }
+
+    void run() {
+        if (mode == "pack") return pack();
+        last = next;
+        forward_primitive.execute(stream, forward_arguments[next]);
+        next = (next + 1) % forward_arguments.size();
+        if (backward.description) backward.primitive.execute(stream, backward_arguments);
+        stream.wait();
+    }
+
+    void answer(std::vector<float> &values) {
+        if (mode == "pack") return;
+        append(values, forward_arguments[last][DNNL_ARG_DST_LAYER]);
+        if (!backward.description) return;
+        append(values, backward_arguments[DNNL_ARG_DIFF_SRC_LAYER]);
+        append(values, reordered(backward_arguments[DNNL_ARG_DIFF_WEIGHTS_LAYER], weight_ih_plain));
+        append(values, reordered(backward_arguments[DNNL_ARG_DIFF_WEIGHTS_ITER], weight_hh_plain));
+        append(values, backward_arguments[DNNL_ARG_DIFF_BIAS]);
+    }
+};
+
+// Times single calls until the turn is over, after a tenth of it to get warm.
+static std::string time(Layer &layer, double turn) {
+    using Clock = std::chrono::steady_clock;
+    auto elapsed = [](Clock::time_point start) {
+        return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+    };
+    auto start = Clock::now();
+    do layer.run();
+    while (elapsed(start) < turn / 10);
+    std::vector<long> nanoseconds;
+    start = Clock::now();
+    while (nanoseconds.empty() || elapsed(start) < turn) {
+        auto start = Clock::now();
+        layer.run();
+        nanoseconds.push_back(std::chrono::nanoseconds(Clock::now() - start).count());
+    }
+    std::sort(nanoseconds.begin(), nanoseconds.end());
+    size_t calls = nanoseconds.size();
+    std::ostringstream line;
+    line << "{\"calls\": " << calls << ", \"min_ns\": " << nanoseconds[0] << ", \"median_ns\": "
+         << nanoseconds[calls / 2] << ", \"p99_ns\": " << nanoseconds[calls * 99 / 100] << "}";
+    return line.str();
+}
+
+// Obeys the driver until it closes the pipe. Commands are words, answers are lines of JSON.
+int main() try {
+    engine = dnnl::engine(dnnl::engine::kind::cpu, 0);
+    stream = dnnl::stream(engine);
+    const dnnl_version_t *version = dnnl_version();
+    std::cout << "{\"version\": \"" << version->major << "." << version->minor << "." << version->patch << "\"}"
+              << std::endl;
+    std::unique_ptr<Layer> layer;
+    for (std::string line, word; std::getline(std::cin, line);) {
+        std::istringstream words(line);
+        words >> word;
+        std::string answer = "{}";
+        if (word == "load") {
+            layer.reset();
+            layer = std::make_unique<Layer>(words);
+        } else if (word == "write") {
+            words >> word;
+            std::vector<float> values;
+            // A stream's answer is that of all its steps.
+            for (memory::dim run = 0; run < (layer->mode == "step" ? layer->t : 1); run++) {
+                layer->run();
+                layer->answer(values);
+            }
+            auto bytes = reinterpret_cast<char *>(values.data());
+            std::ofstream(word, std::ios::binary).write(bytes, values.size() * sizeof(float));
+        } else {
+            double turn = 0;
+            words >> turn;
+            answer = time(*layer, turn);
+        }
+        std::cout << answer << std::endl;
+    }
+} catch (const std::exception &error) {
+    std::cerr << error.what() << std::endl;
+    return 1;
+}

@@ -1,0 +1,66 @@
+"""PyTorch: nn.LSTM, which lays weights out for oneDNN again at each call, and nn.LSTMCell for steps; or, packed, the
+operation below nn.LSTM with weights laid out once, which is what freezing a compiled model does."""
+
+import torch
+from worker import THREADS, VARIANT, serve
+
+torch.set_num_threads(THREADS)
+torch.set_num_interop_threads(1)
+
+
+def load(case):
+    tensors = [case.input, case.cotangent, case.weight_ih, case.weight_hh, case.bias]
+    x, cotangent, w, r, b = map(torch.from_numpy, tensors)
+    parameters = [w, r, b, torch.zeros_like(b)]
+    layer = torch.nn.LSTMCell(case.x, case.h) if case.mode == "step" else torch.nn.LSTM(case.x, case.h)
+    with torch.no_grad():
+        for to, values in zip(layer.parameters(), parameters):
+            to.copy_(values)
+
+    if VARIANT == "packed":
+        steps = 1 if case.mode == "step" else case.t
+        shape = [steps, case.b, case.x]
+        with torch.inference_mode():
+            reorder = torch.ops.mkldnn._reorder_mkldnn_rnn_layer_weight
+            packed = reorder(w, r, case.h, False, True, False, shape)
+
+        def forward(x, h, c):
+            operation = torch.ops.aten.mkldnn_rnn_layer
+            return operation(x, *packed, *parameters[2:], h, c, False, [], 2, case.h, 1, True, False, False, False)
+
+    zeros = torch.zeros(case.b, case.h)
+    if case.mode == "step":
+        state, step = (zeros, zeros), 0
+        inputs = list(x.split(1)) if VARIANT == "packed" else list(x)
+
+        def run():
+            nonlocal state, step
+            with torch.inference_mode():
+                if VARIANT == "packed":
+                    _, h, c, _ = forward(inputs[step], *state)
+                    state = h.view(1, -1), c.view(1, -1)
+                else:
+                    state = layer(inputs[step], state)
+            step = (step + 1) % case.t
+            return state[0]
+
+        return run, lambda h: [h.numpy()]
+
+    if case.mode == "train":
+        x.requires_grad_(True)
+        wanted = [x, *layer.parameters()][:-1]
+
+        def run():
+            h = layer(x)[0]
+            return h, *torch.autograd.grad(h, wanted, cotangent)
+
+        return run, lambda results: [result.detach().numpy() for result in results]
+
+    def run():
+        with torch.inference_mode():
+            return (forward(x, zeros, zeros) if VARIANT == "packed" else layer(x))[0]
+
+    return run, lambda h: [h.numpy()]
+
+
+serve(torch.__version__, load)

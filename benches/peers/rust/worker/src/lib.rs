@@ -1,0 +1,135 @@
+//! What the Rust workers share: the conversation with the driver, and the clock.
+
+use std::error::Error;
+use std::io::{BufRead, stdin};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// What is timed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// All h of a sequence.
+    Forward,
+    /// All h of a sequence, and the gradients of x, W, R and b for a cotangent of all h.
+    Train,
+    /// The next step of a stream, with h and c carried on.
+    Step,
+    /// Making a layer, which includes packing its weights.
+    Pack,
+}
+
+/// A layer and its input. Weights are laid out as in PyTorch: `[4H, X]`, `[4H, H]`, `[4H]`, gates i, f, g, o.
+pub struct Case {
+    pub t: usize,
+    pub b: usize,
+    pub x: usize,
+    pub h: usize,
+    /// `[T, B, X]`
+    pub input: Vec<f32>,
+    pub weight_ih: Vec<f32>,
+    pub weight_hh: Vec<f32>,
+    pub bias: Vec<f32>,
+    /// `[T, B, H]`
+    pub cotangent: Vec<f32>,
+    /// Where the layer lies as an ONNX model.
+    pub model: PathBuf,
+}
+
+/// A loaded case.
+pub trait Call {
+    /// Runs once.
+    fn run(&mut self);
+
+    /// What the last run computed: h in time-major order; after a training step, the gradients of x, W, R and b too.
+    fn answer(&mut self) -> Vec<f32>;
+}
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Obeys the driver until it closes the pipe. Commands are words, answers are lines of JSON.
+pub fn serve(load: fn(Mode, Case) -> Box<dyn Call>) -> Result<()> {
+    let mut call: Option<(Box<dyn Call>, usize)> = None;
+    println!("{{\"version\": \"\"}}");
+    for line in stdin().lock().lines() {
+        let line = line?;
+        let words: Vec<&str> = line.split(' ').collect();
+        match (words.as_slice(), &mut call) {
+            (["load", mode, t, b, x, h, folder], call) => {
+                *call = None;
+                let mode = match *mode {
+                    "forward" => Mode::Forward,
+                    "train" => Mode::Train,
+                    "step" => Mode::Step,
+                    _ => Mode::Pack,
+                };
+                let shape = [t.parse()?, b.parse()?, x.parse()?, h.parse()?];
+                // A stream's answer is that of all its steps.
+                let runs = if mode == Mode::Step { shape[0] } else { 1 };
+                *call = Some((load(mode, read(shape, Path::new(folder), mode)?), runs));
+                println!("{{}}");
+            }
+            (["write", file], Some((call, runs))) => {
+                let mut bytes = Vec::new();
+                for _ in 0..*runs {
+                    call.run();
+                    bytes.extend(call.answer().iter().flat_map(|value| value.to_le_bytes()));
+                }
+                std::fs::write(file, bytes)?;
+                println!("{{}}");
+            }
+            (["run", milliseconds], Some((call, _))) => {
+                println!("{}", time(call.as_mut(), Duration::from_millis(milliseconds.parse()?)));
+            }
+            _ => return Err(line.into()),
+        }
+    }
+    Ok(())
+}
+
+/// [`serve`] from inside rayon's global pool, for libraries that use it: they need not enter it at each call then.
+pub fn serve_in_pool(load: fn(Mode, Case) -> Box<dyn Call>) -> Result<()> {
+    let mut result = Ok(());
+    rayon::scope(|_| result = serve(load).map_err(|error| error.to_string()));
+    Ok(result?)
+}
+
+/// The number of threads that the driver asked for.
+pub fn threads() -> usize {
+    std::env::args().nth(1).and_then(|word| word.parse().ok()).expect("usage: WORKER THREADS")
+}
+
+fn read([t, b, x, h]: [usize; 4], folder: &Path, mode: Mode) -> Result<Case> {
+    let bytes = std::fs::read(folder.join("case.f32"))?;
+    let mut values = bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
+    let mut take = |len| values.by_ref().take(len).collect();
+    let [input, weight_ih, weight_hh] = [t * b * x, 4 * h * x, 4 * h * h].map(&mut take);
+    let [bias, cotangent] = [4 * h, t * b * h].map(take);
+    let model = folder.join(if mode == Mode::Step { "step.onnx" } else { "forward.onnx" });
+    Ok(Case { t, b, x, h, input, weight_ih, weight_hh, bias, cotangent, model })
+}
+
+/// Times single calls until `turn` is over, after a tenth of it to get warm.
+fn time(call: &mut dyn Call, turn: Duration) -> String {
+    let start = Instant::now();
+    call.run();
+    while start.elapsed() < turn / 10 {
+        call.run();
+    }
+    let mut nanoseconds = Vec::new();
+    let start = Instant::now();
+    while nanoseconds.is_empty() || start.elapsed() < turn {
+        let start = Instant::now();
+        call.run();
+        nanoseconds.push(start.elapsed().as_nanos());
+    }
+    nanoseconds.sort_unstable();
+    let calls = nanoseconds.len();
+    let [min, median, p99] = [0, calls / 2, calls * 99 / 100].map(|index| nanoseconds[index]);
+    format!("{{\"calls\": {calls}, \"min_ns\": {min}, \"median_ns\": {median}, \"p99_ns\": {p99}}}")
+}
+
+/// Swaps time and batch: `[a, b, n]` becomes `[b, a, n]`.
+pub fn swap_batch(values: &[f32], [a, b]: [usize; 2], n: usize) -> Vec<f32> {
+    let row = |i: usize, j: usize| values[(i * b + j) * n..][..n].iter().copied();
+    (0..b).flat_map(|j| (0..a).flat_map(move |i| row(i, j))).collect()
+}
