@@ -34,6 +34,7 @@ pub(crate) fn run(group: &mut Group<'_>, settings: &Settings) {
                 requested_threads: 1,
                 threads: 1,
                 schedule: None,
+                split: None,
                 shape: Shape { t: 1, b: 1, x: LEN, h: 1 },
                 work: Work::Elements(LEN as u64),
             };

@@ -63,6 +63,7 @@ fn measure<P: Pass>(
         requested_threads: runner.requested(),
         threads: plan.threads,
         schedule: Some(plan.schedule),
+        split: (plan.threads > 1).then_some(plan.split),
         shape,
         work: P::work(shape, plan),
     };

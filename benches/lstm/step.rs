@@ -36,6 +36,7 @@ pub(crate) fn run(group: &mut Group<'_>, _: &Settings) {
             threads: 1,
             // A step has nothing to hoist.
             schedule: Some(Schedule::Fused),
+            split: None,
             shape,
             work: Work::Products {
                 flops: shape.forward_flops(),

@@ -8,7 +8,7 @@ use crate::samples::{self, Times};
 use crate::shapes::Shape;
 use criterion::measurement::WallTime;
 use criterion::{Bencher, BenchmarkGroup, BenchmarkId, Criterion, Throughput};
-use quadgate::{Isa, Schedule};
+use quadgate::{Isa, Schedule, Split};
 use std::time::{Duration, SystemTime};
 
 /// Time that Criterion measures each benchmark for, unless the command line says otherwise.
@@ -54,6 +54,8 @@ pub(crate) struct Case {
     pub(crate) threads: usize,
     /// The schedule, where there is one.
     pub(crate) schedule: Option<Schedule>,
+    /// What threads share, where there are several.
+    pub(crate) split: Option<Split>,
     /// The shape of a call.
     pub(crate) shape: Shape,
     /// What a call computes.
