@@ -93,8 +93,8 @@ pub(crate) fn sigmoid<S: Simd<Element = f32>>(s: S, x: S::Vector, constants: &Co
     // n = round(−x / ln 2), m = x + n · ln 2, so e⁻ˣ = 2ⁿ · e⁻ᵐ.
     let shifted = s.neg_mul_add(x, s.splat(constants.log2_e), round);
     let n = s.sub(shifted, round);
-    let [high, low] = constants.ln_2_parts.map(|part| s.splat(part));
-    let m = s.mul_add(n, low, s.mul_add(n, high, x));
+    let [high, low] = constants.ln_2_parts;
+    let m = s.mul_add(n, s.splat(low), s.mul_add(n, s.splat(high), x));
     let power = s.power_of_two(shifted);
     // 1 + e⁻ˣ = (1 + 2ⁿ · (e⁻ᵐ − 1)) + 2ⁿ
     let denominator = s.add(s.mul_add(power, polynomial(s, m, &constants.exp), one), power);
