@@ -1,6 +1,6 @@
 //! What a layer is, apart from its weights.
 
-use crate::Error;
+use crate::{Direction, Error};
 use quadgate_kernels::{Isa, Kernels};
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -58,6 +58,7 @@ pub enum Threads {
 pub struct LstmConfig {
     input_size: usize,
     hidden_size: usize,
+    direction: Direction,
     isa: Option<Isa>,
     schedule: Option<Schedule>,
     split: Option<Split>,
@@ -71,12 +72,26 @@ impl LstmConfig {
         Self {
             input_size,
             hidden_size,
+            direction: Direction::Forward,
             isa: None,
             schedule: None,
             split: None,
             threads: Threads::Auto,
             training: false,
         }
+    }
+
+    /// Sets which way the layer reads; without this, forward.
+    ///
+    /// ```
+    /// use quadgate::{Direction, LstmConfig};
+    ///
+    /// let config = LstmConfig::new(40, 100).direction(Direction::Reverse);
+    /// assert_eq!(config.reading_direction(), Direction::Reverse);
+    /// ```
+    pub fn direction(mut self, direction: Direction) -> Self {
+        self.direction = direction;
+        self
     }
 
     /// Demands an instruction set. Without this, the environment variable `QUADGATE_ISA` decides, and without that
@@ -135,6 +150,11 @@ impl LstmConfig {
     /// H, the number of hidden units.
     pub fn hidden_size(&self) -> usize {
         self.hidden_size
+    }
+
+    /// Which way the layer reads.
+    pub fn reading_direction(&self) -> Direction {
+        self.direction
     }
 
     pub(crate) fn forced_schedule(&self) -> Option<Schedule> {

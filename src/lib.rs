@@ -42,6 +42,7 @@
 mod activation;
 mod backward;
 mod config;
+mod direction;
 mod error;
 mod forward;
 mod lstm;
@@ -57,6 +58,7 @@ mod workspace;
 
 pub use activation::Activation;
 pub use config::{LstmConfig, ParameterRanges, Schedule, Split, Threads};
+pub use direction::Direction;
 pub use error::Error;
 pub use lstm::{Forward, Lstm};
 pub use plan::Plan;

@@ -9,7 +9,7 @@ use crate::workspace;
 use crate::{Error, Isa, LstmWeights, Matrix, MatrixMut, Sequence, SequenceMut, State, Tape, Workspace};
 use quadgate_kernels::{Kernels, RowsMut};
 
-/// A single LSTM layer in one direction, with packed weights.
+/// A single LSTM layer in one [direction](crate::Direction), with packed weights.
 ///
 /// For each time step t and each row of the batch, with ∘ the element-wise product:
 ///
@@ -18,6 +18,8 @@ use quadgate_kernels::{Kernels, RowsMut};
 /// f = σ(W_f·x_t + R_f·h_{t−1} + b_f)        o = σ(W_o·x_t + R_o·h_{t−1} + b_o)
 /// c_t = f ∘ c_{t−1} + i ∘ g                 h_t = o ∘ tanh(c_t)
 /// ```
+///
+/// In reverse, h_{t+1} and c_{t+1} take the place of h_{t−1} and c_{t−1}.
 ///
 /// (Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000; no peepholes.)
 ///
@@ -75,31 +77,31 @@ impl<'a> Forward<'a> {
         }
     }
 
-    /// Starts from h₀, `[B, H]`, instead of zeros.
+    /// Starts from this h, `[B, H]`, instead of zeros: h₀ before the first step that is run.
     pub fn initial_hidden(mut self, hidden: Matrix<'a>) -> Self {
         self.initial_hidden = Some(hidden);
         self
     }
 
-    /// Starts from c₀, `[B, H]`, instead of zeros.
+    /// Starts from this c, `[B, H]`, instead of zeros.
     pub fn initial_cell(mut self, cell: Matrix<'a>) -> Self {
         self.initial_cell = Some(cell);
         self
     }
 
-    /// Writes every h, `[T, B, H]` in any strides.
+    /// Writes every h, `[T, B, H]` in any strides; h of x_t at t, in either direction.
     pub fn output(mut self, output: SequenceMut<'a>) -> Self {
         self.output = Some(output);
         self
     }
 
-    /// Writes the last h, `[B, H]`; the initial one if T = 0.
+    /// Writes h after the last step that is run (in reverse, after t = 0), `[B, H]`; the initial one if T = 0.
     pub fn last_hidden(mut self, hidden: MatrixMut<'a>) -> Self {
         self.last_hidden = Some(hidden);
         self
     }
 
-    /// Writes the last c, `[B, H]`; the initial one if T = 0.
+    /// Writes c after the last step that is run, `[B, H]`; the initial one if T = 0.
     pub fn last_cell(mut self, cell: MatrixMut<'a>) -> Self {
         self.last_cell = Some(cell);
         self
@@ -270,7 +272,7 @@ impl Lstm {
         state.latest_cell()[..len].copy_from_slice(&tape.cell[last * len..][..len]);
     }
 
-    /// `steps` steps from `first_step`.
+    /// `steps` steps from `first_step`, in the order in which they are run.
     pub(crate) fn pass<'a>(
         &'a self,
         plan: Plan,
@@ -278,13 +280,14 @@ impl Lstm {
         first_step: usize,
         steps: usize,
     ) -> Pass<'a> {
-        Pass { kernels: self.kernels, weights: &self.weights, plan, input, first_step, steps }
+        let direction = self.config.reading_direction();
+        Pass { kernels: self.kernels, weights: &self.weights, plan, direction, input, first_step, steps }
     }
 
     /// Runs one time step: reads x, `[B, X]`, and advances h and c of `state`.
     ///
     /// This is the call for streaming. The new h is [`State::hidden`]. A sequence fed step by step yields the same bits
-    /// as [`Lstm::forward`]. Allocates nothing.
+    /// as [`Lstm::forward`]; feed a reverse layer from the last step to the first. Allocates nothing.
     ///
     /// # Errors
     /// An [`Error`] that names the argument that does not fit; nothing has been written then.

@@ -150,6 +150,8 @@ impl Lstm {
     /// dW   = Σ dz_t·x_tᵀ,  dR = Σ dz_t·h_{t−1}ᵀ,  db = Σ dz_t     dz_o = dh ∘ tanh(c) ∘ o ∘ (1 − o)
     /// ```
     ///
+    /// In reverse, the same with t − 1 and t + 1 exchanged, from the first time to the last.
+    ///
     /// The tape may be used again. For truncated backpropagation, carry the states from call to call and give no
     /// cotangent for the last ones. After an optimiser's step, [`Lstm::set_weights`] brings the new weights to the layer.
     /// Allocates nothing. The bits do not depend on threads, tape or instruction set, as in [`Lstm::forward`].
@@ -219,7 +221,8 @@ impl Lstm {
         };
         let (kernels, weights) = (self.kernels, &self.weights);
         let cotangent = call.output_cotangent;
-        let pass = BackwardPass { kernels, weights, input, cotangent, plan };
+        let direction = self.config.reading_direction();
+        let pass = BackwardPass { kernels, weights, input, cotangent, direction, plan };
         let rows_exist = batch > 0;
         let segments = if rows_exist { steps.div_ceil(tape.segment()) } else { 0 };
         for index in (0..segments).rev() {
