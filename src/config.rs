@@ -81,6 +81,12 @@ impl LstmConfig {
         }
     }
 
+    /// The same layer for other inputs.
+    pub(crate) fn input(mut self, input_size: usize) -> Self {
+        self.input_size = input_size;
+        self
+    }
+
     /// Sets which way the layer reads; without this, forward.
     ///
     /// ```
@@ -201,9 +207,20 @@ pub struct ParameterRanges {
 }
 
 impl ParameterRanges {
-    /// Elements of the buffer.
+    /// Elements of a buffer that ends with these.
     pub fn total(&self) -> usize {
         self.bias.end
+    }
+
+    /// The ranges after `first` other elements.
+    pub(crate) fn after(self, first: usize) -> Option<Self> {
+        let after =
+            |range: Range<usize>| Some(range.start.checked_add(first)?..range.end.checked_add(first)?);
+        Some(Self {
+            weight_ih: after(self.weight_ih)?,
+            weight_hh: after(self.weight_hh)?,
+            bias: after(self.bias)?,
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! A layer: packed weights and the calls that run them.
 
-use crate::config::{LstmConfig, Schedule};
+use crate::config::{LstmConfig, Schedule, Split};
 use crate::forward::{BatchRows, CHECKED, Pass};
 use crate::pack::{PackedWeights, Shape};
 use crate::plan::Plan;
@@ -54,13 +54,13 @@ pub struct Lstm {
 /// The arguments of [`Lstm::forward`]: the input, and whatever else is wanted.
 #[derive(Debug)]
 pub struct Forward<'a> {
-    input: Sequence<'a>,
-    initial_hidden: Option<Matrix<'a>>,
-    initial_cell: Option<Matrix<'a>>,
-    output: Option<SequenceMut<'a>>,
-    last_hidden: Option<MatrixMut<'a>>,
-    last_cell: Option<MatrixMut<'a>>,
-    tape: Option<&'a mut Tape>,
+    pub(crate) input: Sequence<'a>,
+    pub(crate) initial_hidden: Option<Matrix<'a>>,
+    pub(crate) initial_cell: Option<Matrix<'a>>,
+    pub(crate) output: Option<SequenceMut<'a>>,
+    pub(crate) last_hidden: Option<MatrixMut<'a>>,
+    pub(crate) last_cell: Option<MatrixMut<'a>>,
+    pub(crate) tape: Option<&'a mut Tape>,
 }
 
 impl<'a> Forward<'a> {
@@ -163,6 +163,24 @@ impl Lstm {
         Plan::new(&self.config, self.isa(), self.shape(), steps, batch)
     }
 
+    /// The same, if a workspace has room for it.
+    pub(crate) fn plan_within(
+        &self,
+        workspace: &Workspace,
+        steps: usize,
+        batch: usize,
+    ) -> Result<Plan, Error> {
+        workspace.state.check("workspace", self.shape(), batch)?;
+        let plan = self.plan(steps, batch);
+        let (expected, found) = (self.sums_len(plan, batch), workspace.sums.len());
+        if found < expected {
+            return Err(Error::Length { argument: "workspace", expected, found });
+        }
+        let members = if plan.split == Split::Units { plan.threads } else { 0 };
+        Error::check_room("workspace", "threads", members, workspace.tools.progress.len())?;
+        Ok(plan)
+    }
+
     /// Scratch for [`Lstm::forward`] with up to `batch` rows and any number of steps.
     ///
     /// # Errors
@@ -213,13 +231,7 @@ impl Lstm {
         let last_hidden =
             last_hidden.map(|rows| rows.checked("last_hidden", batch, hidden_size)).transpose()?;
         let last_cell = last_cell.map(|rows| rows.checked("last_cell", batch, hidden_size)).transpose()?;
-        workspace.state.check("workspace", self.shape(), batch)?;
-        let plan = self.plan(steps, batch);
-        let sums_len = self.sums_len(plan, batch);
-        if workspace.sums.len() < sums_len {
-            let found = workspace.sums.len();
-            return Err(Error::Length { argument: "workspace", expected: sums_len, found });
-        }
+        let plan = self.plan_within(workspace, steps, batch)?;
         if let Some(tape) = &tape {
             tape.check_room(self.shape(), steps, batch)?;
         }
@@ -336,7 +348,7 @@ impl Lstm {
 }
 
 /// `Ok` if the weights have the sizes of the layer and nothing that it cannot run.
-fn check_weights(config: &LstmConfig, weights: &LstmWeights<'_>) -> Result<(), Error> {
+pub(crate) fn check_weights(config: &LstmConfig, weights: &LstmWeights<'_>) -> Result<(), Error> {
     if weights.peepholes().is_some() {
         return Err(Error::Unsupported { argument: "peepholes" });
     }

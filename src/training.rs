@@ -23,14 +23,14 @@ pub enum GradientMode {
 /// For a loss ℓ, the cotangent of an output is ∂ℓ/∂output; what is not given counts as zero.
 #[derive(Debug)]
 pub struct Backward<'a> {
-    input: Sequence<'a>,
-    output_cotangent: Option<Sequence<'a>>,
-    last_hidden_cotangent: Option<Matrix<'a>>,
-    last_cell_cotangent: Option<Matrix<'a>>,
-    input_gradient: Option<SequenceMut<'a>>,
-    initial_hidden_gradient: Option<MatrixMut<'a>>,
-    initial_cell_gradient: Option<MatrixMut<'a>>,
-    parameter_gradients: Option<(&'a mut [f32], GradientMode)>,
+    pub(crate) input: Sequence<'a>,
+    pub(crate) output_cotangent: Option<Sequence<'a>>,
+    pub(crate) last_hidden_cotangent: Option<Matrix<'a>>,
+    pub(crate) last_cell_cotangent: Option<Matrix<'a>>,
+    pub(crate) input_gradient: Option<SequenceMut<'a>>,
+    pub(crate) initial_hidden_gradient: Option<MatrixMut<'a>>,
+    pub(crate) initial_cell_gradient: Option<MatrixMut<'a>>,
+    pub(crate) parameter_gradients: Option<(&'a mut [f32], GradientMode)>,
 }
 
 impl<'a> Backward<'a> {
@@ -205,14 +205,9 @@ impl Lstm {
             }
         }
         tape.check_recorded(self.shape(), steps, batch)?;
-        workspace.state.check("workspace", self.shape(), batch)?;
-        let plan = self.plan(steps, batch);
-        let sums_len = self.sums_len(plan, batch);
+        let plan = self.plan_within(workspace, steps, batch)?;
         let Workspace { sums, tools, backward, .. } = workspace;
         let Some(backward) = backward else { return Err(Error::NotForTraining { argument: "workspace" }) };
-        if sums.len() < sums_len {
-            return Err(Error::Length { argument: "workspace", expected: sums_len, found: sums.len() });
-        }
 
         let mut scratch = backward.scratch(self.shape(), batch, last_hidden, last_cell);
         let mut outputs = Outputs {

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub)] // Each test file uses a part.
 
 pub mod golden;
+pub mod stack;
 
 use proptest::prelude::*;
 use quadgate::reference::{NaiveCotangents, NaiveGradients, NaiveLstm, NaiveOutput};
@@ -180,7 +181,7 @@ pub fn strides(layout: Layout, steps: usize, batch: usize, features: usize) -> (
 }
 
 /// What lies between the rows of a strided output, and must stay there.
-const GAP: f32 = -77.25;
+pub const GAP: f32 = -77.25;
 
 impl Case {
     /// Uniform weights of ±1/√H, inputs and states of ±1.
