@@ -10,11 +10,15 @@
 //! dh₀ = dZ_0·R,  dc₀ = dc
 //! ```
 //!
+//! Steps are numbered in the order in which the forward pass ran them. The times whose x they read are those of the
+//! [`Direction`]; a block keeps dZ, x and h in the order of time, so that its products read and write rows that ascend.
+//!
 //! The weight gradients are split by hidden units, not by rows of the batch: each element is summed by one thread, over
 //! all rows in a fixed order, so nothing has to be reduced and the bits do not depend on the threads. Each block is one
 //! chain of multiply-adds that is then added to the total; how many rows a block has depends on the batch alone.
 
 use crate::config::Split;
+use crate::direction::Direction;
 use crate::forward::CHECKED;
 use crate::pack::{GATES, PackedWeights, Shape};
 use crate::parallel;
@@ -56,6 +60,7 @@ pub(crate) struct BackwardPass<'a> {
     pub(crate) weights: &'a PackedWeights,
     pub(crate) input: Sequence<'a>,
     pub(crate) cotangent: Option<Sequence<'a>>,
+    pub(crate) direction: Direction,
     pub(crate) plan: Plan,
 }
 
@@ -104,7 +109,7 @@ pub(crate) struct Segment<'a> {
 /// Some rows of the batch, with all that the steps of a block write.
 struct StepRows<'a> {
     first: usize,
-    /// `[slots, rows · gates, gate stride]`: step s of the block writes slot s, and reads slot s + 1.
+    /// `[slots, rows · gates, gate stride]`: a step writes its slot, and reads that of the step after it.
     gate_gradients: SequenceMut<'a>,
     right: SequenceMut<'a>,
     /// One slot.
@@ -137,6 +142,15 @@ impl parallel::Rows for StepRows<'_> {
     }
 }
 
+/// Where a step of a block lies in the buffers of the block.
+#[derive(Clone, Copy)]
+struct StepSlots {
+    right: usize,
+    gate_gradients: usize,
+    /// dZ of the step after it.
+    after: usize,
+}
+
 /// What one step of some units reads and writes.
 struct Step<'a> {
     /// Vectors of units.
@@ -152,9 +166,9 @@ struct Step<'a> {
     scratch: &'a mut [f32],
 }
 
-/// dX of some steps and some rows of the batch.
+/// dX of some times of a block and some rows of the batch.
 struct InputPart<'a> {
-    first_step: usize,
+    first_time: usize,
     first_row: usize,
     gradient: SequenceMut<'a>,
     /// Scratch of the kernels, the same for each step and row.
@@ -176,15 +190,15 @@ impl parallel::Rows for InputPart<'_> {
     fn split(self, at: usize) -> (Self, Self) {
         let (has_more_steps, scratch_at) =
             (self.has_more_steps(), self.scratch.len() / parallel::Rows::rows(&self).max(1) * at);
-        let InputPart { first_step, first_row, gradient, scratch } = self;
+        let InputPart { first_time, first_row, gradient, scratch } = self;
         let (gradient, other) =
             if has_more_steps { gradient.split_steps(at) } else { gradient.split_rows(at) };
         let (scratch, other_scratch) = scratch.split_at_mut(scratch_at);
-        let [step, row] =
-            if has_more_steps { [first_step + at, first_row] } else { [first_step, first_row + at] };
+        let [time, row] =
+            if has_more_steps { [first_time + at, first_row] } else { [first_time, first_row + at] };
         (
-            InputPart { first_step, first_row, gradient, scratch },
-            InputPart { first_step: step, first_row: row, gradient: other, scratch: other_scratch },
+            InputPart { first_time, first_row, gradient, scratch },
+            InputPart { first_time: time, first_row: row, gradient: other, scratch: other_scratch },
         )
     }
 }
@@ -235,11 +249,10 @@ impl BackwardPass<'_> {
             let begin = (block * block_steps).max(segment.first_step);
             self.steps(segment, begin..end, block * block_steps, scratch, tools);
             if begin == block * block_steps {
-                let rows = (steps - begin).min(block_steps) * batch;
-                let finished = begin..begin + rows / batch.max(1);
-                self.input_gradient(finished, scratch, tools, outputs);
-                self.parameter_gradients(rows, scratch, outputs);
-                self.next_block(block_steps, scratch);
+                let finished = begin..steps.min(begin + block_steps);
+                self.input_gradient(finished.clone(), scratch, tools, outputs);
+                self.parameter_gradients(finished.len(), scratch, outputs);
+                self.next_block(scratch);
             }
             end = begin;
         }
@@ -272,7 +285,7 @@ impl BackwardPass<'_> {
             scratch: &mut [],
         };
         let last_hidden_gradient = &*scratch.hidden_gradient;
-        let step = |t: usize, step: Step<'_>| self.step(segment, t, last_hidden_gradient, step);
+        let step = |number: usize, step: Step<'_>| self.step(segment, number, last_hidden_gradient, step);
         match self.plan.split {
             Split::Rows => {
                 let work = StepRows { scratch: tools.scratch_for(batch), ..work };
@@ -298,20 +311,20 @@ impl BackwardPass<'_> {
         if rows == 0 {
             return;
         }
-        for t in range.rev() {
-            let slot = t - block;
-            // After a block, the dZ of its first step waits in the slot past the end.
-            let (gate_gradients, after) = work.gate_gradients.step_beside(slot, slot + 1).expect(CHECKED);
+        for number in range.rev() {
+            let slots = self.slots(number - block);
+            let (gate_gradients, after) =
+                work.gate_gradients.step_beside(slots.gate_gradients, slots.after).expect(CHECKED);
             let step = Step {
                 vectors: 0..self.shape().blocks(),
                 batch: work.first..work.first + rows,
                 after: Some(after),
                 gate_gradients,
                 cell_gradient: work.cell_gradient.step(0).expect(CHECKED),
-                right: work.right.step(slot),
+                right: work.right.step(slots.right),
                 scratch: &mut *work.scratch,
             };
-            run(t, step);
+            run(number, step);
         }
     }
 
@@ -327,14 +340,18 @@ impl BackwardPass<'_> {
         let StepRows { first, gate_gradients, right, cell_gradient, .. } = work;
         let batch = first..first + right.batch();
         let (lanes, members, last) = (self.shape().lanes, progress.len(), range.end - 1);
-        let down = Slots::Down { first: last - block };
-        let stepped = [Shared::new(gate_gradients, lanes, down)];
+        let first_slot = self.slots(last - block).gate_gradients;
+        let written = match self.direction {
+            Direction::Forward => Slots::Down { first: first_slot },
+            Direction::Reverse => Slots::Up { first: first_slot },
+        };
+        let stepped = [Shared::new(gate_gradients, lanes, written)];
         // One block of all columns: the first piece has it.
-        let owned = [Shared::new(cell_gradient, lanes, down), Shared::new(right, usize::MAX, down)];
+        let owned = [Shared::new(cell_gradient, lanes, written), Shared::new(right, usize::MAX, written)];
         let team = Team::new(progress, range.len(), self.shape().blocks(), stepped, owned);
         parallel::together(0..members, &|member| {
             team.join(member, |turn| {
-                let (t, vectors) = (last - turn.step(), turn.blocks());
+                let (number, vectors) = (last - turn.step(), turn.blocks());
                 if vectors.is_empty() {
                     return;
                 }
@@ -346,17 +363,17 @@ impl BackwardPass<'_> {
                     after: gate_gradients.before,
                     gate_gradients: gate_gradients.now.expect(CHECKED),
                     cell_gradient: cell_gradient.step(0).expect(CHECKED),
-                    right: if is_first { right.step(t - block) } else { None },
+                    right: if is_first { right.step(self.slots(number - block).right) } else { None },
                     // A batch that is too narrow for rows to be shared needs none.
                     scratch: &mut [],
                 };
-                run(t, step);
+                run(number, step);
             });
         });
     }
 
-    /// One step of some units of some rows.
-    fn step(&self, segment: Segment<'_>, t: usize, last_hidden_gradient: &[f32], step: Step<'_>) {
+    /// Step `number` of some units of some rows.
+    fn step(&self, segment: Segment<'_>, number: usize, last_hidden_gradient: &[f32], step: Step<'_>) {
         let Step { vectors, batch, after, gate_gradients, cell_gradient, right, scratch } = step;
         let shape = self.shape();
         let (padded, gates_width) = (shape.padded_units(), shape.gates_width());
@@ -367,7 +384,7 @@ impl BackwardPass<'_> {
             Rows::new(&data[first..], batch.len(), width, width).expect(CHECKED)
         };
         let state = |data, step| rows_of(data, step, padded).columns(columns.clone());
-        let is_last = t + 1 == self.input.shape[0];
+        let is_last = number + 1 == self.input.shape[0];
         let (start, recurrent) = if is_last {
             (Start::Sums(state(last_hidden_gradient, 0)), None)
         } else {
@@ -375,8 +392,9 @@ impl BackwardPass<'_> {
             let weights = self.weights.transposed_recurrent().expect(CHECKED);
             (Start::Zero, Some(Term { rows, weights, from: 0 }))
         };
-        let cotangent = self.cotangent.map(|all| all.batch_rows(t, batch.start, batch.len()));
-        let step = t - segment.first_step;
+        let time = self.direction.time(number, self.input.shape[0]);
+        let cotangent = self.cotangent.map(|all| all.batch_rows(time, batch.start, batch.len()));
+        let step = number - segment.first_step;
         self.kernels.lstm_backward_step(LstmBackwardStep {
             start,
             recurrent,
@@ -392,8 +410,10 @@ impl BackwardPass<'_> {
             scratch,
         });
         if let Some(mut right) = right {
-            let (x, h) =
-                (self.input.batch_rows(t, batch.start, batch.len()), rows_of(segment.hidden, step, padded));
+            let (x, h) = (
+                self.input.batch_rows(time, batch.start, batch.len()),
+                rows_of(segment.hidden, step, padded),
+            );
             for row in 0..batch.len() {
                 let (to_x, to_h) = right.row_mut(row).split_at_mut(shape.padded_inputs());
                 to_x[..shape.inputs].copy_from_slice(x.row(row));
@@ -416,7 +436,8 @@ impl BackwardPass<'_> {
             return;
         }
         let width = shape.gate_gradients_width();
-        let gate_gradients = &*scratch.gate_gradients;
+        let first = self.first_slots(block.len()).gate_gradients;
+        let gate_gradients = &scratch.gate_gradients[first * batch * width..];
         let weights = self.weights.transposed_input().expect(CHECKED);
         let product = |rows: Rows<'_>, to: RowsMut<'_>, scratch: &mut [f32]| {
             let terms = [Some(Term { rows, weights, from: 0 }), None];
@@ -424,11 +445,12 @@ impl BackwardPass<'_> {
             self.kernels.product(Product { start: Start::Zero, terms, panels, to, scratch });
         };
         let scratch = tools.scratch_for(block.len() * batch);
-        let work = InputPart { first_step: 0, first_row: 0, gradient: gradient.steps(block), scratch };
+        let times = self.direction.times(block, self.input.shape[0]);
+        let work = InputPart { first_time: 0, first_row: 0, gradient: gradient.steps(times), scratch };
         parallel::run(work, self.plan.threads, &|mut work| {
             let (steps, rows) = (work.gradient.slots(), work.gradient.batch());
             let from = |step: usize, row: usize| {
-                &gate_gradients[((work.first_step + step) * batch + work.first_row + row) * width..]
+                &gate_gradients[((work.first_time + step) * batch + work.first_row + row) * width..]
             };
             if work.has_more_steps() {
                 for row in 0..rows {
@@ -444,12 +466,14 @@ impl BackwardPass<'_> {
         });
     }
 
-    /// dW += dZᵀ·x, dR += dZᵀ·h and db += Σ dZ over the `rows` rows of a block.
-    fn parameter_gradients(&self, rows: usize, scratch: &mut Scratch<'_>, outputs: &mut Outputs<'_>) {
+    /// dW += dZᵀ·x, dR += dZᵀ·h and db += Σ dZ over a block of `steps` steps.
+    fn parameter_gradients(&self, steps: usize, scratch: &mut Scratch<'_>, outputs: &mut Outputs<'_>) {
         let Some(Parameters { weight_ih, weight_hh, bias, add }) = &mut outputs.parameters else { return };
-        let shape = self.shape();
+        let (shape, batch) = (self.shape(), self.input.shape[1]);
+        let first = self.first_slots(steps);
         let (units, inputs, width) = (shape.units, shape.inputs, shape.gate_gradients_width());
-        let dz = Rows::new(&*scratch.gate_gradients, rows, width, width).expect(CHECKED);
+        let dz = &scratch.gate_gradients[first.gate_gradients * batch * width..];
+        let dz = Rows::new(dz, steps * batch, width, width).expect(CHECKED);
 
         self.kernels.column_sums(dz, scratch.bias);
         for (bias, sums) in bias.chunks_exact_mut(units).zip(scratch.bias.chunks_exact(shape.gate_stride())) {
@@ -465,7 +489,7 @@ impl BackwardPass<'_> {
             weight_ih: gates_by_units(&mut **weight_ih, inputs).expect(CHECKED),
             weight_hh: gates_by_units(&mut **weight_hh, units).expect(CHECKED),
         };
-        let right = &*scratch.right;
+        let right = &scratch.right[first.right * batch * shape.input_and_state_width()..];
         let add_to_total = *add;
         parallel::run(work, self.plan.threads, &|work| self.unit_gradients(work, dz, right, add_to_total));
         // From the second block on, the gradients are sums of blocks.
@@ -490,9 +514,34 @@ impl BackwardPass<'_> {
     }
 
     /// Moves dZ of the first step of a block to where the block before it looks for the step after it.
-    fn next_block(&self, block_steps: usize, scratch: &mut Scratch<'_>) {
+    fn next_block(&self, scratch: &mut Scratch<'_>) {
         let step = self.input.shape[1] * self.shape().gate_gradients_width();
-        scratch.gate_gradients.copy_within(..step, block_steps * step);
+        let from = self.slots(0).gate_gradients * step;
+        let to = self.waiting_slot() * step;
+        scratch.gate_gradients.copy_within(from..from + step, to);
+    }
+
+    /// Where dZ of the first step of a block waits for the block before it: beside the slots of the last step.
+    fn waiting_slot(&self) -> usize {
+        match self.direction {
+            Direction::Forward => block_steps(self.input.shape[1]),
+            Direction::Reverse => 0,
+        }
+    }
+
+    /// The slots of a step of a block, by its number in the block. Slots ascend with time.
+    fn slots(&self, in_block: usize) -> StepSlots {
+        let right = self.direction.time(in_block, block_steps(self.input.shape[1]));
+        match self.direction {
+            Direction::Forward => StepSlots { right, gate_gradients: right, after: right + 1 },
+            // The waiting slot comes before all others.
+            Direction::Reverse => StepSlots { right, gate_gradients: right + 1, after: right },
+        }
+    }
+
+    /// The slots of the earliest time of a block of `steps` steps.
+    fn first_slots(&self, steps: usize) -> StepSlots {
+        self.slots(self.direction.time(0, steps))
     }
 
     /// dh₀ = dZ_0·R; call it after the last block.
@@ -502,7 +551,9 @@ impl BackwardPass<'_> {
             return;
         }
         let (width, padded) = (self.shape().gate_gradients_width(), self.shape().padded_units());
-        let rows = Rows::new(&*scratch.gate_gradients, batch, width, width).expect(CHECKED);
+        // The first block has left dZ of its first step there, as if a block came before it.
+        let rows = &scratch.gate_gradients[self.waiting_slot() * batch * width..];
+        let rows = Rows::new(rows, batch, width, width).expect(CHECKED);
         let weights = self.weights.transposed_recurrent().expect(CHECKED);
         self.kernels.product(Product {
             start: Start::Zero,

@@ -1,6 +1,6 @@
 //! What a layer is, apart from its weights.
 
-use crate::Error;
+use crate::{Direction, Error};
 use quadgate_kernels::{Isa, Kernels};
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -58,6 +58,7 @@ pub enum Threads {
 pub struct LstmConfig {
     input_size: usize,
     hidden_size: usize,
+    direction: Direction,
     isa: Option<Isa>,
     schedule: Option<Schedule>,
     split: Option<Split>,
@@ -71,12 +72,32 @@ impl LstmConfig {
         Self {
             input_size,
             hidden_size,
+            direction: Direction::Forward,
             isa: None,
             schedule: None,
             split: None,
             threads: Threads::Auto,
             training: false,
         }
+    }
+
+    /// The same layer for other inputs.
+    pub(crate) fn input(mut self, input_size: usize) -> Self {
+        self.input_size = input_size;
+        self
+    }
+
+    /// Sets which way the layer reads; without this, forward.
+    ///
+    /// ```
+    /// use quadgate::{Direction, LstmConfig};
+    ///
+    /// let config = LstmConfig::new(40, 100).direction(Direction::Reverse);
+    /// assert_eq!(config.reading_direction(), Direction::Reverse);
+    /// ```
+    pub fn direction(mut self, direction: Direction) -> Self {
+        self.direction = direction;
+        self
     }
 
     /// Demands an instruction set. Without this, the environment variable `QUADGATE_ISA` decides, and without that
@@ -137,6 +158,11 @@ impl LstmConfig {
         self.hidden_size
     }
 
+    /// Which way the layer reads.
+    pub fn reading_direction(&self) -> Direction {
+        self.direction
+    }
+
     pub(crate) fn forced_schedule(&self) -> Option<Schedule> {
         self.schedule
     }
@@ -181,9 +207,20 @@ pub struct ParameterRanges {
 }
 
 impl ParameterRanges {
-    /// Elements of the buffer.
+    /// Elements of a buffer that ends with these.
     pub fn total(&self) -> usize {
         self.bias.end
+    }
+
+    /// The ranges after `first` other elements.
+    pub(crate) fn after(self, first: usize) -> Option<Self> {
+        let after =
+            |range: Range<usize>| Some(range.start.checked_add(first)?..range.end.checked_add(first)?);
+        Some(Self {
+            weight_ih: after(self.weight_ih)?,
+            weight_hh: after(self.weight_hh)?,
+            bias: after(self.bias)?,
+        })
     }
 }
 

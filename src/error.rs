@@ -127,6 +127,20 @@ impl Error {
             Err(Error::Dimension { argument, dimension, expected, found })
         }
     }
+
+    /// `Ok` if there is room for a dimension.
+    pub(crate) fn check_room(
+        argument: &'static str,
+        dimension: &'static str,
+        expected: usize,
+        found: usize,
+    ) -> Result<(), Self> {
+        if expected <= found {
+            Ok(())
+        } else {
+            Err(Error::Dimension { argument, dimension, expected, found })
+        }
+    }
 }
 
 impl fmt::Display for Error {

@@ -1,16 +1,20 @@
 //! The forward pass of some rows through all of time.
 //!
 //! ```text
-//! Fused:    for t:                     sums = bias + W·x_t + R·h;  cell
+//! Fused:    for each step:             sums = bias + W·x_t + R·h;  cell
 //! Hoisted:  for each block of steps:   sums[t] = bias + W·x_t      for all t of the block, as one product
-//!               for t in the block:    sums = sums[t] + R·h;       cell
+//!               for each step of it:   sums = sums[t] + R·h;       cell
 //! ```
+//!
+//! A step is a number in the order in which steps are run. The time whose x it reads and whose output it writes is that of
+//! the [`Direction`]; the products of a block are made in the order of time, and its steps take them in their own.
 //!
 //! Rows of a batch never meet, so a thread takes its rows from the first step to the last without waiting for another.
 //! Where the batch is too narrow for that, threads take hidden units instead, and meet after each step. Schedules and
 //! threads add the same terms in the same order, so they yield the same bits.
 
 use crate::config::{Schedule, Split};
+use crate::direction::Direction;
 use crate::pack::{GATES, PackedWeights};
 use crate::parallel;
 use crate::plan::Plan;
@@ -28,6 +32,7 @@ pub(crate) struct Pass<'a> {
     pub(crate) kernels: &'static Kernels,
     pub(crate) weights: &'a PackedWeights,
     pub(crate) plan: Plan,
+    pub(crate) direction: Direction,
     pub(crate) input: Sequence<'a>,
     /// First of the steps to run.
     pub(crate) first_step: usize,
@@ -120,7 +125,7 @@ impl Pass<'_> {
     /// Runs `work` through all steps, over the threads of the plan.
     pub(crate) fn run(&self, work: BatchRows<'_>, tools: &mut Tools) {
         let rows = parallel::Rows::rows(&work);
-        if rows == 0 {
+        if rows == 0 || self.steps == 0 {
             return;
         }
         match self.plan.split {
@@ -160,7 +165,7 @@ impl Pass<'_> {
                     to,
                     cell,
                     tape,
-                    output: output.as_mut().and_then(|output| output.step(self.first_step + step)),
+                    output: output.as_mut().and_then(|output| output.step(self.time(step))),
                     sums: sums.all(),
                     scratch,
                 },
@@ -175,6 +180,10 @@ impl Pass<'_> {
         let (lanes, members) = (self.weights.shape().lanes, progress.len());
         let batch = first..first + hidden.batch();
         let state = Slots::Up { first: slot };
+        let written = match self.direction {
+            Direction::Forward => Slots::Up { first: self.time(0) },
+            Direction::Reverse => Slots::Down { first: self.time(0) },
+        };
         let (taped_cell, latest_cell) =
             if gates.is_some() { (cell, SequenceMut::empty()) } else { (SequenceMut::empty(), cell) };
         let (gates, output) =
@@ -183,7 +192,7 @@ impl Pass<'_> {
             Shared::new(hidden, lanes, state),
             Shared::new(taped_cell, lanes, state),
             Shared::new(gates, GATES * lanes, Slots::Up { first: 0 }),
-            Shared::new(output, lanes, Slots::Up { first: self.first_step }),
+            Shared::new(output, lanes, written),
         ];
         let owned = [Shared::new(latest_cell, lanes, state), Shared::new(sums, GATES * lanes, state)];
         let team = Team::new(progress, self.steps, self.panels(), stepped, owned);
@@ -220,6 +229,11 @@ impl Pass<'_> {
         });
     }
 
+    /// The time of a step of this pass.
+    fn time(&self, step: usize) -> usize {
+        self.direction.time(self.first_step + step, self.input.shape[0])
+    }
+
     fn panels(&self) -> usize {
         self.weights.shape().gates_layout(0).panels()
     }
@@ -233,13 +247,15 @@ impl Pass<'_> {
         let (start, terms) = match self.plan.schedule {
             Schedule::Hoisted => {
                 let in_block = step % self.plan.block_steps;
+                let block = step - in_block..self.steps.min(step - in_block + self.plan.block_steps);
+                let slot = self.direction.time(in_block, block.len());
                 if in_block == 0 {
-                    self.hoist(step, &batch, panels.clone(), &mut sums);
+                    self.hoist(block, &batch, panels.clone(), &mut sums);
                 }
-                (Start::Sums(sums.read(in_block).expect(CHECKED)), [Some(recurrent), None])
+                (Start::Sums(sums.read(slot).expect(CHECKED)), [Some(recurrent), None])
             }
             Schedule::Fused => {
-                let rows = self.input.batch_rows(self.first_step + step, batch.start, batch.len());
+                let rows = self.input.batch_rows(self.time(step), batch.start, batch.len());
                 let weights = self.weights.input().expect(CHECKED);
                 let input = (shape.inputs > 0).then_some(Term { rows, weights, from: 0 });
                 (Start::Bias(&self.weights.bias()[columns]), [input, Some(recurrent)])
@@ -260,11 +276,19 @@ impl Pass<'_> {
         });
     }
 
-    /// sums = bias + W·x for the block of steps that begins at `step`, for some panels.
-    fn hoist(&self, step: usize, batch: &Range<usize>, panels: Range<usize>, sums: &mut SequenceMut<'_>) {
+    /// sums = bias + W·x for a block of steps, in the order of their times, for some panels.
+    fn hoist(
+        &self,
+        block: Range<usize>,
+        batch: &Range<usize>,
+        panels: Range<usize>,
+        sums: &mut SequenceMut<'_>,
+    ) {
         let weights = self.weights.input().expect(CHECKED);
         let bias = &self.weights.bias()[weights.layout().columns_of(panels.clone())];
-        let steps = (self.steps - step).min(self.plan.block_steps);
+        let steps = block.len();
+        let in_sequence = self.first_step + block.start..self.first_step + block.end;
+        let t = self.direction.times(in_sequence, self.input.shape[0]).start;
         let mut sums = sums.steps(0..steps);
         let product = |rows: Rows<'_>, to: RowsMut<'_>| {
             let terms = [Some(Term { rows, weights, from: 0 }), None];
@@ -273,7 +297,6 @@ impl Pass<'_> {
         };
         // The weights are read once per product, so the products shall have many rows: all there are, or all steps of a
         // batch row, or all batch rows of a step.
-        let t = self.first_step + step;
         let input = self.input.all_rows(t, steps, batch.start, batch.len());
         if let Some((rows, to)) = input.zip(sums.all_rows()) {
             product(rows, to);
@@ -283,9 +306,9 @@ impl Pass<'_> {
                 product(rows, sums.batch_row(row).expect(CHECKED));
             }
         } else {
-            for step in 0..steps {
-                let rows = self.input.batch_rows(t + step, batch.start, batch.len());
-                product(rows, sums.step(step).expect(CHECKED));
+            for slot in 0..steps {
+                let rows = self.input.batch_rows(t + slot, batch.start, batch.len());
+                product(rows, sums.step(slot).expect(CHECKED));
             }
         }
     }

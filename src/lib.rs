@@ -10,6 +10,7 @@
 //! 2. [`Lstm::new`] chooses the kernels of the CPU (or of `QUADGATE_ISA`) and packs the weights.
 //! 3. [`Lstm::forward`] runs whole sequences, [`Lstm::step`] one step; both read and write the caller's slices, in any
 //!    strides, and allocate nothing.
+//! 4. [`LstmStack`] puts such layers on top of each other, in one direction or both.
 //!
 //! ```
 //! use quadgate::{Lstm, LstmConfig, LstmWeights, Matrix};
@@ -42,6 +43,7 @@
 mod activation;
 mod backward;
 mod config;
+mod direction;
 mod error;
 mod forward;
 mod lstm;
@@ -49,6 +51,7 @@ mod pack;
 mod parallel;
 mod plan;
 pub mod reference;
+mod stack;
 mod tape;
 mod training;
 mod view;
@@ -57,10 +60,12 @@ mod workspace;
 
 pub use activation::Activation;
 pub use config::{LstmConfig, ParameterRanges, Schedule, Split, Threads};
+pub use direction::Direction;
 pub use error::Error;
 pub use lstm::{Forward, Lstm};
 pub use plan::Plan;
 pub use quadgate_kernels::Isa;
+pub use stack::{Directions, LstmStack, StackBackward, StackConfig, StackForward, StackTape, StackWorkspace};
 pub use tape::Tape;
 pub use training::{Backward, GradientMode};
 pub use view::{Matrix, MatrixMut, Sequence, SequenceMut};

@@ -1,6 +1,6 @@
 //! A layer: packed weights and the calls that run them.
 
-use crate::config::{LstmConfig, Schedule};
+use crate::config::{LstmConfig, Schedule, Split};
 use crate::forward::{BatchRows, CHECKED, Pass};
 use crate::pack::{PackedWeights, Shape};
 use crate::plan::Plan;
@@ -9,7 +9,7 @@ use crate::workspace;
 use crate::{Error, Isa, LstmWeights, Matrix, MatrixMut, Sequence, SequenceMut, State, Tape, Workspace};
 use quadgate_kernels::{Kernels, RowsMut};
 
-/// A single LSTM layer in one direction, with packed weights.
+/// A single LSTM layer in one [direction](crate::Direction), with packed weights.
 ///
 /// For each time step t and each row of the batch, with ∘ the element-wise product:
 ///
@@ -18,6 +18,8 @@ use quadgate_kernels::{Kernels, RowsMut};
 /// f = σ(W_f·x_t + R_f·h_{t−1} + b_f)        o = σ(W_o·x_t + R_o·h_{t−1} + b_o)
 /// c_t = f ∘ c_{t−1} + i ∘ g                 h_t = o ∘ tanh(c_t)
 /// ```
+///
+/// In reverse, h_{t+1} and c_{t+1} take the place of h_{t−1} and c_{t−1}.
 ///
 /// (Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000; no peepholes.)
 ///
@@ -52,13 +54,13 @@ pub struct Lstm {
 /// The arguments of [`Lstm::forward`]: the input, and whatever else is wanted.
 #[derive(Debug)]
 pub struct Forward<'a> {
-    input: Sequence<'a>,
-    initial_hidden: Option<Matrix<'a>>,
-    initial_cell: Option<Matrix<'a>>,
-    output: Option<SequenceMut<'a>>,
-    last_hidden: Option<MatrixMut<'a>>,
-    last_cell: Option<MatrixMut<'a>>,
-    tape: Option<&'a mut Tape>,
+    pub(crate) input: Sequence<'a>,
+    pub(crate) initial_hidden: Option<Matrix<'a>>,
+    pub(crate) initial_cell: Option<Matrix<'a>>,
+    pub(crate) output: Option<SequenceMut<'a>>,
+    pub(crate) last_hidden: Option<MatrixMut<'a>>,
+    pub(crate) last_cell: Option<MatrixMut<'a>>,
+    pub(crate) tape: Option<&'a mut Tape>,
 }
 
 impl<'a> Forward<'a> {
@@ -75,31 +77,31 @@ impl<'a> Forward<'a> {
         }
     }
 
-    /// Starts from h₀, `[B, H]`, instead of zeros.
+    /// Starts from this h, `[B, H]`, instead of zeros: h₀ before the first step that is run.
     pub fn initial_hidden(mut self, hidden: Matrix<'a>) -> Self {
         self.initial_hidden = Some(hidden);
         self
     }
 
-    /// Starts from c₀, `[B, H]`, instead of zeros.
+    /// Starts from this c, `[B, H]`, instead of zeros.
     pub fn initial_cell(mut self, cell: Matrix<'a>) -> Self {
         self.initial_cell = Some(cell);
         self
     }
 
-    /// Writes every h, `[T, B, H]` in any strides.
+    /// Writes every h, `[T, B, H]` in any strides; h of x_t at t, in either direction.
     pub fn output(mut self, output: SequenceMut<'a>) -> Self {
         self.output = Some(output);
         self
     }
 
-    /// Writes the last h, `[B, H]`; the initial one if T = 0.
+    /// Writes h after the last step that is run (in reverse, after t = 0), `[B, H]`; the initial one if T = 0.
     pub fn last_hidden(mut self, hidden: MatrixMut<'a>) -> Self {
         self.last_hidden = Some(hidden);
         self
     }
 
-    /// Writes the last c, `[B, H]`; the initial one if T = 0.
+    /// Writes c after the last step that is run, `[B, H]`; the initial one if T = 0.
     pub fn last_cell(mut self, cell: MatrixMut<'a>) -> Self {
         self.last_cell = Some(cell);
         self
@@ -161,6 +163,24 @@ impl Lstm {
         Plan::new(&self.config, self.isa(), self.shape(), steps, batch)
     }
 
+    /// The same, if a workspace has room for it.
+    pub(crate) fn plan_within(
+        &self,
+        workspace: &Workspace,
+        steps: usize,
+        batch: usize,
+    ) -> Result<Plan, Error> {
+        workspace.state.check("workspace", self.shape(), batch)?;
+        let plan = self.plan(steps, batch);
+        let (expected, found) = (self.sums_len(plan, batch), workspace.sums.len());
+        if found < expected {
+            return Err(Error::Length { argument: "workspace", expected, found });
+        }
+        let members = if plan.split == Split::Units { plan.threads } else { 0 };
+        Error::check_room("workspace", "threads", members, workspace.tools.progress.len())?;
+        Ok(plan)
+    }
+
     /// Scratch for [`Lstm::forward`] with up to `batch` rows and any number of steps.
     ///
     /// # Errors
@@ -211,13 +231,7 @@ impl Lstm {
         let last_hidden =
             last_hidden.map(|rows| rows.checked("last_hidden", batch, hidden_size)).transpose()?;
         let last_cell = last_cell.map(|rows| rows.checked("last_cell", batch, hidden_size)).transpose()?;
-        workspace.state.check("workspace", self.shape(), batch)?;
-        let plan = self.plan(steps, batch);
-        let sums_len = self.sums_len(plan, batch);
-        if workspace.sums.len() < sums_len {
-            let found = workspace.sums.len();
-            return Err(Error::Length { argument: "workspace", expected: sums_len, found });
-        }
+        let plan = self.plan_within(workspace, steps, batch)?;
         if let Some(tape) = &tape {
             tape.check_room(self.shape(), steps, batch)?;
         }
@@ -270,7 +284,7 @@ impl Lstm {
         state.latest_cell()[..len].copy_from_slice(&tape.cell[last * len..][..len]);
     }
 
-    /// `steps` steps from `first_step`.
+    /// `steps` steps from `first_step`, in the order in which they are run.
     pub(crate) fn pass<'a>(
         &'a self,
         plan: Plan,
@@ -278,13 +292,14 @@ impl Lstm {
         first_step: usize,
         steps: usize,
     ) -> Pass<'a> {
-        Pass { kernels: self.kernels, weights: &self.weights, plan, input, first_step, steps }
+        let direction = self.config.reading_direction();
+        Pass { kernels: self.kernels, weights: &self.weights, plan, direction, input, first_step, steps }
     }
 
     /// Runs one time step: reads x, `[B, X]`, and advances h and c of `state`.
     ///
     /// This is the call for streaming. The new h is [`State::hidden`]. A sequence fed step by step yields the same bits
-    /// as [`Lstm::forward`]. Allocates nothing.
+    /// as [`Lstm::forward`]; feed a reverse layer from the last step to the first. Allocates nothing.
     ///
     /// # Errors
     /// An [`Error`] that names the argument that does not fit; nothing has been written then.
@@ -333,7 +348,7 @@ impl Lstm {
 }
 
 /// `Ok` if the weights have the sizes of the layer and nothing that it cannot run.
-fn check_weights(config: &LstmConfig, weights: &LstmWeights<'_>) -> Result<(), Error> {
+pub(crate) fn check_weights(config: &LstmConfig, weights: &LstmWeights<'_>) -> Result<(), Error> {
     if weights.peepholes().is_some() {
         return Err(Error::Unsupported { argument: "peepholes" });
     }

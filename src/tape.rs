@@ -99,14 +99,8 @@ impl Tape {
     /// `Ok` if the tape can record a pass of `steps` steps and `batch` rows of a layer.
     pub(crate) fn check_room(&self, shape: Shape, steps: usize, batch: usize) -> Result<(), Error> {
         self.check_layer(shape)?;
-        let fits = |dimension, expected, found| {
-            if expected <= found {
-                return Ok(());
-            }
-            Err(Error::Dimension { argument: "tape", dimension, expected, found })
-        };
-        fits("steps", steps, self.capacity[0])?;
-        fits("batch", batch, self.capacity[1])
+        Error::check_room("tape", "steps", steps, self.capacity[0])?;
+        Error::check_room("tape", "batch", batch, self.capacity[1])
     }
 
     /// `Ok` if the tape holds a pass of `steps` steps and `batch` rows of a layer.

@@ -23,14 +23,14 @@ pub enum GradientMode {
 /// For a loss ℓ, the cotangent of an output is ∂ℓ/∂output; what is not given counts as zero.
 #[derive(Debug)]
 pub struct Backward<'a> {
-    input: Sequence<'a>,
-    output_cotangent: Option<Sequence<'a>>,
-    last_hidden_cotangent: Option<Matrix<'a>>,
-    last_cell_cotangent: Option<Matrix<'a>>,
-    input_gradient: Option<SequenceMut<'a>>,
-    initial_hidden_gradient: Option<MatrixMut<'a>>,
-    initial_cell_gradient: Option<MatrixMut<'a>>,
-    parameter_gradients: Option<(&'a mut [f32], GradientMode)>,
+    pub(crate) input: Sequence<'a>,
+    pub(crate) output_cotangent: Option<Sequence<'a>>,
+    pub(crate) last_hidden_cotangent: Option<Matrix<'a>>,
+    pub(crate) last_cell_cotangent: Option<Matrix<'a>>,
+    pub(crate) input_gradient: Option<SequenceMut<'a>>,
+    pub(crate) initial_hidden_gradient: Option<MatrixMut<'a>>,
+    pub(crate) initial_cell_gradient: Option<MatrixMut<'a>>,
+    pub(crate) parameter_gradients: Option<(&'a mut [f32], GradientMode)>,
 }
 
 impl<'a> Backward<'a> {
@@ -150,6 +150,8 @@ impl Lstm {
     /// dW   = Σ dz_t·x_tᵀ,  dR = Σ dz_t·h_{t−1}ᵀ,  db = Σ dz_t     dz_o = dh ∘ tanh(c) ∘ o ∘ (1 − o)
     /// ```
     ///
+    /// In reverse, the same with t − 1 and t + 1 exchanged, from the first time to the last.
+    ///
     /// The tape may be used again. For truncated backpropagation, carry the states from call to call and give no
     /// cotangent for the last ones. After an optimiser's step, [`Lstm::set_weights`] brings the new weights to the layer.
     /// Allocates nothing. The bits do not depend on threads, tape or instruction set, as in [`Lstm::forward`].
@@ -203,14 +205,9 @@ impl Lstm {
             }
         }
         tape.check_recorded(self.shape(), steps, batch)?;
-        workspace.state.check("workspace", self.shape(), batch)?;
-        let plan = self.plan(steps, batch);
-        let sums_len = self.sums_len(plan, batch);
+        let plan = self.plan_within(workspace, steps, batch)?;
         let Workspace { sums, tools, backward, .. } = workspace;
         let Some(backward) = backward else { return Err(Error::NotForTraining { argument: "workspace" }) };
-        if sums.len() < sums_len {
-            return Err(Error::Length { argument: "workspace", expected: sums_len, found: sums.len() });
-        }
 
         let mut scratch = backward.scratch(self.shape(), batch, last_hidden, last_cell);
         let mut outputs = Outputs {
@@ -219,7 +216,8 @@ impl Lstm {
         };
         let (kernels, weights) = (self.kernels, &self.weights);
         let cotangent = call.output_cotangent;
-        let pass = BackwardPass { kernels, weights, input, cotangent, plan };
+        let direction = self.config.reading_direction();
+        let pass = BackwardPass { kernels, weights, input, cotangent, direction, plan };
         let rows_exist = batch > 0;
         let segments = if rows_exist { steps.div_ceil(tape.segment()) } else { 0 };
         for index in (0..segments).rev() {

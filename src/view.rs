@@ -107,6 +107,61 @@ pub(crate) fn check_sequence(
     Ok(())
 }
 
+/// Parts of matrices whose bounds were checked.
+impl<'a> Matrix<'a> {
+    /// `rows` rows from row `first` on.
+    pub(crate) fn part(self, first: usize, rows: usize) -> Matrix<'a> {
+        Matrix { data: &self.data[start(first * self.stride, self.data.len())..], rows, ..self }
+    }
+}
+
+impl MatrixMut<'_> {
+    /// `rows` rows from row `first` on.
+    pub(crate) fn part(&mut self, first: usize, rows: usize) -> MatrixMut<'_> {
+        let start = start(first * self.stride, self.data.len());
+        MatrixMut { data: &mut self.data[start..], rows, width: self.width, stride: self.stride }
+    }
+
+    /// All of it, for a while.
+    pub(crate) fn all(&mut self) -> MatrixMut<'_> {
+        self.part(0, self.rows)
+    }
+}
+
+/// Where a part starts: without rows it may lie past the end of the slice.
+fn start(start: usize, len: usize) -> usize {
+    start.min(len)
+}
+
+impl SequenceMut<'_> {
+    /// `features` features from feature `first` on, of each row. Bounds were checked.
+    pub(crate) fn columns(&mut self, first: usize, features: usize) -> SequenceMut<'_> {
+        let start = start(first, self.data.len());
+        let [steps, batch, _] = self.shape;
+        SequenceMut { data: &mut self.data[start..], shape: [steps, batch, features], strides: self.strides }
+    }
+
+    /// All of it, for a while.
+    pub(crate) fn all(&mut self) -> SequenceMut<'_> {
+        self.columns(0, self.shape[2])
+    }
+
+    /// Adds the elements of another sequence of the same shape. Bounds were checked.
+    pub(crate) fn add(&mut self, terms: Sequence<'_>) {
+        let [steps, batch, features] = self.shape;
+        if features == 0 {
+            return;
+        }
+        for t in 0..steps {
+            for row in 0..batch {
+                let to = &mut self.data[t * self.strides[0] + row * self.strides[1]..][..features];
+                let from = &terms.data[t * terms.strides[0] + row * terms.strides[1]..][..features];
+                to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+            }
+        }
+    }
+}
+
 impl<'a> SequenceMut<'a> {
     /// The rows, if they have the shape that a call demands.
     pub(crate) fn checked(
@@ -135,6 +190,13 @@ impl<'a> Sequence<'a> {
             .ok_or(Error::Overflow { argument })?;
         let found = self.data.len();
         if needed <= found { Ok(()) } else { Err(Error::TooShort { argument, expected: needed, found }) }
+    }
+
+    /// `features` features from feature `first` on, of each row. Bounds were checked.
+    pub(crate) fn columns(self, first: usize, features: usize) -> Sequence<'a> {
+        let [steps, batch, _] = self.shape;
+        let data = &self.data[start(first, self.data.len())..];
+        Sequence { data, shape: [steps, batch, features], strides: self.strides }
     }
 
     /// Rows `first..first + rows` of the batch at step `t`.

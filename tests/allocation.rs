@@ -4,18 +4,24 @@
 
 mod common;
 
+use common::stack::StackCase;
 use common::{Case, Layout, Run, Sizes, levels, strides};
 use quadgate::{
-    Backward, Forward, GradientMode, Lstm, Matrix, MatrixMut, Schedule, Sequence, SequenceMut, Workspace,
+    Backward, Directions, Forward, GradientMode, Lstm, LstmStack, Matrix, MatrixMut, Schedule, Sequence,
+    SequenceMut, StackBackward, StackForward, StackTape, StackWorkspace, Workspace,
 };
 use std::alloc::{GlobalAlloc, Layout as Bytes, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 struct Counting;
 
 /// Allocations of all threads of pools.
 static OF_POOLS: AtomicUsize = AtomicUsize::new(0);
+
+/// Whoever has a pool holds this, so that pools of several tests are not counted together.
+static POOL: Mutex<()> = Mutex::new(());
 
 thread_local! {
     /// Allocations of this thread.
@@ -74,6 +80,7 @@ fn neither_forward_nor_step_nor_backward_allocates() {
     let case = Case::random(2, sizes);
     let mut output = vec![0.0; sizes.steps * sizes.batch * sizes.units];
     let mut last = vec![0.0; sizes.batch * sizes.units];
+    let _only_one = POOL.lock().unwrap_or_else(PoisonError::into_inner);
     let pool =
         rayon::ThreadPoolBuilder::new().num_threads(2).start_handler(|_| IN_POOL.set(true)).build().unwrap();
     for isa in levels() {
@@ -121,6 +128,83 @@ fn neither_forward_nor_step_nor_backward_allocates() {
                 call();
             }
             assert_eq!(call(), 0, "{isa}, {schedule:?}, three pieces on two threads");
+        }
+    }
+}
+
+/// A forward and a backward pass with everything that they can have.
+fn stack_step(
+    stack: &LstmStack,
+    case: &StackCase,
+    workspace: &mut StackWorkspace,
+    tape: &mut StackTape,
+    buffers: &mut [Vec<f32>; 6],
+) {
+    let Sizes { steps, batch, inputs, units } = case.sizes;
+    let (width, rows) = (case.width(), case.state_rows());
+    let x = Sequence::time_major(&case.x, steps, batch, inputs);
+    let (h0, c0) =
+        (Matrix::new(&case.initial_hidden, rows, units), Matrix::new(&case.initial_cell, rows, units));
+    let [output, last_hidden, dx, dh0, dc0, gradients] = buffers;
+    let call = StackForward::new(x)
+        .initial_hidden(h0)
+        .initial_cell(c0)
+        .output(SequenceMut::time_major(output, steps, batch, width))
+        .last_hidden(MatrixMut::new(last_hidden, rows, units));
+    stack.forward(workspace, call).unwrap();
+    stack.forward(workspace, StackForward::new(x).tape(tape)).unwrap();
+    let call = StackBackward::new(x)
+        .output_cotangent(Sequence::time_major(output, steps, batch, width))
+        .last_cell_cotangent(c0)
+        .input_gradient(SequenceMut::time_major(dx, steps, batch, inputs))
+        .initial_hidden_gradient(MatrixMut::new(dh0, rows, units))
+        .initial_cell_gradient(MatrixMut::new(dc0, rows, units))
+        .parameter_gradients(gradients, GradientMode::Overwrite);
+    stack.backward(workspace, tape, call).unwrap();
+}
+
+#[test]
+fn neither_forward_nor_backward_of_a_stack_allocates() {
+    let sizes = Sizes { steps: 9, batch: 5, inputs: 7, units: 18 };
+    let _only_one = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    let pool =
+        rayon::ThreadPoolBuilder::new().num_threads(2).start_handler(|_| IN_POOL.set(true)).build().unwrap();
+    for directions in [Directions::Reverse, Directions::Concatenated, Directions::Summed] {
+        let case = StackCase::random(2, sizes, (3, directions));
+        for isa in levels() {
+            for schedule in [Schedule::Fused, Schedule::Hoisted] {
+                let run = Run::on(isa).schedule(schedule);
+                let config = case.config(run).training();
+                let (mut stack, weights) = (case.stack(&config), case.weights(&config));
+                let (output, states) = (9 * 5 * case.width(), case.state_rows() * 18);
+                let total = config.total_parameters().unwrap();
+                let mut buffers =
+                    [output, states, 9 * 5 * 7, states, states, total].map(|len| vec![0.0; len]);
+                let mut workspace = stack.workspace(9, 5).unwrap();
+                for mut tape in [stack.tape(9, 5).unwrap(), stack.checkpointed_tape(9, 5, None).unwrap()] {
+                    let serial = allocations_of(|| {
+                        stack_step(&stack, &case, &mut workspace, &mut tape, &mut buffers);
+                        stack.set_weights(&weights).unwrap();
+                    });
+                    assert_eq!(serial, 0, "{isa}, {schedule:?}, {directions:?}, serial");
+                }
+
+                let threaded = case.stack(&case.config(run.threads(3)).training());
+                let (mut workspace, mut tape) =
+                    (threaded.workspace(9, 5).unwrap(), threaded.tape(9, 5).unwrap());
+                let mut call = || {
+                    pool.install(|| {
+                        allocations_of_pools(|| {
+                            stack_step(&threaded, &case, &mut workspace, &mut tape, &mut buffers);
+                        })
+                    })
+                };
+                // By then the pool's own queues and thread-local data exist.
+                for _ in 0..3 {
+                    call();
+                }
+                assert_eq!(call(), 0, "{isa}, {schedule:?}, {directions:?}, three pieces on two threads");
+            }
         }
     }
 }

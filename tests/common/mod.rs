@@ -3,12 +3,13 @@
 #![allow(dead_code, unreachable_pub)] // Each test file uses a part.
 
 pub mod golden;
+pub mod stack;
 
 use proptest::prelude::*;
 use quadgate::reference::{NaiveCotangents, NaiveGradients, NaiveLstm, NaiveOutput};
 use quadgate::{
-    Backward, Forward, GradientMode, Isa, Lstm, LstmConfig, LstmWeights, Matrix, MatrixMut, Schedule,
-    Sequence, SequenceMut, Split, Threads,
+    Backward, Direction, Forward, GradientMode, Isa, Lstm, LstmConfig, LstmWeights, Matrix, MatrixMut,
+    Schedule, Sequence, SequenceMut, Split, Threads,
 };
 use std::num::NonZeroUsize;
 
@@ -96,6 +97,7 @@ pub struct Outcome {
 #[derive(Clone, Copy, Debug)]
 pub struct Run {
     pub isa: Isa,
+    pub direction: Direction,
     pub schedule: Option<Schedule>,
     pub split: Option<Split>,
     pub threads: Threads,
@@ -113,7 +115,18 @@ pub enum Layout {
 
 impl Run {
     pub fn on(isa: Isa) -> Self {
-        Run { isa, schedule: None, split: None, threads: Threads::Serial, layout: Layout::TimeMajor }
+        Run {
+            isa,
+            direction: Direction::Forward,
+            schedule: None,
+            split: None,
+            threads: Threads::Serial,
+            layout: Layout::TimeMajor,
+        }
+    }
+
+    pub fn direction(self, direction: Direction) -> Self {
+        Run { direction, ..self }
     }
 
     pub fn schedule(self, schedule: Schedule) -> Self {
@@ -133,13 +146,14 @@ impl Run {
     }
 
     pub fn config(self, sizes: Sizes) -> LstmConfig {
-        let config = LstmConfig::new(sizes.inputs, sizes.units).isa(self.isa).threads(self.threads);
+        let config = LstmConfig::new(sizes.inputs, sizes.units);
+        let config = config.direction(self.direction).isa(self.isa).threads(self.threads);
         let config = self.split.into_iter().fold(config, LstmConfig::split);
         self.schedule.into_iter().fold(config, LstmConfig::schedule)
     }
 }
 
-/// Any way to run a case on the levels at hand.
+/// Any way to run a case forward on the levels at hand.
 pub fn runs() -> impl Strategy<Value = Run> {
     (
         proptest::sample::select(levels()),
@@ -167,7 +181,7 @@ pub fn strides(layout: Layout, steps: usize, batch: usize, features: usize) -> (
 }
 
 /// What lies between the rows of a strided output, and must stay there.
-const GAP: f32 = -77.25;
+pub const GAP: f32 = -77.25;
 
 impl Case {
     /// Uniform weights of ±1/√H, inputs and states of ±1.

@@ -1,0 +1,271 @@
+//! Layers on top of each other, in one direction or both.
+//!
+//! A stack runs its layers one after the other, and the directions of a layer one after the other. Each is an [`Lstm`],
+//! which writes its part of the rows of the layer's output; what goes from layer to layer lies in buffers of the caller's
+//! workspace or tape.
+
+mod backward;
+mod config;
+mod memory;
+
+pub use backward::StackBackward;
+pub use config::{Directions, StackConfig};
+pub use memory::{StackTape, StackWorkspace};
+
+use crate::lstm::check_weights;
+use crate::view::check_sequence;
+use crate::{Error, Forward, Isa, Lstm, LstmWeights, Matrix, MatrixMut, Sequence, SequenceMut};
+use memory::below_and_above;
+
+/// Layers of LSTMs, each of which reads the output of the one before it.
+///
+/// With → and ← the two directions of a layer, and h⁰ = x:
+///
+/// ```text
+/// one direction:  hˡ_t = LSTMˡ(hˡ⁻¹)_t
+/// concatenated:   hˡ_t = [LSTM→ˡ(hˡ⁻¹)_t | LSTM←ˡ(hˡ⁻¹)_t]
+/// summed:         hˡ_t =  LSTM→ˡ(hˡ⁻¹)_t + LSTM←ˡ(hˡ⁻¹)_t
+/// ```
+///
+/// The result has the same bits for any threads, schedule, split and tape, as that of [`Lstm`].
+///
+/// ```
+/// use quadgate::{Directions, LstmStack, LstmWeights, Sequence, SequenceMut, StackConfig, StackForward};
+///
+/// let (steps, batch, inputs, hidden, layers) = (5, 2, 3, 4, 2);
+/// let config = StackConfig::new(inputs, hidden, layers, Directions::Concatenated);
+/// // PyTorch's weight_ih_l0, weight_ih_l0_reverse, weight_ih_l1, weight_ih_l1_reverse, and so on.
+/// let weight_ih = [inputs, inputs, 2 * hidden, 2 * hidden].map(|inputs| vec![0.1; 4 * hidden * inputs]);
+/// let weight_hh = vec![0.2; 4 * hidden * hidden];
+/// let weights = (0..config.directed_layers())
+///     .map(|index| {
+///         LstmWeights::pytorch(&config.directed_layer(index), &weight_ih[index], &weight_hh, None, None)
+///     })
+///     .collect::<Result<Vec<_>, _>>()?;
+/// let stack = LstmStack::new(&config, &weights)?;
+///
+/// let mut workspace = stack.workspace(steps, batch)?;
+/// let x = vec![1.0; steps * batch * inputs];
+/// let mut h = vec![0.0; steps * batch * 2 * hidden];
+/// stack.forward(
+///     &mut workspace,
+///     StackForward::new(Sequence::time_major(&x, steps, batch, inputs))
+///         .output(SequenceMut::time_major(&mut h, steps, batch, 2 * hidden)),
+/// )?;
+/// // A constant sequence looks the same from both ends.
+/// assert_eq!(h[..hidden], h[(steps - 1) * batch * 2 * hidden..][hidden..2 * hidden]);
+/// # Ok::<(), quadgate::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct LstmStack {
+    config: StackConfig,
+    /// The directed layers, in PyTorch's order.
+    layers: Vec<Lstm>,
+}
+
+/// The arguments of [`LstmStack::forward`]: the input, and whatever else is wanted.
+///
+/// States of all directed layers are `[layers · directions, B, H]`, as PyTorch's h_0, c_0, h_n and c_n: a matrix of
+/// `layers · directions · B` rows of H elements.
+#[derive(Debug)]
+pub struct StackForward<'a> {
+    input: Sequence<'a>,
+    initial_hidden: Option<Matrix<'a>>,
+    initial_cell: Option<Matrix<'a>>,
+    output: Option<SequenceMut<'a>>,
+    last_hidden: Option<MatrixMut<'a>>,
+    last_cell: Option<MatrixMut<'a>>,
+    tape: Option<&'a mut StackTape>,
+}
+
+impl<'a> StackForward<'a> {
+    /// Reads x, `[T, B, X]` in any strides. T and B may be zero.
+    pub fn new(input: Sequence<'a>) -> Self {
+        Self {
+            input,
+            initial_hidden: None,
+            initial_cell: None,
+            output: None,
+            last_hidden: None,
+            last_cell: None,
+            tape: None,
+        }
+    }
+
+    /// Starts from these h, `[layers · directions · B, H]`, instead of zeros.
+    pub fn initial_hidden(mut self, hidden: Matrix<'a>) -> Self {
+        self.initial_hidden = Some(hidden);
+        self
+    }
+
+    /// Starts from these c, `[layers · directions · B, H]`, instead of zeros.
+    pub fn initial_cell(mut self, cell: Matrix<'a>) -> Self {
+        self.initial_cell = Some(cell);
+        self
+    }
+
+    /// Writes every h of the last layer, `[T, B, H]` or, if directions are concatenated, `[T, B, 2H]`, in any strides.
+    pub fn output(mut self, output: SequenceMut<'a>) -> Self {
+        self.output = Some(output);
+        self
+    }
+
+    /// Writes the last h of each directed layer (in reverse, that at t = 0), `[layers · directions · B, H]`.
+    pub fn last_hidden(mut self, hidden: MatrixMut<'a>) -> Self {
+        self.last_hidden = Some(hidden);
+        self
+    }
+
+    /// Writes the last c of each directed layer, `[layers · directions · B, H]`.
+    pub fn last_cell(mut self, cell: MatrixMut<'a>) -> Self {
+        self.last_cell = Some(cell);
+        self
+    }
+
+    /// Records what [`LstmStack::backward`] needs.
+    pub fn tape(mut self, tape: &'a mut StackTape) -> Self {
+        self.tape = Some(tape);
+        self
+    }
+}
+
+impl LstmStack {
+    /// Chooses the kernels and packs the weights, once. There is one entry of `weights` for each directed layer, in
+    /// PyTorch's order: l0, l0_reverse, l1, and so on, checked against [`StackConfig::directed_layer`].
+    ///
+    /// # Errors
+    /// - [`Error::Zero`] if there is no layer,
+    /// - [`Error::Length`] if there are more or fewer weights than directed layers,
+    /// - what [`Lstm::new`] refuses.
+    pub fn new(config: &StackConfig, weights: &[LstmWeights<'_>]) -> Result<Self, Error> {
+        if config.layers() == 0 {
+            return Err(Error::Zero { argument: "layers" });
+        }
+        check_all_weights(config, weights)?;
+        let layers = weights.iter().enumerate();
+        let layers = layers.map(|(index, weights)| Lstm::new(&config.directed_layer(index), weights));
+        Ok(Self { config: config.clone(), layers: layers.collect::<Result<_, _>>()? })
+    }
+
+    /// Replaces all weights, as after an optimiser's step. Allocates nothing.
+    ///
+    /// # Errors
+    /// As for [`LstmStack::new`]; nothing has been replaced then.
+    pub fn set_weights(&mut self, weights: &[LstmWeights<'_>]) -> Result<(), Error> {
+        check_all_weights(&self.config, weights)?;
+        self.layers.iter_mut().zip(weights).try_for_each(|(lstm, weights)| lstm.set_weights(weights))
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &StackConfig {
+        &self.config
+    }
+
+    /// The directed layers, in PyTorch's order.
+    pub fn directed_layers(&self) -> &[Lstm] {
+        &self.layers
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.layers[0].isa()
+    }
+
+    /// Bytes of packed weights.
+    pub fn packed_bytes(&self) -> usize {
+        self.layers.iter().map(Lstm::packed_bytes).sum()
+    }
+
+    /// Runs the whole sequence through all layers.
+    ///
+    /// Allocates nothing and, under [`Threads::Serial`](crate::Threads::Serial), locks nothing.
+    ///
+    /// # Errors
+    /// An [`Error`] that names the argument that does not fit; nothing has been written then.
+    pub fn forward(&self, workspace: &mut StackWorkspace, mut call: StackForward<'_>) -> Result<(), Error> {
+        self.check_forward(workspace, &mut call)?;
+        let StackForward { input, initial_hidden, initial_cell, mut output, tape, .. } = call;
+        let (mut last_hidden, mut last_cell) = (call.last_hidden, call.last_cell);
+        let [steps, batch, _] = input.shape;
+        let (layers, directions, width) =
+            (self.config.layers(), self.config.directions(), self.config.output_size());
+        let (hidden_size, is_summed) = (self.config.hidden_size(), directions == Directions::Summed);
+        let StackWorkspace { layers: workspaces, between, second, .. } = workspace;
+        let (mut tapes, between) = match tape {
+            None => (None, between),
+            Some(StackTape { tapes, activations, .. }) => (Some(tapes), activations),
+        };
+        for layer in 0..layers {
+            let [below, above] = below_and_above(between, layer, layers);
+            let input = below.map_or(input, |below| Sequence::time_major(below, steps, batch, width));
+            let mut output = match above {
+                None => output.as_mut().map(SequenceMut::all),
+                Some(above) => Some(SequenceMut::time_major(above, steps, batch, width)),
+            };
+            for direction in 0..directions.count() {
+                let index = layer * directions.count() + direction;
+                let rows = index * batch;
+                let is_added = is_summed && direction == 1;
+                let from = if is_summed { 0 } else { direction * hidden_size };
+                let own = output.as_mut().map(|output| {
+                    if is_added {
+                        SequenceMut::time_major(&mut *second, steps, batch, hidden_size)
+                    } else {
+                        output.columns(from, hidden_size)
+                    }
+                });
+                let call = Forward {
+                    input,
+                    initial_hidden: initial_hidden.map(|all| all.part(rows, batch)),
+                    initial_cell: initial_cell.map(|all| all.part(rows, batch)),
+                    output: own,
+                    last_hidden: last_hidden.as_mut().map(|all| all.part(rows, batch)),
+                    last_cell: last_cell.as_mut().map(|all| all.part(rows, batch)),
+                    tape: tapes.as_mut().map(|tapes| &mut tapes[index]),
+                };
+                self.layers[index].forward(workspaces.of(layer), call)?;
+                if let (Some(output), true) = (&mut output, is_added) {
+                    output.add(Sequence::time_major(second, steps, batch, hidden_size));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `Ok` if every argument fits.
+    fn check_forward(&self, workspace: &StackWorkspace, call: &mut StackForward<'_>) -> Result<(), Error> {
+        let [steps, batch, _] = call.input.shape;
+        let (hidden_size, width) = (self.config.hidden_size(), self.config.output_size());
+        check_sequence("input", [steps, batch, self.config.input_size()], call.input.shape)?;
+        call.input.check_bounds("input")?;
+        let rows = self.state_rows(batch)?;
+        for (argument, states) in
+            [("initial_hidden", call.initial_hidden), ("initial_cell", call.initial_cell)]
+        {
+            states.map(|states| states.checked(argument, rows, hidden_size)).transpose()?;
+        }
+        let output = call.output.as_mut();
+        output.map(|output| output.all().checked("output", [steps, batch, width])).transpose()?;
+        for (argument, states) in [("last_hidden", &mut call.last_hidden), ("last_cell", &mut call.last_cell)]
+        {
+            states.as_mut().map(|states| states.all().checked(argument, rows, hidden_size)).transpose()?;
+        }
+        self.check_workspace(workspace, [steps, batch])?;
+        call.tape.as_ref().map_or(Ok(()), |tape| self.check_tape(tape, [steps, batch]))
+    }
+
+    /// Rows of the states of all directed layers.
+    fn state_rows(&self, batch: usize) -> Result<usize, Error> {
+        batch.checked_mul(self.layers.len()).ok_or(Error::Overflow { argument: "input" })
+    }
+}
+
+/// `Ok` if there are weights for each directed layer, of its sizes.
+fn check_all_weights(config: &StackConfig, weights: &[LstmWeights<'_>]) -> Result<(), Error> {
+    let (expected, found) = (config.directed_layers(), weights.len());
+    if found != expected {
+        return Err(Error::Length { argument: "weights", expected, found });
+    }
+    let mut numbered = weights.iter().enumerate();
+    numbered.try_for_each(|(index, weights)| check_weights(&config.directed_layer(index), weights))
+}

@@ -1,0 +1,232 @@
+//! The backward pass of a stack: its layers from the last to the first.
+
+use super::memory::below_and_above;
+use super::{Directions, LstmStack, StackTape, StackWorkspace};
+use crate::view::check_sequence;
+use crate::{Backward, Error, GradientMode, Matrix, MatrixMut, Sequence, SequenceMut};
+
+/// The arguments of [`LstmStack::backward`]: the input of the forward pass, the cotangents that are given, and the gradients
+/// that are wanted.
+///
+/// For a loss ℓ, the cotangent of an output is ∂ℓ/∂output; what is not given counts as zero. States of all directed layers
+/// are laid out as in [`StackForward`](crate::StackForward).
+#[derive(Debug)]
+pub struct StackBackward<'a> {
+    input: Sequence<'a>,
+    output_cotangent: Option<Sequence<'a>>,
+    last_hidden_cotangent: Option<Matrix<'a>>,
+    last_cell_cotangent: Option<Matrix<'a>>,
+    input_gradient: Option<SequenceMut<'a>>,
+    initial_hidden_gradient: Option<MatrixMut<'a>>,
+    initial_cell_gradient: Option<MatrixMut<'a>>,
+    parameter_gradients: Option<(&'a mut [f32], GradientMode)>,
+}
+
+impl<'a> StackBackward<'a> {
+    /// Reads x again, `[T, B, X]` in any strides: the elements that the forward pass read.
+    pub fn new(input: Sequence<'a>) -> Self {
+        Self {
+            input,
+            output_cotangent: None,
+            last_hidden_cotangent: None,
+            last_cell_cotangent: None,
+            input_gradient: None,
+            initial_hidden_gradient: None,
+            initial_cell_gradient: None,
+            parameter_gradients: None,
+        }
+    }
+
+    /// ∂ℓ/∂h of every step of the last layer, `[T, B, H]` or, if directions are concatenated, `[T, B, 2H]`, in any strides.
+    pub fn output_cotangent(mut self, cotangent: Sequence<'a>) -> Self {
+        self.output_cotangent = Some(cotangent);
+        self
+    }
+
+    /// ∂ℓ/∂h of the last step of each directed layer, `[layers · directions · B, H]`, beside what
+    /// [`StackBackward::output_cotangent`] says of it.
+    pub fn last_hidden_cotangent(mut self, cotangent: Matrix<'a>) -> Self {
+        self.last_hidden_cotangent = Some(cotangent);
+        self
+    }
+
+    /// ∂ℓ/∂c of the last step of each directed layer, `[layers · directions · B, H]`.
+    pub fn last_cell_cotangent(mut self, cotangent: Matrix<'a>) -> Self {
+        self.last_cell_cotangent = Some(cotangent);
+        self
+    }
+
+    /// Writes ∂ℓ/∂x, `[T, B, X]` in any strides.
+    pub fn input_gradient(mut self, gradient: SequenceMut<'a>) -> Self {
+        self.input_gradient = Some(gradient);
+        self
+    }
+
+    /// Writes the gradients of the initial h, `[layers · directions · B, H]`.
+    pub fn initial_hidden_gradient(mut self, gradient: MatrixMut<'a>) -> Self {
+        self.initial_hidden_gradient = Some(gradient);
+        self
+    }
+
+    /// Writes the gradients of the initial c, `[layers · directions · B, H]`.
+    pub fn initial_cell_gradient(mut self, gradient: MatrixMut<'a>) -> Self {
+        self.initial_cell_gradient = Some(gradient);
+        self
+    }
+
+    /// Writes the gradients of all parameters to one buffer, ordered as
+    /// [`StackConfig::parameters`](crate::StackConfig::parameters) says.
+    pub fn parameter_gradients(mut self, gradients: &'a mut [f32], mode: GradientMode) -> Self {
+        self.parameter_gradients = Some((gradients, mode));
+        self
+    }
+}
+
+impl LstmStack {
+    /// Computes gradients of the sequence that `tape` recorded: [`Lstm::backward`](crate::Lstm::backward) of each directed
+    /// layer, from the last layer to the first.
+    ///
+    /// The gradient of what a layer reads is the sum over its directions, and the cotangent of the output of the layer below
+    /// it. The tape may be used again. Allocates nothing. The bits do not depend on threads, tape or instruction set.
+    ///
+    /// ```
+    /// use quadgate::{
+    ///     Directions, GradientMode, LstmStack, LstmWeights, Sequence, StackBackward, StackConfig, StackForward,
+    /// };
+    ///
+    /// // One unit that reads one number, both ways.
+    /// let config = StackConfig::new(1, 1, 1, Directions::Summed).training();
+    /// let weights = LstmWeights::pytorch(&config.directed_layer(0), &[1.0; 4], &[1.0; 4], None, None)?;
+    /// let stack = LstmStack::new(&config, &[weights, weights])?;
+    /// let (mut workspace, mut tape) = (stack.workspace(3, 1)?, stack.tape(3, 1)?);
+    /// let x = Sequence::time_major(&[0.5, -0.25, 0.5], 3, 1, 1);
+    /// stack.forward(&mut workspace, StackForward::new(x).tape(&mut tape))?;
+    ///
+    /// let mut gradients = vec![0.0; config.total_parameters()?];
+    /// let call = StackBackward::new(x)
+    ///     .output_cotangent(Sequence::time_major(&[1.0; 3], 3, 1, 1))
+    ///     .parameter_gradients(&mut gradients, GradientMode::Overwrite);
+    /// stack.backward(&mut workspace, &mut tape, call)?;
+    /// // The sequence looks the same from both ends, and so do the gradients but for the order of their sums.
+    /// let (forward, reverse) = (config.parameters(0)?, config.parameters(1)?);
+    /// let (forward, reverse) = (&gradients[forward.weight_ih], &gradients[reverse.weight_ih]);
+    /// assert!(forward.iter().zip(reverse).all(|(a, b)| (a - b).abs() < 1e-6));
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// An [`Error`] that names the argument that does not fit, nothing has been written then; among them
+    /// [`Error::NotForTraining`] and [`Error::NothingRecorded`].
+    pub fn backward(
+        &self,
+        workspace: &mut StackWorkspace,
+        tape: &mut StackTape,
+        mut call: StackBackward<'_>,
+    ) -> Result<(), Error> {
+        self.check_backward(workspace, tape, &mut call)?;
+        let [steps, batch, inputs] = call.input.shape;
+        let (layers, directions, width) =
+            (self.config.layers(), self.config.directions(), self.config.output_size());
+        let hidden_size = self.config.hidden_size();
+        let StackWorkspace { layers: workspaces, between, second, .. } = workspace;
+        for layer in (0..layers).rev() {
+            let (input, features) = match layer.checked_sub(1) {
+                None => (call.input, inputs),
+                Some(below) => (Sequence::time_major(&tape.activations[below], steps, batch, width), width),
+            };
+            let [below, above] = below_and_above(between, layer, layers);
+            let cotangent = match above {
+                None => call.output_cotangent,
+                Some(above) => Some(Sequence::time_major(above, steps, batch, width)),
+            };
+            let mut gradient = match below {
+                None => call.input_gradient.as_mut().map(SequenceMut::all),
+                Some(below) => Some(SequenceMut::time_major(below, steps, batch, width)),
+            };
+            for direction in 0..directions.count() {
+                let index = layer * directions.count() + direction;
+                let rows = index * batch;
+                let from = if directions == Directions::Summed { 0 } else { direction * hidden_size };
+                let own = gradient.as_mut().map(|gradient| {
+                    if direction == 1 {
+                        SequenceMut::time_major(&mut *second, steps, batch, features)
+                    } else {
+                        gradient.all()
+                    }
+                });
+                let ranges = self.config.parameters(index)?;
+                let parameters = call.parameter_gradients.as_mut();
+                let backward = Backward {
+                    input,
+                    output_cotangent: cotangent.map(|all| all.columns(from, hidden_size)),
+                    last_hidden_cotangent: call.last_hidden_cotangent.map(|all| all.part(rows, batch)),
+                    last_cell_cotangent: call.last_cell_cotangent.map(|all| all.part(rows, batch)),
+                    input_gradient: own,
+                    initial_hidden_gradient: call
+                        .initial_hidden_gradient
+                        .as_mut()
+                        .map(|all| all.part(rows, batch)),
+                    initial_cell_gradient: call
+                        .initial_cell_gradient
+                        .as_mut()
+                        .map(|all| all.part(rows, batch)),
+                    parameter_gradients: parameters
+                        .map(|(all, mode)| (&mut all[ranges.weight_ih.start..ranges.bias.end], *mode)),
+                };
+                self.layers[index].backward(workspaces.of(layer), &mut tape.tapes[index], backward)?;
+                if let (Some(gradient), 1) = (&mut gradient, direction) {
+                    gradient.add(Sequence::time_major(second, steps, batch, features));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `Ok` if every argument fits.
+    fn check_backward(
+        &self,
+        workspace: &StackWorkspace,
+        tape: &StackTape,
+        call: &mut StackBackward<'_>,
+    ) -> Result<(), Error> {
+        if !self.config.is_for_training() {
+            return Err(Error::NotForTraining { argument: "stack" });
+        }
+        let [steps, batch, _] = call.input.shape;
+        let (inputs, hidden_size) = (self.config.input_size(), self.config.hidden_size());
+        check_sequence("input", [steps, batch, inputs], call.input.shape)?;
+        call.input.check_bounds("input")?;
+        if let Some(cotangent) = call.output_cotangent {
+            check_sequence("output_cotangent", [steps, batch, self.config.output_size()], cotangent.shape)?;
+            cotangent.check_bounds("output_cotangent")?;
+        }
+        let rows = self.state_rows(batch)?;
+        for (argument, states) in [
+            ("last_hidden_cotangent", call.last_hidden_cotangent),
+            ("last_cell_cotangent", call.last_cell_cotangent),
+        ] {
+            states.map(|states| states.checked(argument, rows, hidden_size)).transpose()?;
+        }
+        let gradient = call.input_gradient.as_mut();
+        gradient.map(|rows| rows.all().checked("input_gradient", [steps, batch, inputs])).transpose()?;
+        for (argument, states) in [
+            ("initial_hidden_gradient", &mut call.initial_hidden_gradient),
+            ("initial_cell_gradient", &mut call.initial_cell_gradient),
+        ] {
+            states.as_mut().map(|states| states.all().checked(argument, rows, hidden_size)).transpose()?;
+        }
+        if let Some((gradients, _)) = &call.parameter_gradients {
+            let (expected, found) = (self.config.total_parameters()?, gradients.len());
+            if found != expected {
+                return Err(Error::Length { argument: "parameter_gradients", expected, found });
+            }
+        }
+        self.check_recorded(tape, [steps, batch])?;
+        self.check_workspace(workspace, [steps, batch])?;
+        if workspace.is_for_training() {
+            Ok(())
+        } else {
+            Err(Error::NotForTraining { argument: "workspace" })
+        }
+    }
+}

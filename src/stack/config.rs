@@ -1,0 +1,174 @@
+//! What a stack is, apart from its weights.
+
+use crate::{Direction, Error, Isa, LstmConfig, ParameterRanges, Schedule, Split, Threads};
+
+/// Which way the layers of a stack read, and what becomes of two directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Directions {
+    /// One direction, from the first step to the last.
+    Forward,
+    /// One direction, from the last step to the first. The output at t belongs to x_t.
+    Reverse,
+    /// Both directions; the output has the H units of the forward one, then those of the reverse one: PyTorch's and
+    /// ONNX's `bidirectional`, Keras' `Bidirectional`.
+    Concatenated,
+    /// Both directions; the output is their sum: Keras' `Bidirectional` with `merge_mode="sum"`.
+    Summed,
+}
+
+impl Directions {
+    /// 1 or 2
+    pub fn count(self) -> usize {
+        match self {
+            Directions::Forward | Directions::Reverse => 1,
+            Directions::Concatenated | Directions::Summed => 2,
+        }
+    }
+
+    /// Which way direction number `index` of a layer reads.
+    fn direction(self, index: usize) -> Direction {
+        if self == Directions::Reverse || index == 1 { Direction::Reverse } else { Direction::Forward }
+    }
+}
+
+/// The shape of a stack of LSTM layers and how it shall run.
+///
+/// Each layer has one or two [directed layers](StackConfig::directed_layer), which are numbered in PyTorch's order: layer
+/// after layer, forward before reverse. Weights, states and parameters are in that order.
+///
+/// ```
+/// use quadgate::{Directions, StackConfig, Threads};
+///
+/// let config = StackConfig::new(40, 100, 3, Directions::Concatenated).threads(Threads::Serial);
+/// assert_eq!((config.directed_layers(), config.output_size()), (6, 200));
+/// assert_eq!((config.directed_layer(1).input_size(), config.directed_layer(2).input_size()), (40, 200));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackConfig {
+    /// Which all layers are like but for what they read.
+    layer: LstmConfig,
+    layers: usize,
+    directions: Directions,
+}
+
+impl StackConfig {
+    /// A stack of `layers` (≥ 1) layers that reads `input_size` (X ≥ 0) features and has `hidden_size` (H ≥ 1) units in
+    /// each layer and direction.
+    pub fn new(input_size: usize, hidden_size: usize, layers: usize, directions: Directions) -> Self {
+        Self { layer: LstmConfig::new(input_size, hidden_size), layers, directions }
+    }
+
+    /// As [`LstmConfig::isa`], for all layers.
+    pub fn isa(mut self, isa: Isa) -> Self {
+        self.layer = self.layer.isa(isa);
+        self
+    }
+
+    /// As [`LstmConfig::schedule`], for all layers.
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.layer = self.layer.schedule(schedule);
+        self
+    }
+
+    /// As [`LstmConfig::split`], for all layers.
+    pub fn split(mut self, split: Split) -> Self {
+        self.layer = self.layer.split(split);
+        self
+    }
+
+    /// As [`LstmConfig::threads`], for all layers.
+    pub fn threads(mut self, threads: Threads) -> Self {
+        self.layer = self.layer.threads(threads);
+        self
+    }
+
+    /// As [`LstmConfig::training`], for all layers.
+    pub fn training(mut self) -> Self {
+        self.layer = self.layer.training();
+        self
+    }
+
+    /// X, the number of input features.
+    pub fn input_size(&self) -> usize {
+        self.layer.input_size()
+    }
+
+    /// H, the number of hidden units of each layer and direction.
+    pub fn hidden_size(&self) -> usize {
+        self.layer.hidden_size()
+    }
+
+    /// The number of layers.
+    pub fn layers(&self) -> usize {
+        self.layers
+    }
+
+    /// Which way the layers read.
+    pub fn directions(&self) -> Directions {
+        self.directions
+    }
+
+    /// Elements in a row of the output: H, or 2H if directions are concatenated.
+    pub fn output_size(&self) -> usize {
+        match self.directions {
+            // One that overflows saturates, and is refused when the stack is made.
+            Directions::Concatenated => self.hidden_size().saturating_mul(2),
+            _ => self.hidden_size(),
+        }
+    }
+
+    /// Whether the stack is prepared for [`LstmStack::backward`](crate::LstmStack::backward).
+    pub fn is_for_training(&self) -> bool {
+        self.layer.is_for_training()
+    }
+
+    /// The number of layers times that of directions.
+    pub fn directed_layers(&self) -> usize {
+        self.layers.saturating_mul(self.directions.count())
+    }
+
+    /// The configuration of directed layer number `index`: of layer `index / directions` in direction
+    /// `index % directions`. Its weights are made with it.
+    pub fn directed_layer(&self, index: usize) -> LstmConfig {
+        let count = self.directions.count();
+        let inputs = if index < count { self.input_size() } else { self.output_size() };
+        self.layer.clone().input(inputs).direction(self.directions.direction(index % count))
+    }
+
+    /// Where each parameter of directed layer number `index` lies in a contiguous buffer of all parameters of the stack,
+    /// or of their gradients.
+    ///
+    /// ```
+    /// let config = quadgate::StackConfig::new(3, 5, 2, quadgate::Directions::Concatenated);
+    /// let ranges = config.parameters(1)?;
+    /// assert_eq!((ranges.weight_ih, ranges.weight_hh, ranges.bias), (180..240, 240..340, 340..360));
+    /// assert_eq!(config.total_parameters()?, 2 * 180 + 2 * 320);
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Overflow`] if there were more than a `usize` can count.
+    pub fn parameters(&self, index: usize) -> Result<ParameterRanges, Error> {
+        let ranges = self.directed_layer(index).parameters()?;
+        let first = self.parameters_before(index)?;
+        ranges.after(first).ok_or(Error::Overflow { argument: "layers" })
+    }
+
+    /// Elements of a contiguous buffer of all parameters of the stack.
+    ///
+    /// # Errors
+    /// [`Error::Overflow`] if there were more than a `usize` can count.
+    pub fn total_parameters(&self) -> Result<usize, Error> {
+        self.parameters_before(self.directed_layers())
+    }
+
+    /// Elements of the parameters of all directed layers before number `index`.
+    fn parameters_before(&self, index: usize) -> Result<usize, Error> {
+        let count = self.directions.count();
+        let lowest = self.directed_layer(0).parameters()?.total().checked_mul(index.min(count));
+        let others =
+            self.directed_layer(count).parameters()?.total().checked_mul(index.saturating_sub(count));
+        let total = lowest.zip(others).and_then(|(lowest, others)| lowest.checked_add(others));
+        total.ok_or(Error::Overflow { argument: "layers" })
+    }
+}

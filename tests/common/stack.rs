@@ -1,0 +1,241 @@
+//! Stacks and sequences for them, their oracle, and how they are run.
+
+use super::{
+    Case, Cotangents, GAP, Gradients, Outcome, Random, Recording, Run, Sizes, gather, spread, strides, widen,
+};
+use proptest::prelude::*;
+use quadgate::reference::{
+    NaiveCall, NaiveCallGradients, NaiveCell, NaiveDirections, NaiveLayer, NaiveParameters, NaiveResult,
+    NaiveStack, NaiveState,
+};
+use quadgate::{
+    Directions, GradientMode, LstmStack, LstmWeights, Matrix, MatrixMut, Sequence, SequenceMut,
+    StackBackward, StackConfig, StackForward, StackTape, StackWorkspace,
+};
+
+/// A stack and a sequence for it; x is time-major, states are `[layers · directions, B, H]`.
+#[derive(Clone, Debug)]
+pub struct StackCase {
+    /// Those of the first layer.
+    pub sizes: Sizes,
+    pub layers: usize,
+    pub directions: Directions,
+    /// Cases of which the weights count, one for each directed layer.
+    pub cells: Vec<Case>,
+    pub x: Vec<f32>,
+    pub initial_hidden: Vec<f32>,
+    pub initial_cell: Vec<f32>,
+}
+
+/// Few layers of any directions.
+pub fn forms() -> impl Strategy<Value = (usize, Directions)> {
+    let directions = [Directions::Forward, Directions::Reverse, Directions::Concatenated, Directions::Summed];
+    (1usize..5, proptest::sample::select(directions.to_vec()))
+}
+
+pub fn sizes() -> impl Strategy<Value = Sizes> {
+    (0usize..7, 0usize..9, 0usize..20, 1usize..36).prop_map(|(steps, batch, inputs, units)| Sizes {
+        steps,
+        batch,
+        inputs,
+        units,
+    })
+}
+
+pub fn outcome_bits(outcome: &Outcome) -> Vec<u32> {
+    let all = [&outcome.output, &outcome.last_hidden, &outcome.last_cell];
+    all.into_iter().flatten().map(|value| value.to_bits()).collect()
+}
+
+pub fn gradient_bits(gradients: &Gradients) -> Vec<u32> {
+    let all = [&gradients.input, &gradients.initial_hidden, &gradients.initial_cell, &gradients.parameters];
+    all.into_iter().flatten().map(|value| value.to_bits()).collect()
+}
+
+impl StackCase {
+    pub fn random(seed: u64, sizes: Sizes, (layers, directions): (usize, Directions)) -> Self {
+        let config = StackConfig::new(sizes.inputs, sizes.units, layers, directions);
+        let cell = |index: usize| {
+            let inputs = config.directed_layer(index).input_size();
+            Case::random(seed ^ (index as u64 + 1) << 32, Sizes { inputs, steps: 0, batch: 0, ..sizes })
+        };
+        let mut random = Random(seed);
+        let states = config.directed_layers() * sizes.batch * sizes.units;
+        StackCase {
+            sizes,
+            layers,
+            directions,
+            cells: (0..config.directed_layers()).map(cell).collect(),
+            x: random.vec(sizes.steps * sizes.batch * sizes.inputs, 1.0),
+            initial_hidden: random.vec(states, 1.0),
+            initial_cell: random.vec(states, 1.0),
+        }
+    }
+
+    pub fn config(&self, run: Run) -> StackConfig {
+        let Sizes { inputs, units, .. } = self.sizes;
+        let config = StackConfig::new(inputs, units, self.layers, self.directions);
+        let config = config.isa(run.isa).threads(run.threads);
+        let config = run.split.into_iter().fold(config, StackConfig::split);
+        run.schedule.into_iter().fold(config, StackConfig::schedule)
+    }
+
+    pub fn weights<'a>(&'a self, config: &StackConfig) -> Vec<LstmWeights<'a>> {
+        let cells = self.cells.iter().enumerate();
+        cells.map(|(index, cell)| cell.weights(&config.directed_layer(index))).collect()
+    }
+
+    pub fn stack(&self, config: &StackConfig) -> LstmStack {
+        LstmStack::new(config, &self.weights(config)).unwrap()
+    }
+
+    /// Elements in a row of the output.
+    pub fn width(&self) -> usize {
+        match self.directions {
+            Directions::Concatenated => 2 * self.sizes.units,
+            _ => self.sizes.units,
+        }
+    }
+
+    /// Rows of the states.
+    pub fn state_rows(&self) -> usize {
+        self.cells.len() * self.sizes.batch
+    }
+
+    pub fn cotangents(&self, seed: u64) -> Cotangents {
+        let Sizes { steps, batch, units, .. } = self.sizes;
+        let mut random = Random(seed ^ 0x5eed);
+        Cotangents {
+            output: random.vec(steps * batch * self.width(), 1.0),
+            last_hidden: random.vec(self.state_rows() * units, 1.0),
+            last_cell: random.vec(self.state_rows() * units, 1.0),
+        }
+    }
+
+    /// The crate's answer, with a workspace and, if it is to be recorded, a tape of just the right size.
+    pub fn forward(&self, run: Run) -> Outcome {
+        let stack = self.stack(&self.config(run));
+        let mut workspace = stack.workspace(self.sizes.steps, self.sizes.batch).unwrap();
+        self.forward_with(&stack, &mut workspace, None, run)
+    }
+
+    pub fn forward_with(
+        &self,
+        stack: &LstmStack,
+        workspace: &mut StackWorkspace,
+        tape: Option<&mut StackTape>,
+        run: Run,
+    ) -> Outcome {
+        let Sizes { steps, batch, inputs, units } = self.sizes;
+        let (width, rows) = (self.width(), self.state_rows());
+        let x = spread(&self.x, run.layout, [steps, batch, inputs], f32::NAN);
+        let (x_strides, _) = strides(run.layout, steps, batch, inputs);
+        let (out_strides, out_len) = strides(run.layout, steps, batch, width);
+        let mut out = vec![GAP; out_len];
+        let (mut last_hidden, mut last_cell) = (vec![GAP; rows * units], vec![GAP; rows * units]);
+        let call = StackForward::new(Sequence::with_strides(&x, [steps, batch, inputs], x_strides))
+            .initial_hidden(Matrix::new(&self.initial_hidden, rows, units))
+            .initial_cell(Matrix::new(&self.initial_cell, rows, units))
+            .output(SequenceMut::with_strides(&mut out, [steps, batch, width], out_strides))
+            .last_hidden(MatrixMut::new(&mut last_hidden, rows, units))
+            .last_cell(MatrixMut::new(&mut last_cell, rows, units));
+        let call = tape.into_iter().fold(call, StackForward::tape);
+        stack.forward(workspace, call).unwrap();
+        let output = gather(&mut out, run.layout, [steps, batch, width]);
+        Outcome { output, last_hidden, last_cell }
+    }
+
+    /// The crate's gradients; parameter gradients are written over NaN, or added to `accumulate`.
+    pub fn gradients(
+        &self,
+        run: Run,
+        recording: Recording,
+        cotangents: &Cotangents,
+        accumulate: Option<Vec<f32>>,
+    ) -> Gradients {
+        let (steps, batch) = (self.sizes.steps, self.sizes.batch);
+        let stack = self.stack(&self.config(run).training());
+        let mut workspace = stack.workspace(steps, batch).unwrap();
+        let mut tape = match recording {
+            Recording::Full => stack.tape(steps, batch),
+            Recording::Checkpoints(every) => stack.checkpointed_tape(steps, batch, every),
+        }
+        .unwrap();
+        self.forward_with(&stack, &mut workspace, Some(&mut tape), run);
+        self.backward_with(&stack, &mut workspace, &mut tape, run, cotangents, accumulate)
+    }
+
+    pub fn backward_with(
+        &self,
+        stack: &LstmStack,
+        workspace: &mut StackWorkspace,
+        tape: &mut StackTape,
+        run: Run,
+        cotangents: &Cotangents,
+        accumulate: Option<Vec<f32>>,
+    ) -> Gradients {
+        let Sizes { steps, batch, inputs, units } = self.sizes;
+        let (width, rows) = (self.width(), self.state_rows());
+        let x = spread(&self.x, run.layout, [steps, batch, inputs], f32::NAN);
+        let cotangent = spread(&cotangents.output, run.layout, [steps, batch, width], f32::NAN);
+        let (cotangent_strides, _) = strides(run.layout, steps, batch, width);
+        let (dx_strides, dx_len) = strides(run.layout, steps, batch, inputs);
+        let mut dx = vec![GAP; dx_len];
+        let (mut dh0, mut dc0) = (vec![GAP; rows * units], vec![GAP; rows * units]);
+        let mode = if accumulate.is_some() { GradientMode::Accumulate } else { GradientMode::Overwrite };
+        let total = stack.config().total_parameters().unwrap();
+        let mut parameters = accumulate.unwrap_or_else(|| vec![f32::NAN; total]);
+        let call = StackBackward::new(Sequence::with_strides(&x, [steps, batch, inputs], dx_strides))
+            .output_cotangent(Sequence::with_strides(&cotangent, [steps, batch, width], cotangent_strides))
+            .last_hidden_cotangent(Matrix::new(&cotangents.last_hidden, rows, units))
+            .last_cell_cotangent(Matrix::new(&cotangents.last_cell, rows, units))
+            .input_gradient(SequenceMut::with_strides(&mut dx, [steps, batch, inputs], dx_strides))
+            .initial_hidden_gradient(MatrixMut::new(&mut dh0, rows, units))
+            .initial_cell_gradient(MatrixMut::new(&mut dc0, rows, units))
+            .parameter_gradients(&mut parameters, mode);
+        stack.backward(workspace, tape, call).unwrap();
+        Gradients {
+            input: gather(&mut dx, run.layout, [steps, batch, inputs]),
+            initial_hidden: dh0,
+            initial_cell: dc0,
+            parameters,
+        }
+    }
+
+    /// The oracle's answer and gradients, in f64.
+    pub fn expected(&self, cotangents: &Cotangents) -> (NaiveResult<f64>, NaiveCallGradients<f64>) {
+        let Sizes { steps, batch, units, .. } = self.sizes;
+        let cells: Vec<_> = self
+            .cells
+            .iter()
+            .map(|cell| {
+                let naive = cell.naive();
+                let parameters = NaiveParameters::new(naive.weight_ih, naive.weight_hh, naive.bias);
+                NaiveCell::new(naive.input_size, naive.hidden_size, parameters)
+            })
+            .collect();
+        let directions = match self.directions {
+            Directions::Forward => NaiveDirections::Forward,
+            Directions::Reverse => NaiveDirections::Reverse,
+            Directions::Concatenated => NaiveDirections::Concatenated,
+            Directions::Summed => NaiveDirections::Summed,
+        };
+        let states = |hidden: &[f32], cell: &[f32]| -> Vec<NaiveState<f64>> {
+            let of = |all: &[f32], index: usize| widen(&all[index * batch * units..][..batch * units]);
+            let state = |index| NaiveState { hidden: of(hidden, index), cell: of(cell, index) };
+            (0..cells.len()).map(state).collect()
+        };
+        let call = NaiveCall {
+            initial: states(&self.initial_hidden, &self.initial_cell),
+            ..NaiveCall::new([steps, batch], widen(&self.x), &cells)
+        };
+        let cotangents = NaiveResult {
+            output: widen(&cotangents.output),
+            last: states(&cotangents.last_hidden, &cotangents.last_cell),
+        };
+        let layers = cells.chunks(directions.count());
+        let layers = layers.map(|cells| NaiveLayer { cells: cells.to_vec(), directions }).collect();
+        let stack = NaiveStack { layers };
+        (stack.forward(&call, &[]), stack.backward(&call, &[], &cotangents))
+    }
+}

@@ -1,0 +1,635 @@
+//! Stacks of layers in one direction or both, against the oracle, PyTorch and ONNX Runtime.
+
+mod common;
+
+use common::golden::{GoldenFile, assert_relative, transpose};
+use common::stack::{StackCase, forms, gradient_bits, outcome_bits, sizes};
+use common::{
+    Case, Cotangents, Gradients, Layout, Outcome, Random, Recording, Run, Sizes, fused_levels, levels,
+    max_error, relative_error, runs, widen,
+};
+use proptest::prelude::*;
+use quadgate::reference::{NaiveCallGradients, NaiveResult, NaiveState};
+use quadgate::{
+    Directions, Error, Forward, GradientMode, Lstm, LstmStack, LstmWeights, Matrix, MatrixMut, Schedule,
+    Sequence, SequenceMut, Split, StackBackward, StackConfig, StackForward, Threads,
+};
+use std::num::NonZeroUsize;
+
+/// States here stay within ±4, so this is about five units in their last place; twice that for a sum of two.
+const TOLERANCE: f64 = 4e-6;
+
+/// Relative to the largest entry of each tensor, which may be the only one and a difference of larger terms.
+const GRADIENT_TOLERANCE: f64 = 1e-5;
+
+fn joined(states: &[NaiveState<f64>], of: fn(&NaiveState<f64>) -> &Vec<f64>) -> Vec<f64> {
+    states.iter().flat_map(|state| of(state).clone()).collect()
+}
+
+fn assert_close(found: &Outcome, expected: &NaiveResult<f64>, tolerance: f64, context: &dyn std::fmt::Debug) {
+    for (name, found, expected) in [
+        ("output", &found.output, &expected.output),
+        ("last h", &found.last_hidden, &joined(&expected.last, |state| &state.hidden)),
+        ("last c", &found.last_cell, &joined(&expected.last, |state| &state.cell)),
+    ] {
+        let error = max_error(found, expected);
+        assert!(error <= tolerance, "{name}: error {error:e} > {tolerance:e} in {context:?}");
+    }
+}
+
+fn assert_gradients_close(
+    found: &Gradients,
+    expected: &NaiveCallGradients<f64>,
+    tolerance: f64,
+    context: &dyn std::fmt::Debug,
+) {
+    let parameters = expected.parameters.iter().flat_map(|parameters| {
+        [&parameters.weight_ih, &parameters.weight_hh, &parameters.bias].map(Vec::clone)
+    });
+    let mut rest = &found.parameters[..];
+    for (index, expected) in parameters.enumerate() {
+        let (found, others) = rest.split_at(expected.len());
+        rest = others;
+        let error = relative_error(found, &expected);
+        assert!(error <= tolerance, "gradient of tensor {index}: error {error:e} in {context:?}");
+    }
+    assert!(rest.is_empty());
+    for (name, found, expected) in [
+        ("input", &found.input, &expected.input),
+        ("initial h", &found.initial_hidden, &joined(&expected.initial, |state| &state.hidden)),
+        ("initial c", &found.initial_cell, &joined(&expected.initial, |state| &state.cell)),
+    ] {
+        let error = relative_error(found, expected);
+        assert!(error <= tolerance, "gradient of {name}: error {error:e} in {context:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn output_and_last_states_agree_with_the_oracle(
+        seed in any::<u64>(),
+        sizes in sizes(),
+        form in forms(),
+        run in runs(),
+    ) {
+        let case = StackCase::random(seed, sizes, form);
+        let (expected, _) = case.expected(&case.cotangents(seed));
+        assert_close(&case.forward(run), &expected, TOLERANCE, &(sizes, form, run));
+    }
+
+    #[test]
+    fn gradients_agree_with_the_oracle(
+        seed in any::<u64>(),
+        sizes in sizes(),
+        form in forms(),
+        run in runs(),
+        every in proptest::option::of(1usize..8),
+    ) {
+        let case = StackCase::random(seed, sizes, form);
+        let cotangents = case.cotangents(seed);
+        let (_, expected) = case.expected(&cotangents);
+        let recording = every.map_or(Recording::Full, |every| Recording::Checkpoints(NonZeroUsize::new(every)));
+        let found = case.gradients(run, recording, &cotangents, None);
+        assert_gradients_close(&found, &expected, GRADIENT_TOLERANCE, &(sizes, form, run));
+    }
+
+    #[test]
+    fn threads_schedule_split_layout_and_tape_do_not_change_the_bits(
+        seed in any::<u64>(),
+        sizes in sizes(),
+        form in forms(),
+        threads in 1usize..6,
+        every in proptest::option::of(1usize..8),
+        layout in prop_oneof![Just(Layout::TimeMajor), Just(Layout::BatchMajor), Just(Layout::Gaps)],
+    ) {
+        let case = StackCase::random(seed, sizes, form);
+        let cotangents = case.cotangents(seed);
+        let checkpoints = Recording::Checkpoints(every.and_then(NonZeroUsize::new));
+        for isa in levels() {
+            let plain = Run::on(isa);
+            let forward = outcome_bits(&case.forward(plain));
+            let gradients = gradient_bits(&case.gradients(plain, Recording::Full, &cotangents, None));
+            for schedule in [Schedule::Fused, Schedule::Hoisted] {
+                for split in [Split::Rows, Split::Units] {
+                    let run = plain.threads(threads).schedule(schedule).split(split).layout(layout);
+                    prop_assert_eq!(&outcome_bits(&case.forward(run)), &forward, "{:?}", run);
+                    let found = case.gradients(run, checkpoints, &cotangents, None);
+                    prop_assert_eq!(&gradient_bits(&found), &gradients, "{:?}", run);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_level_with_fused_multiply_add_has_the_same_bits(
+        seed in any::<u64>(),
+        sizes in sizes(),
+        form in forms(),
+    ) {
+        let case = StackCase::random(seed, sizes, form);
+        let cotangents = case.cotangents(seed);
+        let answers = fused_levels().into_iter().map(|isa| {
+            let gradients = case.gradients(Run::on(isa), Recording::Full, &cotangents, None);
+            (outcome_bits(&case.forward(Run::on(isa))), gradient_bits(&gradients))
+        });
+        let answers: Vec<_> = answers.collect();
+        prop_assert!(answers.windows(2).all(|pair| pair[0] == pair[1]));
+    }
+
+    #[test]
+    fn a_stack_is_its_directed_layers_one_after_the_other_bit_for_bit(
+        seed in any::<u64>(),
+        sizes in sizes(),
+        form in forms(),
+        run in runs(),
+    ) {
+        let case = StackCase::random(seed, sizes, form);
+        let stack = case.stack(&case.config(run));
+        let (count, batch, units) = (form.1.count(), sizes.batch, sizes.units);
+        let (mut x, mut last_hidden) = (case.x.clone(), Vec::new());
+        for (layer, directed) in stack.directed_layers().chunks(count).enumerate() {
+            let mut outputs = Vec::new();
+            for (direction, lstm) in directed.iter().enumerate() {
+                let states = (layer * count + direction) * batch * units;
+                let mut output = vec![0.0; sizes.steps * batch * units];
+                let mut last = vec![0.0; batch * units];
+                let call = Forward::new(Sequence::time_major(&x, sizes.steps, batch, lstm.config().input_size()))
+                    .initial_hidden(Matrix::new(&case.initial_hidden[states..], batch, units))
+                    .initial_cell(Matrix::new(&case.initial_cell[states..], batch, units))
+                    .output(SequenceMut::time_major(&mut output, sizes.steps, batch, units))
+                    .last_hidden(MatrixMut::new(&mut last, batch, units));
+                lstm.forward(&mut lstm.workspace(batch).unwrap(), call).unwrap();
+                outputs.push(output);
+                last_hidden.extend(last);
+            }
+            x = match form.1 {
+                Directions::Forward | Directions::Reverse => outputs.remove(0),
+                Directions::Summed => outputs[0].iter().zip(&outputs[1]).map(|(a, b)| a + b).collect(),
+                Directions::Concatenated => {
+                    let rows = outputs[0].chunks(units).zip(outputs[1].chunks(units));
+                    rows.flat_map(|(a, b)| [a, b].concat()).collect()
+                }
+            };
+        }
+        let found = case.forward(run);
+        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        prop_assert_eq!(bits(&found.output), bits(&x));
+        prop_assert_eq!(bits(&found.last_hidden), bits(&last_hidden));
+    }
+
+    #[test]
+    fn accumulating_adds_to_what_is_there(
+        seed in any::<u64>(),
+        sizes in sizes(),
+        form in forms(),
+        run in runs(),
+    ) {
+        let case = StackCase::random(seed, sizes, form);
+        let cotangents = case.cotangents(seed);
+        let alone = case.gradients(run, Recording::Full, &cotangents, None).parameters;
+        let before = Random(seed).vec(alone.len(), 1.0);
+        let together = case.gradients(run, Recording::Full, &cotangents, Some(before.clone())).parameters;
+        for ((&a, &b), &sum) in alone.iter().zip(&before).zip(&together) {
+            prop_assert!((a + b - sum).abs() <= 4.0 * f32::EPSILON * (a.abs() + b.abs() + 1.0));
+        }
+    }
+
+    #[test]
+    fn a_workspace_and_a_tape_serve_fewer_steps_and_smaller_batches_and_remember_nothing(
+        seed in any::<u64>(),
+        large in sizes(),
+        form in forms(),
+        run in runs(),
+        less in (0usize..7, 0usize..9),
+    ) {
+        let small = Sizes { steps: less.0.min(large.steps), batch: less.1.min(large.batch), ..large };
+        let [large, small] = [large, small].map(|sizes| StackCase::random(seed, sizes, form));
+        let stack = large.stack(&large.config(run).training());
+        let mut workspace = stack.workspace(large.sizes.steps, large.sizes.batch).unwrap();
+        let mut tape = stack.tape(large.sizes.steps, large.sizes.batch).unwrap();
+        for case in [&large, &small, &large] {
+            let cotangents = case.cotangents(seed);
+            let found = case.forward_with(&stack, &mut workspace, Some(&mut tape), run);
+            prop_assert_eq!(outcome_bits(&found), outcome_bits(&case.forward(run)));
+            // A call without a tape does not disturb it.
+            case.forward_with(&stack, &mut workspace, None, run);
+            let found = case.backward_with(&stack, &mut workspace, &mut tape, run, &cotangents, None);
+            let expected = case.gradients(run, Recording::Full, &cotangents, None);
+            prop_assert_eq!(gradient_bits(&found), gradient_bits(&expected));
+        }
+    }
+
+    #[test]
+    fn byte_counts_are_those_of_what_is_made(
+        sizes in sizes(),
+        form in forms(),
+        run in runs(),
+        training in any::<bool>(),
+    ) {
+        let case = StackCase::random(0, sizes, form);
+        let config = case.config(run);
+        let stack = case.stack(&if training { config.training() } else { config });
+        let workspace = stack.workspace(sizes.steps, sizes.batch).unwrap();
+        prop_assert_eq!(stack.workspace_bytes(sizes.steps, sizes.batch).unwrap(), workspace.bytes());
+        prop_assert_eq!((workspace.steps(), workspace.batch()), (sizes.steps, sizes.batch));
+    }
+}
+
+/// A recorded stack of PyTorch, with the output and gradients that it expects.
+fn pytorch(name: &str) -> (StackCase, Cotangents, NaiveResult<f64>, NaiveCallGradients<f64>) {
+    let golden = GoldenFile::load(name);
+    let [steps, batch, inputs, units, layers] =
+        ["seq_len", "batch", "input_size", "hidden_size", "num_layers"].map(|key| golden.size(key));
+    let bidirectional = golden.config["bidirectional"].as_bool().unwrap();
+    let directions = if bidirectional { Directions::Concatenated } else { Directions::Forward };
+    let suffixes = if bidirectional { &["", "_reverse"][..] } else { &[""] };
+    let names: Vec<String> = (0..layers)
+        .flat_map(|layer| suffixes.iter().map(move |suffix| format!("l{layer}{suffix}")))
+        .collect();
+    let sizes = Sizes { steps, batch, inputs, units };
+    let mut case = StackCase::random(0, sizes, (layers, directions));
+    for (cell, name) in case.cells.iter_mut().zip(&names) {
+        let tensor = |kind: &str| golden.narrow(&format!("{kind}_{name}"));
+        *cell = Case {
+            weight_ih: tensor("weight_ih"),
+            weight_hh: tensor("weight_hh"),
+            bias_ih: tensor("bias_ih"),
+            bias_hh: tensor("bias_hh"),
+            ..cell.clone()
+        };
+    }
+    [case.x, case.initial_hidden, case.initial_cell] = ["x", "h0", "c0"].map(|name| golden.narrow(name));
+    let [output, last_hidden, last_cell] = ["cot_out", "cot_hn", "cot_cn"].map(|name| golden.narrow(name));
+    let cotangents = Cotangents { output, last_hidden, last_cell };
+    // The oracle's shapes, with PyTorch's numbers.
+    let (mut result, mut gradients) = case.expected(&cotangents);
+    result.output = golden.tensor("out");
+    gradients.input = golden.tensor("grad.x");
+    let states = |states: &mut [NaiveState<f64>], hidden: &str, cell: &str| {
+        let (hidden, cell) = (golden.tensor(hidden), golden.tensor(cell));
+        for (index, state) in states.iter_mut().enumerate() {
+            state.hidden = hidden[index * batch * units..][..batch * units].to_vec();
+            state.cell = cell[index * batch * units..][..batch * units].to_vec();
+        }
+    };
+    states(&mut result.last, "hn", "cn");
+    states(&mut gradients.initial, "grad.h0", "grad.c0");
+    for (parameters, name) in gradients.parameters.iter_mut().zip(&names) {
+        let tensor = |kind: &str| golden.tensor(&format!("grad.{kind}_{name}"));
+        parameters.weight_ih = tensor("weight_ih");
+        parameters.weight_hh = tensor("weight_hh");
+        parameters.bias = tensor("bias_ih");
+        assert_relative(name, &parameters.bias, &tensor("bias_hh"), 1e-12);
+    }
+    (case, cotangents, result, gradients)
+}
+
+fn check_pytorch(name: &str) {
+    let (case, cotangents, result, gradients) = pytorch(name);
+    for isa in levels() {
+        for schedule in [Schedule::Fused, Schedule::Hoisted] {
+            for layout in [Layout::TimeMajor, Layout::BatchMajor] {
+                let run = Run::on(isa).schedule(schedule).layout(layout);
+                assert_close(&case.forward(run), &result, 5e-7, &(name, run));
+                let found = case.gradients(run, Recording::Full, &cotangents, None);
+                assert_gradients_close(&found, &gradients, 1e-6, &(name, run));
+            }
+        }
+    }
+}
+
+#[test]
+fn two_layers_are_pytorchs() {
+    check_pytorch("lstm_two_layers");
+}
+
+#[test]
+fn two_directions_are_pytorchs() {
+    check_pytorch("lstm_bidirectional");
+}
+
+#[test]
+fn three_layers_of_two_directions_are_pytorchs() {
+    check_pytorch("lstm_bidirectional_three_layers");
+}
+
+#[test]
+fn onnx_bidirectional_is_a_stack_of_one_layer() {
+    let golden = GoldenFile::load("onnx_lstm_bidirectional");
+    let [steps, batch, inputs, units] = ["T", "B", "I", "H"].map(|key| golden.size(key));
+    let [w, r, b, x] = ["W", "R", "Bias", "X"].map(|name| golden.narrow(name));
+    let [h0, c0] = ["initial_h", "initial_c"].map(|name| golden.narrow(name));
+    let half = |values: &[f32], direction: usize| {
+        let len = values.len() / 2;
+        values[direction * len..][..len].to_vec()
+    };
+    let [forward, reverse] =
+        [0, 1].map(|direction| [half(&w, direction), half(&r, direction), half(&b, direction)]);
+    // Y is [T, D, B, H].
+    let output: Vec<f64> = golden
+        .tensor("Y")
+        .chunks_exact(2 * batch * units)
+        .flat_map(|step| transpose(step, [2, batch, units]))
+        .collect();
+    for isa in levels() {
+        for schedule in [Schedule::Fused, Schedule::Hoisted] {
+            let config = StackConfig::new(inputs, units, 1, Directions::Concatenated);
+            let config = config.isa(isa).schedule(schedule);
+            let weights = [&forward, &reverse]
+                .map(|[w, r, b]| LstmWeights::onnx(&config.directed_layer(0), w, r, Some(b), None).unwrap());
+            let stack = LstmStack::new(&config, &weights).unwrap();
+            let mut found = vec![0.0; steps * batch * 2 * units];
+            let (mut last_hidden, mut last_cell) =
+                (vec![0.0; 2 * batch * units], vec![0.0; 2 * batch * units]);
+            let call = StackForward::new(Sequence::time_major(&x, steps, batch, inputs))
+                .initial_hidden(Matrix::new(&h0, 2 * batch, units))
+                .initial_cell(Matrix::new(&c0, 2 * batch, units))
+                .output(SequenceMut::time_major(&mut found, steps, batch, 2 * units))
+                .last_hidden(MatrixMut::new(&mut last_hidden, 2 * batch, units))
+                .last_cell(MatrixMut::new(&mut last_cell, 2 * batch, units));
+            stack.forward(&mut stack.workspace(steps, batch).unwrap(), call).unwrap();
+            for (name, found, expected) in [
+                ("Y", &found, output.clone()),
+                ("Y_h", &last_hidden, golden.tensor("Y_h")),
+                ("Y_c", &last_cell, golden.tensor("Y_c")),
+            ] {
+                let error = max_error(found, &expected);
+                assert!(error <= 5e-6, "{name}: {error:e} on {isa}, {schedule:?}");
+            }
+        }
+    }
+}
+
+const SIZES: Sizes = Sizes { steps: 3, batch: 2, inputs: 4, units: 5 };
+
+/// Layers and directions with everything that a stack can have.
+const FORM: (usize, Directions) = (3, Directions::Concatenated);
+
+fn plain() -> Run {
+    Run::on(levels()[0])
+}
+
+#[test]
+fn what_is_not_given_is_zero_and_what_is_not_asked_for_changes_nothing() {
+    for directions in [Directions::Forward, Directions::Concatenated, Directions::Summed] {
+        let mut case = StackCase::random(3, SIZES, (3, directions));
+        case.initial_hidden.fill(0.0);
+        case.initial_cell.fill(0.0);
+        let mut cotangents = case.cotangents(3);
+        cotangents.output.fill(0.0);
+        cotangents.last_cell.fill(0.0);
+        let expected = case.forward(plain());
+        let expected_gradients = case.gradients(plain(), Recording::Full, &cotangents, None);
+
+        let stack = case.stack(&case.config(plain()).training());
+        let (mut workspace, mut tape) = (stack.workspace(3, 2).unwrap(), stack.tape(3, 2).unwrap());
+        let x = Sequence::time_major(&case.x, 3, 2, 4);
+        let rows = case.state_rows();
+        let mut last_cell = vec![0.0; rows * 5];
+        let call = StackForward::new(x).last_cell(MatrixMut::new(&mut last_cell, rows, 5)).tape(&mut tape);
+        stack.forward(&mut workspace, call).unwrap();
+        assert_eq!(last_cell, expected.last_cell);
+        let mut dc0 = vec![0.0; rows * 5];
+        let call = StackBackward::new(x)
+            .last_hidden_cotangent(Matrix::new(&cotangents.last_hidden, rows, 5))
+            .initial_cell_gradient(MatrixMut::new(&mut dc0, rows, 5));
+        stack.backward(&mut workspace, &mut tape, call).unwrap();
+        let error = relative_error(&dc0, &widen(&expected_gradients.initial_cell));
+        assert!(error <= GRADIENT_TOLERANCE, "{directions:?}: {error:e}");
+    }
+}
+
+#[test]
+fn states_may_lie_in_rows_with_gaps() {
+    let case = StackCase::random(5, SIZES, FORM);
+    let expected = case.forward(plain());
+    let rows = case.state_rows();
+    let spaced: Vec<f32> =
+        case.initial_hidden.chunks(5).flat_map(|row| [row, &[f32::NAN; 2]].concat()).collect();
+    let mut last_hidden = vec![7.0; rows * 8];
+    let stack = case.stack(&case.config(plain()));
+    let call = StackForward::new(Sequence::time_major(&case.x, 3, 2, 4))
+        .initial_hidden(Matrix::new(&spaced, rows, 5).stride(7))
+        .initial_cell(Matrix::new(&case.initial_cell, rows, 5))
+        .last_hidden(MatrixMut::new(&mut last_hidden, rows, 5).stride(8));
+    stack.forward(&mut stack.workspace(3, 2).unwrap(), call).unwrap();
+    for (found, expected) in last_hidden.chunks(8).zip(expected.last_hidden.chunks(5)) {
+        assert_eq!((&found[..5], &found[5..]), (expected, &[7.0; 3][..]));
+    }
+}
+
+#[test]
+fn replaced_weights_are_those_of_both_passes() {
+    let (old, new) = (StackCase::random(1, SIZES, FORM), StackCase::random(2, SIZES, FORM));
+    let config = old.config(plain()).training();
+    let mut stack = old.stack(&config);
+    stack.set_weights(&new.weights(&config)).unwrap();
+    let (mut workspace, mut tape) = (stack.workspace(3, 2).unwrap(), stack.tape(3, 2).unwrap());
+    let found = new.forward_with(&stack, &mut workspace, Some(&mut tape), plain());
+    assert_eq!(outcome_bits(&found), outcome_bits(&new.forward(plain())));
+    let cotangents = new.cotangents(2);
+    let found = new.backward_with(&stack, &mut workspace, &mut tape, plain(), &cotangents, None);
+    let expected = new.gradients(plain(), Recording::Full, &cotangents, None);
+    assert_eq!(gradient_bits(&found), gradient_bits(&expected));
+}
+
+#[test]
+fn stacks_that_cannot_be_made_are_refused() {
+    let case = StackCase::random(0, SIZES, FORM);
+    let config = case.config(plain());
+    let weights = case.weights(&config);
+    let none = StackConfig::new(4, 5, 0, Directions::Forward);
+    assert_eq!(LstmStack::new(&none, &[]).unwrap_err(), Error::Zero { argument: "layers" });
+    assert_eq!(
+        LstmStack::new(&config, &weights[..5]).unwrap_err(),
+        Error::Length { argument: "weights", expected: 6, found: 5 }
+    );
+    let mut stack = LstmStack::new(&config, &weights).unwrap();
+    let swapped = [weights[2], weights[1], weights[0], weights[3], weights[4], weights[5]];
+    let error = Error::Dimension { argument: "weights", dimension: "input size", expected: 4, found: 10 };
+    assert_eq!(LstmStack::new(&config, &swapped).unwrap_err(), error);
+    assert_eq!(stack.set_weights(&swapped).unwrap_err(), error);
+    assert_eq!(
+        stack.workspace_bytes(usize::MAX, 2).unwrap_err(),
+        Error::Overflow { argument: "steps and batch" }
+    );
+    assert_eq!(stack.workspace(usize::MAX, 2).unwrap_err(), Error::Overflow { argument: "steps and batch" });
+    let vast = StackConfig::new(4, 5, usize::MAX, Directions::Summed);
+    assert_eq!(vast.total_parameters(), Err(Error::Overflow { argument: "layers" }));
+}
+
+/// Runs a call that must fail, with one argument replaced, and checks that nothing was written.
+fn refused(change: impl for<'a> FnOnce(StackForward<'a>, &'a mut [f32]) -> StackForward<'a>) -> Error {
+    let case = StackCase::random(0, SIZES, FORM);
+    let stack = case.stack(&case.config(plain()));
+    let mut workspace = stack.workspace(3, 2).unwrap();
+    let (mut output, mut last_hidden, mut last_cell) = (vec![7.0; 60], vec![7.0; 60], vec![7.0; 60]);
+    let mut spare = vec![7.0; 200];
+    let call = StackForward::new(Sequence::time_major(&case.x, 3, 2, 4))
+        .output(SequenceMut::time_major(&mut output, 3, 2, 10))
+        .last_hidden(MatrixMut::new(&mut last_hidden, 12, 5))
+        .last_cell(MatrixMut::new(&mut last_cell, 12, 5));
+    let error = stack.forward(&mut workspace, change(call, &mut spare)).unwrap_err();
+    for written in [&output, &last_hidden, &last_cell, &spare] {
+        assert!(written.iter().all(|&value| value == 7.0), "{error}");
+    }
+    error
+}
+
+#[test]
+fn forward_names_what_does_not_fit_and_writes_nothing() {
+    static ZEROS: [f32; 100] = [0.0; 100];
+    let dimension =
+        |argument, dimension, expected, found| Error::Dimension { argument, dimension, expected, found };
+    let input = |features| StackForward::new(Sequence::with_strides(&ZEROS, [3, 2, features], [10, 5]));
+    assert_eq!(refused(|_, _| input(3)), dimension("input", "features", 4, 3));
+    let long = StackForward::new(Sequence::time_major(&ZEROS, 4, 2, 4));
+    assert_eq!(refused(|_, _| long), dimension("workspace", "steps", 4, 3));
+    let wide = StackForward::new(Sequence::time_major(&ZEROS, 3, 3, 4));
+    assert_eq!(refused(|_, _| wide), dimension("workspace", "batch", 3, 2));
+    let short = StackForward::new(Sequence::time_major(&ZEROS[..23], 3, 2, 4));
+    assert_eq!(refused(|_, _| short), Error::TooShort { argument: "input", expected: 24, found: 23 });
+    assert_eq!(
+        refused(|call, spare| call.output(SequenceMut::time_major(spare, 3, 2, 5))),
+        dimension("output", "features", 10, 5)
+    );
+    assert_eq!(
+        refused(|call, spare| call.output(SequenceMut::with_strides(spare, [3, 2, 10], [5, 30]))),
+        Error::Overlap { argument: "output", expected: 10, found: [5, 30] }
+    );
+    assert_eq!(
+        refused(|call, _| call.initial_hidden(Matrix::new(&ZEROS, 2, 5))),
+        dimension("initial_hidden", "rows", 12, 2)
+    );
+    assert_eq!(
+        refused(|call, _| call.initial_cell(Matrix::new(&ZEROS[..59], 12, 5))),
+        Error::TooShort { argument: "initial_cell", expected: 60, found: 59 }
+    );
+    assert_eq!(
+        refused(|call, spare| call.last_hidden(MatrixMut::new(spare, 12, 10))),
+        dimension("last_hidden", "width", 5, 10)
+    );
+    assert_eq!(
+        refused(|call, spare| call.last_cell(MatrixMut::new(&mut spare[..59], 12, 5))),
+        Error::TooShort { argument: "last_cell", expected: 60, found: 59 }
+    );
+}
+
+#[test]
+fn workspaces_and_tapes_of_other_stacks_are_refused() {
+    let case = StackCase::random(0, SIZES, FORM);
+    let stack = case.stack(&case.config(plain()).training());
+    let x = Sequence::time_major(&case.x, 3, 2, 4);
+    let dimension =
+        |argument, dimension, expected, found| Error::Dimension { argument, dimension, expected, found };
+    for (form, name, expected, found) in [
+        ((2, Directions::Concatenated), "layers", 3, 2),
+        ((3, Directions::Reverse), "directions", 2, 1),
+        ((3, Directions::Summed), "output size", 10, 5),
+    ] {
+        let other = StackCase::random(0, SIZES, form);
+        let other = other.stack(&other.config(plain()).training());
+        let mut workspace = other.workspace(3, 2).unwrap();
+        let refused = stack.forward(&mut workspace, StackForward::new(x));
+        assert_eq!(refused, Err(dimension("workspace", name, expected, found)));
+        let (mut workspace, mut tape) = (stack.workspace(3, 2).unwrap(), other.tape(3, 2).unwrap());
+        let refused = stack.forward(&mut workspace, StackForward::new(x).tape(&mut tape));
+        assert_eq!(refused, Err(dimension("tape", name, expected, found)));
+        let refused = stack.backward(&mut workspace, &mut tape, StackBackward::new(x));
+        assert_eq!(refused, Err(dimension("tape", name, expected, found)));
+    }
+    let other = StackCase::random(0, Sizes { inputs: 9, ..SIZES }, FORM);
+    let other = other.stack(&other.config(plain()).training());
+    let refused = stack.forward(&mut other.workspace(3, 2).unwrap(), StackForward::new(x));
+    assert!(matches!(refused, Err(Error::Workspace { argument: "workspace", .. })), "{refused:?}");
+    let mut tape = stack.tape(2, 2).unwrap();
+    let refused = stack.forward(&mut stack.workspace(3, 2).unwrap(), StackForward::new(x).tape(&mut tape));
+    assert_eq!(refused, Err(dimension("tape", "steps", 3, 2)));
+}
+
+#[test]
+fn backward_names_what_does_not_fit_and_writes_nothing() {
+    let case = StackCase::random(0, SIZES, FORM);
+    let stack = case.stack(&case.config(plain()).training());
+    let (mut workspace, mut tape) = (stack.workspace(3, 2).unwrap(), stack.tape(3, 2).unwrap());
+    let x = Sequence::time_major(&case.x, 3, 2, 4);
+    let refused = stack.backward(&mut workspace, &mut tape, StackBackward::new(x));
+    assert_eq!(refused, Err(Error::NothingRecorded { argument: "tape" }));
+    stack.forward(&mut workspace, StackForward::new(x).tape(&mut tape)).unwrap();
+
+    let total = stack.config().total_parameters().unwrap();
+    let (mut gradients, mut dx, mut spare) = (vec![7.0; total], vec![7.0; 24], vec![7.0; 100]);
+    {
+        let mut refused = |change: &dyn for<'a> Fn(StackBackward<'a>, &'a mut [f32]) -> StackBackward<'a>| {
+            let call = StackBackward::new(x)
+                .input_gradient(SequenceMut::time_major(&mut dx, 3, 2, 4))
+                .parameter_gradients(&mut gradients, GradientMode::Overwrite);
+            stack.backward(&mut workspace, &mut tape, change(call, &mut spare)).unwrap_err()
+        };
+        let dimension =
+            |argument, dimension, expected, found| Error::Dimension { argument, dimension, expected, found };
+        static ZEROS: [f32; 100] = [0.0; 100];
+        assert_eq!(
+            refused(&|_, _| StackBackward::new(Sequence::time_major(&ZEROS, 2, 2, 4))),
+            dimension("tape", "steps", 2, 3)
+        );
+        assert_eq!(
+            refused(&|call, _| call.output_cotangent(Sequence::time_major(&ZEROS, 3, 2, 5))),
+            dimension("output_cotangent", "features", 10, 5)
+        );
+        assert_eq!(
+            refused(&|call, _| call.last_hidden_cotangent(Matrix::new(&ZEROS, 2, 5))),
+            dimension("last_hidden_cotangent", "rows", 12, 2)
+        );
+        assert_eq!(
+            refused(&|call, _| call.last_cell_cotangent(Matrix::new(&ZEROS[..59], 12, 5))),
+            Error::TooShort { argument: "last_cell_cotangent", expected: 60, found: 59 }
+        );
+        assert_eq!(
+            refused(&|call, spare| call.input_gradient(SequenceMut::time_major(spare, 3, 2, 5))),
+            dimension("input_gradient", "features", 4, 5)
+        );
+        assert_eq!(
+            refused(&|call, spare| call.initial_hidden_gradient(MatrixMut::new(spare, 6, 5))),
+            dimension("initial_hidden_gradient", "rows", 12, 6)
+        );
+        assert_eq!(
+            refused(&|call, spare| call.initial_cell_gradient(MatrixMut::new(spare, 12, 5).stride(4))),
+            Error::Overlap { argument: "initial_cell_gradient", expected: 5, found: [0, 4] }
+        );
+        assert_eq!(
+            refused(&|call, spare| call.parameter_gradients(spare, GradientMode::Overwrite)),
+            Error::Length { argument: "parameter_gradients", expected: total, found: 100 }
+        );
+    }
+    for written in [&gradients, &dx, &spare] {
+        assert!(written.iter().all(|&value| value == 7.0));
+    }
+
+    let inference = case.stack(&case.config(plain()));
+    assert_eq!(
+        inference.backward(&mut workspace, &mut tape, StackBackward::new(x)),
+        Err(Error::NotForTraining { argument: "stack" })
+    );
+    let mut workspace = inference.workspace(3, 2).unwrap();
+    assert_eq!(
+        stack.backward(&mut workspace, &mut tape, StackBackward::new(x)),
+        Err(Error::NotForTraining { argument: "workspace" })
+    );
+}
+
+#[test]
+fn a_workspace_made_for_fewer_threads_is_refused() {
+    let case = StackCase::random(0, Sizes { units: 100, ..SIZES }, FORM);
+    let serial = case.stack(&case.config(plain()));
+    let threads = Threads::Exactly(NonZeroUsize::new(2).unwrap());
+    let threaded =
+        case.stack(&case.config(plain()).threads(threads).split(Split::Units).schedule(Schedule::Fused));
+    let x = Sequence::time_major(&case.x, 3, 2, 4);
+    let refused = threaded.forward(&mut serial.workspace(3, 2).unwrap(), StackForward::new(x));
+    let error = Error::Dimension { argument: "workspace", dimension: "threads", expected: 2, found: 0 };
+    assert_eq!(refused, Err(error.clone()));
+    let [serial, threaded]: [&Lstm; 2] = [&serial, &threaded].map(|stack| &stack.directed_layers()[0]);
+    let refused = threaded.forward(&mut serial.workspace(2).unwrap(), Forward::new(x));
+    assert_eq!(refused, Err(error));
+}
