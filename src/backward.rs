@@ -524,14 +524,14 @@ impl BackwardPass<'_> {
     /// Where dZ of the first step of a block waits for the block before it: beside the slots of the last step.
     fn waiting_slot(&self) -> usize {
         match self.direction {
-            Direction::Forward => block_steps(self.input.shape[1]),
+            Direction::Forward => block_steps(self.shape(), self.input.shape[1]),
             Direction::Reverse => 0,
         }
     }
 
     /// The slots of a step of a block, by its number in the block. Slots ascend with time.
     fn slots(&self, in_block: usize) -> StepSlots {
-        let right = self.direction.time(in_block, block_steps(self.input.shape[1]));
+        let right = self.direction.time(in_block, block_steps(self.shape(), self.input.shape[1]));
         match self.direction {
             Direction::Forward => StepSlots { right, gate_gradients: right, after: right + 1 },
             // The waiting slot comes before all others.

@@ -1,6 +1,6 @@
 //! A layer: packed weights and the calls that run them.
 
-use crate::config::{LstmConfig, Schedule, Split};
+use crate::config::{LstmConfig, Schedule};
 use crate::forward::{BatchRows, CHECKED, Pass};
 use crate::pack::{PackedWeights, Shape};
 use crate::plan::Plan;
@@ -176,8 +176,6 @@ impl Lstm {
         if found < expected {
             return Err(Error::Length { argument: "workspace", expected, found });
         }
-        let members = if plan.split == Split::Units { plan.threads } else { 0 };
-        Error::check_room("workspace", "threads", members, workspace.tools.progress.len())?;
         Ok(plan)
     }
 

@@ -357,6 +357,7 @@ unsafe fn all_rows<S: Simd, F: Epilogue<S, G>, const G: usize, const BY_COLUMNS:
 /// # Safety
 /// - As of [`all_rows`], for the rows `row..row + R` and the vectors `vector..vector + P · G`.
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "passed in registers")]
 unsafe fn tile<S, F, const G: usize, const R: usize, const P: usize, const BY_COLUMNS: bool>(
     s: S,
     sweep: &Sweep<S::Element>,
