@@ -216,10 +216,15 @@ impl BackwardBuffers {
     }
 }
 
-/// Elements of scratch for the kernels: a panel of sums for each row of a product.
+/// Elements of scratch for the kernels and one row of a product: a full panel of sums.
+fn scratch_per_row(shape: Shape) -> usize {
+    GATES * shape.lanes
+}
+
+/// Elements of scratch for the kernels and all rows of a product.
 fn scratch_len(shape: Shape, batch: usize, training: bool) -> Option<usize> {
     let rows = if training { backward::max_block_rows(shape, batch)? } else { batch };
-    rows.checked_mul(GATES * shape.lanes)
+    rows.checked_mul(scratch_per_row(shape))
 }
 
 /// Bytes of a workspace.
@@ -250,7 +255,7 @@ impl Workspace {
             sums: zeros("batch", sums_len)?,
             tools: Tools {
                 scratch: zeros("batch", scratch_len(shape, batch, training))?,
-                scratch_per_row: GATES * shape.lanes,
+                scratch_per_row: scratch_per_row(shape),
                 progress: vec![Progress::default(); members],
             },
             backward: if training { Some(BackwardBuffers::new(shape, batch)?) } else { None },

@@ -85,7 +85,7 @@ pub struct LstmStep<'a> {
     pub tape: Option<Tape<'a>>,
     /// Hidden units in the panels, not padded.
     pub units: usize,
-    /// Makes long sums of many rows faster, if there is enough of it: see [`Kernels::scratch_len`].
+    /// Makes long sums of many rows faster, if it has room for a full panel of sums for each row.
     pub scratch: &'a mut [f32],
 }
 
@@ -154,7 +154,6 @@ pub struct ColumnProduct<'a> {
 pub struct Kernels {
     isa: Isa,
     lanes: usize,
-    tile_rows: usize,
     lstm_step: unsafe fn(&Sweep<f32>, &LstmCell<false>),
     lstm_step_with_tape: unsafe fn(&Sweep<f32>, &LstmCell<true>),
     lstm_backward_step: unsafe fn(&Sweep<f32>, &LstmCellBackward),
@@ -208,7 +207,6 @@ const fn table<S: Simd<Element = f32>>(isa: Isa) -> Kernels {
     Kernels {
         isa,
         lanes: S::LANES,
-        tile_rows: S::TILE_ROWS,
         lstm_step: lstm_step::<S, false>,
         lstm_step_with_tape: lstm_step::<S, true>,
         lstm_backward_step: lstm_backward_step::<S>,
@@ -258,16 +256,6 @@ impl Kernels {
     /// Hidden units per panel.
     pub fn lanes(&self) -> usize {
         self.lanes
-    }
-
-    /// Elements of scratch that serve `rows` rows; `None` if that overflows a `usize`.
-    pub fn scratch_len(&self, rows: usize) -> Option<usize> {
-        rows.checked_mul(GROUP * self.lanes)
-    }
-
-    /// Rows of the largest tile.
-    pub fn tile_rows(&self) -> usize {
-        self.tile_rows
     }
 
     /// One LSTM step: σ and tanh of the gate sums, then c' = f∘c + i∘g and h' = o∘tanh(c').

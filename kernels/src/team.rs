@@ -71,12 +71,6 @@ impl<'a> Shared<'a> {
         Self { sequence, block, slots }
     }
 
-    /// Nothing to share.
-    #[inline]
-    pub fn none() -> Self {
-        Self::new(SequenceMut::empty(), 0, Slots::Up { first: 0 })
-    }
-
     /// Slot that `step` writes, and the one that the step before it wrote.
     #[inline]
     fn slots_of(&self, step: usize) -> [Option<usize>; 2] {

@@ -154,16 +154,6 @@ impl<'a> RowsMut<'a> {
         self.stride
     }
 
-    /// The same elements with each row cut into `parts` rows; `None` unless rows are a multiple of that and dense.
-    #[inline]
-    pub fn cut(self, parts: usize) -> Option<Self> {
-        let width = self.width.checked_div(parts)?;
-        let fits = width * parts == self.width && (self.stride == self.width || self.rows <= 1);
-        // `rows` times `width` are elements of a slice, so the product fits if there are any.
-        let rows = if self.width == 0 { 0 } else { self.rows * parts };
-        fits.then_some(Self { rows, width, stride: width, ..self })
-    }
-
     /// Row `row`; empty if there is no such row.
     #[inline]
     pub fn row_mut(&mut self, row: usize) -> &mut [f32] {
