@@ -20,6 +20,7 @@
 use crate::config::Split;
 use crate::direction::Direction;
 use crate::forward::CHECKED;
+use crate::general::{General, GeneralBackwardStep, GeneralRows, OptionBuffers, OptionGradients};
 use crate::pack::{GATES, PackedWeights, Shape};
 use crate::parallel;
 use crate::plan::Plan;
@@ -39,7 +40,7 @@ use std::ops::Range;
 /// with differences below 1 % at 100,16,128,128 and 100,32,256,256, where fewer rows take less memory.
 fn block_rows(shape: Shape) -> usize {
     const LARGE: usize = 1 << 20;
-    let weights = shape.inputs.saturating_add(shape.units).saturating_mul(GATES * shape.units);
+    let weights = shape.inputs.saturating_add(shape.outputs).saturating_mul(GATES * shape.units);
     if weights < LARGE { 256 } else { 512 }
 }
 
@@ -58,6 +59,8 @@ fn block_steps(shape: Shape, batch: usize) -> usize {
 pub(crate) struct BackwardPass<'a> {
     pub(crate) kernels: &'static Kernels,
     pub(crate) weights: &'a PackedWeights,
+    /// The options, if the layer is not a plain one.
+    pub(crate) general: Option<General<'a>>,
     pub(crate) input: Sequence<'a>,
     pub(crate) cotangent: Option<Sequence<'a>>,
     pub(crate) direction: Direction,
@@ -70,12 +73,13 @@ pub(crate) struct Scratch<'a> {
     pub(crate) gate_gradients: &'a mut [f32],
     /// x and h of a block, padded: at least `block_steps` times `[B, X | H]`.
     pub(crate) right: &'a mut [f32],
-    /// Gradient of the last h, `[B, H]` padded; in the end that of the first.
+    /// Gradient of the last h, `[B, P]` padded; in the end that of the first.
     pub(crate) hidden_gradient: &'a mut [f32],
     /// Gradient of the last c, `[B, H]` padded; in the end that of the first.
     pub(crate) cell_gradient: &'a mut [f32],
     /// A packed row.
     pub(crate) bias: &'a mut [f32],
+    pub(crate) options: &'a mut OptionBuffers,
 }
 
 /// Where the gradients go.
@@ -92,6 +96,7 @@ pub(crate) struct Parameters<'a> {
     pub(crate) weight_hh: &'a mut [f32],
     /// `[4H]`
     pub(crate) bias: &'a mut [f32],
+    pub(crate) options: OptionGradients<'a>,
     /// Whether to add to what is there.
     pub(crate) add: bool,
 }
@@ -104,6 +109,7 @@ pub(crate) struct Segment<'a> {
     pub(crate) hidden: &'a [f32],
     pub(crate) cell: &'a [f32],
     pub(crate) gates: &'a [f32],
+    pub(crate) projected: &'a [f32],
 }
 
 /// Some rows of the batch, with all that the steps of a block write.
@@ -114,6 +120,8 @@ struct StepRows<'a> {
     right: SequenceMut<'a>,
     /// One slot.
     cell_gradient: SequenceMut<'a>,
+    /// What the steps of a layer with options write.
+    general: Option<GeneralRows<'a>>,
     /// Scratch of the kernels, the same for each row. Empty until the pass lends it.
     scratch: &'a mut [f32],
 }
@@ -128,14 +136,16 @@ impl parallel::Rows for StepRows<'_> {
         let (gate_gradients, other_gate_gradients) = self.gate_gradients.split_rows(at * GATES);
         let (right, other_right) = self.right.split_rows(at);
         let (cell_gradient, other_cell_gradient) = self.cell_gradient.split_rows(at);
+        let (general, other_general) = self.general.map(|general| general.split(at)).unzip();
         let (scratch, other_scratch) = self.scratch.split_at_mut(scratch_at);
         (
-            StepRows { first: self.first, gate_gradients, right, cell_gradient, scratch },
+            StepRows { first: self.first, gate_gradients, right, cell_gradient, general, scratch },
             StepRows {
                 first: self.first + at,
                 gate_gradients: other_gate_gradients,
                 right: other_right,
                 cell_gradient: other_cell_gradient,
+                general: other_general,
                 scratch: other_scratch,
             },
         )
@@ -152,7 +162,7 @@ struct StepSlots {
 }
 
 /// What one step of some units reads and writes.
-struct Step<'a> {
+struct Step<'a, 'g> {
     /// Vectors of units.
     vectors: Range<usize>,
     /// The batch rows in the input.
@@ -163,6 +173,7 @@ struct Step<'a> {
     cell_gradient: RowsMut<'a>,
     /// Where x and h of the step before are kept for the weight gradients; one of those who share a step does it.
     right: Option<RowsMut<'a>>,
+    general: Option<&'a mut GeneralRows<'g>>,
     scratch: &'a mut [f32],
 }
 
@@ -272,6 +283,11 @@ impl BackwardPass<'_> {
         let view = |data, steps, rows: usize, width| {
             SequenceMut::new(data, [steps, rows, width], [rows * width, width]).expect(CHECKED)
         };
+        let Scratch { hidden_gradient, options, .. } = scratch;
+        let (general, last_hidden_gradient): (_, &[f32]) = match &self.general {
+            Some(_) => (Some(options.rows(hidden_gradient, shape, block_steps, batch)), &[]),
+            None => (None, &**hidden_gradient),
+        };
         let work = StepRows {
             first: 0,
             gate_gradients: view(
@@ -282,10 +298,12 @@ impl BackwardPass<'_> {
             ),
             right: view(&mut *scratch.right, block_steps, batch, shape.input_and_state_width()),
             cell_gradient: view(&mut *scratch.cell_gradient, 1, batch, shape.padded_units()),
+            general,
             scratch: &mut [],
         };
-        let last_hidden_gradient = &*scratch.hidden_gradient;
-        let step = |number: usize, step: Step<'_>| self.step(segment, number, last_hidden_gradient, step);
+        let step = |number: usize, step: Step<'_, '_>| {
+            self.step(segment, number, number - block, last_hidden_gradient, step);
+        };
         match self.plan.split {
             Split::Rows => {
                 let work = StepRows { scratch: tools.scratch_for(batch), ..work };
@@ -305,7 +323,7 @@ impl BackwardPass<'_> {
         range: Range<usize>,
         block: usize,
         mut work: StepRows<'_>,
-        run: &impl Fn(usize, Step<'_>),
+        run: &impl Fn(usize, Step<'_, '_>),
     ) {
         let rows = parallel::Rows::rows(&work);
         if rows == 0 {
@@ -322,6 +340,7 @@ impl BackwardPass<'_> {
                 gate_gradients,
                 cell_gradient: work.cell_gradient.step(0).expect(CHECKED),
                 right: work.right.step(slots.right),
+                general: work.general.as_mut(),
                 scratch: &mut *work.scratch,
             };
             run(number, step);
@@ -335,9 +354,9 @@ impl BackwardPass<'_> {
         block: usize,
         work: StepRows<'_>,
         progress: &mut [Progress],
-        run: &(impl Fn(usize, Step<'_>) + Sync),
+        run: &(impl Fn(usize, Step<'_, '_>) + Sync),
     ) {
-        let StepRows { first, gate_gradients, right, cell_gradient, .. } = work;
+        let StepRows { first, gate_gradients, right, cell_gradient, general, .. } = work;
         let batch = first..first + right.batch();
         let (lanes, members, last) = (self.shape().lanes, progress.len(), range.end - 1);
         let first_slot = self.slots(last - block).gate_gradients;
@@ -347,7 +366,14 @@ impl BackwardPass<'_> {
         };
         let stepped = [Shared::new(gate_gradients, lanes, written)];
         // One block of all columns: the first piece has it.
-        let owned = [Shared::new(cell_gradient, lanes, written), Shared::new(right, usize::MAX, written)];
+        let GeneralRows { carry, hidden, peephole_terms, .. } = general.unwrap_or_else(GeneralRows::empty);
+        let owned = [
+            Shared::new(cell_gradient, lanes, written),
+            Shared::new(right, usize::MAX, written),
+            Shared::new(carry, lanes, written),
+            Shared::new(hidden, lanes, written),
+            Shared::new(peephole_terms, lanes, written),
+        ];
         let team = Team::new(progress, range.len(), self.shape().blocks(), stepped, owned);
         parallel::together(0..members, &|member| {
             team.join(member, |turn| {
@@ -356,7 +382,14 @@ impl BackwardPass<'_> {
                     return;
                 }
                 let is_first = vectors.start == 0;
-                let ([gate_gradients], [mut cell_gradient, mut right]) = turn.parts();
+                let ([gate_gradients], [mut cell_gradient, mut right, carry, hidden, peephole_terms]) =
+                    turn.parts();
+                let mut general = self.general.is_some().then(|| GeneralRows {
+                    carry,
+                    hidden,
+                    peephole_terms,
+                    ..GeneralRows::empty()
+                });
                 let step = Step {
                     vectors,
                     batch: batch.clone(),
@@ -364,6 +397,7 @@ impl BackwardPass<'_> {
                     gate_gradients: gate_gradients.now.expect(CHECKED),
                     cell_gradient: cell_gradient.step(0).expect(CHECKED),
                     right: if is_first { right.step(self.slots(number - block).right) } else { None },
+                    general: general.as_mut(),
                     // A batch that is too narrow for rows to be shared needs none.
                     scratch: &mut [],
                 };
@@ -373,51 +407,82 @@ impl BackwardPass<'_> {
     }
 
     /// Step `number` of some units of some rows.
-    fn step(&self, segment: Segment<'_>, number: usize, last_hidden_gradient: &[f32], step: Step<'_>) {
-        let Step { vectors, batch, after, gate_gradients, cell_gradient, right, scratch } = step;
+    fn step(
+        &self,
+        segment: Segment<'_>,
+        number: usize,
+        in_block: usize,
+        last_hidden_gradient: &[f32],
+        step: Step<'_, '_>,
+    ) {
+        let Step { vectors, batch, after, gate_gradients, cell_gradient, right, general, scratch } = step;
         let shape = self.shape();
-        let (padded, gates_width) = (shape.padded_units(), shape.gates_width());
+        let (outputs, units) = (shape.padded_outputs(), shape.padded_units());
         let columns = vectors.start * shape.lanes..vectors.end * shape.lanes;
         let rows_of = |data, step: usize, width: usize| {
             let data: &[f32] = data;
             let first = (step * self.input.shape[1] + batch.start) * width;
             Rows::new(&data[first..], batch.len(), width, width).expect(CHECKED)
         };
-        let state = |data, step| rows_of(data, step, padded).columns(columns.clone());
+        let cell = |step| rows_of(segment.cell, step, units).columns(columns.clone());
         let is_last = number + 1 == self.input.shape[0];
-        let (start, recurrent) = if is_last {
-            (Start::Sums(state(last_hidden_gradient, 0)), None)
+        let recurrent = if is_last {
+            None
         } else {
             let rows = after.and_then(|after| after.join(GATES)).expect(CHECKED);
             let weights = self.weights.transposed_recurrent().expect(CHECKED);
-            (Start::Zero, Some(Term { rows, weights, from: 0 }))
+            Some(Term { rows, weights, from: 0 })
         };
         let time = self.direction.time(number, self.input.shape[0]);
         let cotangent = self.cotangent.map(|all| all.batch_rows(time, batch.start, batch.len()));
         let step = number - segment.first_step;
-        self.kernels.lstm_backward_step(LstmBackwardStep {
-            start,
-            recurrent,
-            vectors,
-            cotangent: cotangent.map(|rows| rows.columns(columns.clone())),
-            gates: rows_of(segment.gates, step, gates_width)
-                .columns(GATES * columns.start..GATES * columns.end),
-            cell: state(segment.cell, step + 1),
-            previous_cell: state(segment.cell, step),
-            cell_gradient,
-            gate_gradients,
-            units: shape.units.min(columns.end) - columns.start,
-            scratch,
-        });
+        let gates = rows_of(segment.gates, step, shape.gates_width())
+            .columns(GATES * columns.start..GATES * columns.end);
+        let masks = self.general.as_ref().map(|general| general.masks(time, &batch));
+        let recurrent_mask = masks.and_then(|masks| masks.recurrent);
+        match self.general.as_ref().zip(masks).zip(general) {
+            None => self.kernels.lstm_backward_step(LstmBackwardStep {
+                start: match recurrent {
+                    None => Start::Sums(rows_of(last_hidden_gradient, 0, units).columns(columns.clone())),
+                    Some(_) => Start::Zero,
+                },
+                recurrent,
+                vectors,
+                cotangent: cotangent.map(|rows| rows.columns(columns.clone())),
+                gates,
+                cell: cell(step + 1),
+                previous_cell: cell(step),
+                cell_gradient,
+                gate_gradients,
+                units: shape.units.min(columns.end) - columns.start,
+                scratch,
+            }),
+            Some(((layer, masks), rows)) => layer.step_backward(GeneralBackwardStep {
+                vectors,
+                masks,
+                recurrent,
+                cotangent,
+                sums: gates,
+                previous_cell: cell(step),
+                projected: (!segment.projected.is_empty())
+                    .then(|| rows_of(segment.projected, step, shape.outputs)),
+                cell_gradient,
+                gate_gradients,
+                rows,
+                slot: self.slots(in_block).right,
+                scratch,
+            }),
+        }
         if let Some(mut right) = right {
-            let (x, h) = (
-                self.input.batch_rows(time, batch.start, batch.len()),
-                rows_of(segment.hidden, step, padded),
-            );
+            let x = self.input.batch_rows(time, batch.start, batch.len());
+            let h = rows_of(segment.hidden, step, outputs);
             for row in 0..batch.len() {
                 let (to_x, to_h) = right.row_mut(row).split_at_mut(shape.padded_inputs());
                 to_x[..shape.inputs].copy_from_slice(x.row(row));
-                to_h[..padded].copy_from_slice(h.row(row));
+                to_h[..outputs].copy_from_slice(h.row(row));
+                if let Some(mask) = recurrent_mask {
+                    to_h.iter_mut().zip(mask.row(row)).for_each(|(h, mask)| *h *= mask);
+                }
             }
         }
     }
@@ -441,8 +506,8 @@ impl BackwardPass<'_> {
         let weights = self.weights.transposed_input().expect(CHECKED);
         let product = |rows: Rows<'_>, to: RowsMut<'_>, scratch: &mut [f32]| {
             let terms = [Some(Term { rows, weights, from: 0 }), None];
-            let panels = 0..weights.layout().panels();
-            self.kernels.product(Product { start: Start::Zero, terms, panels, to, scratch });
+            let vectors = 0..weights.layout().vectors();
+            self.kernels.product(Product { start: Start::Zero, terms, vectors, to, scratch });
         };
         let scratch = tools.scratch_for(block.len() * batch);
         let times = self.direction.times(block, self.input.shape[0]);
@@ -468,17 +533,34 @@ impl BackwardPass<'_> {
 
     /// dW += dZᵀ·x, dR += dZᵀ·h and db += Σ dZ over a block of `steps` steps.
     fn parameter_gradients(&self, steps: usize, scratch: &mut Scratch<'_>, outputs: &mut Outputs<'_>) {
-        let Some(Parameters { weight_ih, weight_hh, bias, add }) = &mut outputs.parameters else { return };
+        let Some(Parameters { weight_ih, weight_hh, bias, options, add }) = &mut outputs.parameters else {
+            return;
+        };
         let (shape, batch) = (self.shape(), self.input.shape[1]);
         let first = self.first_slots(steps);
         let (units, inputs, width) = (shape.units, shape.inputs, shape.gate_gradients_width());
         let dz = &scratch.gate_gradients[first.gate_gradients * batch * width..];
         let dz = Rows::new(dz, steps * batch, width, width).expect(CHECKED);
 
-        self.kernels.column_sums(dz, scratch.bias);
-        for (bias, sums) in bias.chunks_exact_mut(units).zip(scratch.bias.chunks_exact(shape.gate_stride())) {
-            for (to, &sum) in bias.iter_mut().zip(sums) {
-                *to = if *add { *to + sum } else { sum };
+        if let Some(general) = &self.general {
+            let (first, rows) = (first.right * batch, steps * batch);
+            general.add_gradients(
+                scratch.options,
+                first..first + rows,
+                self.plan.threads,
+                options,
+                bias,
+                *add,
+            );
+        }
+        if self.general.is_none_or(|general| !general.has_own_bias()) {
+            self.kernels.column_sums(dz, scratch.bias);
+            for (bias, sums) in
+                bias.chunks_exact_mut(units).zip(scratch.bias.chunks_exact(shape.gate_stride()))
+            {
+                for (to, &sum) in bias.iter_mut().zip(sums) {
+                    *to = if *add { *to + sum } else { sum };
+                }
             }
         }
 
@@ -487,7 +569,7 @@ impl BackwardPass<'_> {
         let work = Units {
             first: 0,
             weight_ih: gates_by_units(&mut **weight_ih, inputs).expect(CHECKED),
-            weight_hh: gates_by_units(&mut **weight_hh, units).expect(CHECKED),
+            weight_hh: gates_by_units(&mut **weight_hh, shape.outputs).expect(CHECKED),
         };
         let right = &scratch.right[first.right * batch * shape.input_and_state_width()..];
         let add_to_total = *add;
@@ -502,7 +584,7 @@ impl BackwardPass<'_> {
         let (rows, right_width) = (dz.rows(), shape.input_and_state_width());
         let x = Rows::new(right, rows, shape.padded_inputs(), right_width).expect(CHECKED);
         let h = &right[shape.padded_inputs()..];
-        let h = Rows::new(h, rows, shape.padded_units(), right_width).expect(CHECKED);
+        let h = Rows::new(h, rows, shape.padded_outputs(), right_width).expect(CHECKED);
         let Units { first, mut weight_ih, mut weight_hh } = work;
         for gate in 0..GATES {
             let from = gate * shape.gate_stride() + first;
@@ -550,17 +632,26 @@ impl BackwardPass<'_> {
         if steps == 0 || batch == 0 {
             return;
         }
-        let (width, padded) = (self.shape().gate_gradients_width(), self.shape().padded_units());
+        let (width, padded) = (self.shape().gate_gradients_width(), self.shape().padded_outputs());
         // The first block has left dZ of its first step there, as if a block came before it.
         let rows = &scratch.gate_gradients[self.waiting_slot() * batch * width..];
         let rows = Rows::new(rows, batch, width, width).expect(CHECKED);
         let weights = self.weights.transposed_recurrent().expect(CHECKED);
-        self.kernels.product(Product {
-            start: Start::Zero,
-            terms: [Some(Term { rows, weights, from: 0 }), None],
-            panels: 0..weights.layout().panels(),
-            to: RowsMut::new(&mut *scratch.hidden_gradient, batch, padded, padded).expect(CHECKED),
-            scratch: tools.scratch_for(batch),
-        });
+        let mut product = |to: &mut [f32]| {
+            self.kernels.product(Product {
+                start: Start::Zero,
+                terms: [Some(Term { rows, weights, from: 0 }), None],
+                vectors: 0..weights.layout().vectors(),
+                to: RowsMut::new(to, batch, padded, padded).expect(CHECKED),
+                scratch: tools.scratch_for(batch),
+            });
+        };
+        match &self.general {
+            None => product(scratch.hidden_gradient),
+            Some(general) => {
+                product(scratch.options.hidden());
+                general.first_hidden_gradient(scratch.options, batch, scratch.hidden_gradient);
+            }
+        }
     }
 }

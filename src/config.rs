@@ -1,7 +1,8 @@
 //! What a layer is, apart from its weights.
 
-use crate::{Direction, Error};
-use quadgate_kernels::{Isa, Kernels};
+use crate::options::Options;
+use crate::{Activations, Clip, Coupling, Direction, Error, Isa, Zoneout};
+use quadgate_kernels::Kernels;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
@@ -54,11 +55,12 @@ pub enum Threads {
 /// let config = LstmConfig::new(40, 100).threads(Threads::Serial).schedule(Schedule::Fused);
 /// assert_eq!((config.input_size(), config.hidden_size()), (40, 100));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LstmConfig {
     input_size: usize,
     hidden_size: usize,
     direction: Direction,
+    options: Options,
     isa: Option<Isa>,
     schedule: Option<Schedule>,
     split: Option<Split>,
@@ -73,6 +75,7 @@ impl LstmConfig {
             input_size,
             hidden_size,
             direction: Direction::Forward,
+            options: Options::default(),
             isa: None,
             schedule: None,
             split: None,
@@ -97,6 +100,133 @@ impl LstmConfig {
     /// ```
     pub fn direction(mut self, direction: Direction) -> Self {
         self.direction = direction;
+        self
+    }
+
+    /// Projects the output: h = V·(o ∘ tanh c), with V `[P, H]` and P = `size`, is what goes out and comes back.
+    ///
+    /// PyTorch's `proj_size`; oneDNN's LSTMP; TensorFlow Lite's projection.
+    ///
+    /// ```
+    /// use quadgate::{Forward, Lstm, LstmConfig, LstmWeights, Orientation, Sequence, SequenceMut};
+    ///
+    /// let config = LstmConfig::new(3, 8).projection(2);
+    /// let (weight_ih, weight_hh, weight_hr) = ([0.1; 32 * 3], [0.2; 32 * 2], [0.3; 2 * 8]);
+    /// let weights = LstmWeights::pytorch(&config, &weight_ih, &weight_hh, None, None)?
+    ///     .with_projection(Orientation::GatesByInputs, &weight_hr, None)?;
+    /// let lstm = Lstm::new(&config, &weights)?;
+    ///
+    /// let mut h = [0.0; 5 * 2];
+    /// let call = Forward::new(Sequence::time_major(&[1.0; 5 * 3], 5, 1, 3));
+    /// lstm.forward(&mut lstm.workspace(1)?, call.output(SequenceMut::time_major(&mut h, 5, 1, 2)))?;
+    /// assert_eq!(h[0], h[1]);
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    pub fn projection(mut self, size: usize) -> Self {
+        self.options.projection = Some(size);
+        self
+    }
+
+    /// Adds a bias, `[P]`, to the projection, as TensorFlow Lite can.
+    pub fn projection_bias(mut self) -> Self {
+        self.options.projection_bias = true;
+        self
+    }
+
+    /// Lets gates see the cell state: p_i ∘ c_{t−1} and p_f ∘ c_{t−1} are added to what enters i and f, p_o ∘ c_t to what
+    /// enters o, with `[H]` elements each.
+    ///
+    /// (Gers and Schmidhuber 2000; ONNX's and oneDNN's peepholes.)
+    ///
+    /// ```
+    /// use quadgate::{Lstm, LstmConfig, LstmWeights};
+    ///
+    /// let config = LstmConfig::new(1, 1).peepholes();
+    /// let weights = LstmWeights::pytorch(&config, &[0.5; 4], &[0.5; 4], None, None)?
+    ///     .with_peepholes([&[0.1], &[0.2], &[0.3]])?;
+    /// let lstm = Lstm::new(&config, &weights)?;
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    pub fn peepholes(mut self) -> Self {
+        self.options.peepholes = true;
+        self
+    }
+
+    /// Makes one gate of i and f: f = 1 − i, ONNX's `input_forget`, or i = 1 − f, TensorFlow Lite's.
+    ///
+    /// The weights of the other one are there, but not read; their gradients are zero.
+    ///
+    /// ```
+    /// use quadgate::{Coupling, LstmConfig};
+    ///
+    /// let config = LstmConfig::new(40, 100).coupling(Coupling::ForgetFromInput);
+    /// ```
+    pub fn coupling(mut self, coupling: Coupling) -> Self {
+        self.options.coupling = coupling;
+        self
+    }
+
+    /// Limits what enters the gates, the cell state, or the projection.
+    ///
+    /// ```
+    /// use quadgate::{Clip, LstmConfig};
+    ///
+    /// let config = LstmConfig::new(40, 100).clip(Clip { gate: Some(3.0), ..Clip::default() });
+    /// ```
+    pub fn clip(mut self, clip: Clip) -> Self {
+        self.options.clip = clip;
+        self
+    }
+
+    /// Replaces σ and tanh by other functions, as ONNX's `activations`.
+    ///
+    /// ```
+    /// use quadgate::{ActivationFunction, Activations, LstmConfig};
+    ///
+    /// let gate = ActivationFunction::HardSigmoid { alpha: 0.2, beta: 0.5 };
+    /// let config = LstmConfig::new(40, 100).activations(Activations { gate, ..Activations::default() });
+    /// ```
+    pub fn activations(mut self, activations: Activations) -> Self {
+        self.options.activations = activations;
+        self
+    }
+
+    /// Normalises what enters each gate over the hidden units, before the bias is added:
+    /// scale ∘ (s − mean s) / √(var s + ε) + b, where s has the peephole's term in it.
+    ///
+    /// (Ba, Kiros and Hinton 2016; TensorFlow Lite's layer-normalised LSTM, whose ε is 10⁻⁸.)
+    ///
+    /// ```
+    /// use quadgate::{Lstm, LstmConfig, LstmWeights};
+    ///
+    /// let config = LstmConfig::new(1, 2).layer_normalisation(1e-5);
+    /// let weights = LstmWeights::pytorch(&config, &[0.5; 8], &[0.5; 16], None, None)?
+    ///     .with_layer_normalisation([&[1.0; 2]; 4])?;
+    /// let lstm = Lstm::new(&config, &weights)?;
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    pub fn layer_normalisation(mut self, epsilon: f32) -> Self {
+        self.options.normalisation = Some(epsilon);
+        self
+    }
+
+    /// Keeps a part of the old state in each step: h_t = (1 − rate) ∘ h̃_t + rate ∘ h_{t−1}, and the same of c.
+    ///
+    /// A call may give shares of its own, such as random ones for training.
+    ///
+    /// ```
+    /// use quadgate::{LstmConfig, Zoneout};
+    ///
+    /// let config = LstmConfig::new(40, 100).zoneout(Zoneout { hidden: 0.05, cell: 0.5 });
+    /// ```
+    pub fn zoneout(mut self, zoneout: Zoneout) -> Self {
+        self.options.zoneout = Some(zoneout);
+        self
+    }
+
+    /// Lets calls mask h on its way back into the gates: see [`Forward::recurrent_mask`](crate::Forward::recurrent_mask).
+    pub fn recurrent_dropout(mut self) -> Self {
+        self.options.recurrent_dropout = true;
         self
     }
 
@@ -140,12 +270,25 @@ impl LstmConfig {
         let overflow = |argument| Error::Overflow { argument };
         let bias_len = self.hidden_size.checked_mul(4).ok_or(overflow("hidden size"))?;
         let ih_len = bias_len.checked_mul(self.input_size).ok_or(overflow("input size"))?;
-        let hh_end = bias_len
-            .checked_mul(self.hidden_size)
-            .and_then(|len| len.checked_add(ih_len))
-            .ok_or(overflow("hidden size"))?;
-        let len = hh_end.checked_add(bias_len).ok_or(overflow("hidden size"))?;
-        Ok(ParameterRanges { weight_ih: 0..ih_len, weight_hh: ih_len..hh_end, bias: hh_end..len })
+        let hh_len = bias_len.checked_mul(self.output_size()).ok_or(overflow("hidden size"))?;
+        let Options { projection, projection_bias, peepholes, normalisation, .. } = self.options;
+        let size = projection.unwrap_or(0);
+        let projection_len = size.checked_mul(self.hidden_size).ok_or(overflow("projection"))?;
+        let mut end = 0usize;
+        let mut next = |len: usize| {
+            let start = end;
+            end = end.checked_add(len).ok_or(overflow("hidden size"))?;
+            Ok(start..end)
+        };
+        Ok(ParameterRanges {
+            weight_ih: next(ih_len)?,
+            weight_hh: next(hh_len)?,
+            bias: next(bias_len)?,
+            peepholes: next(if peepholes { bias_len / 4 * 3 } else { 0 })?,
+            layer_normalisation: next(if normalisation.is_some() { bias_len } else { 0 })?,
+            projection: next(projection_len)?,
+            projection_bias: next(if projection_bias { size } else { 0 })?,
+        })
     }
 
     /// X, the number of input features.
@@ -156,6 +299,15 @@ impl LstmConfig {
     /// H, the number of hidden units.
     pub fn hidden_size(&self) -> usize {
         self.hidden_size
+    }
+
+    /// Elements of h: P with a projection, else H.
+    pub fn output_size(&self) -> usize {
+        self.options.projection.unwrap_or(self.hidden_size)
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
     }
 
     /// Which way the layer reads.
@@ -186,7 +338,8 @@ impl LstmConfig {
     }
 }
 
-/// Where each parameter of a layer lies in a contiguous buffer: W, R, b, in PyTorch's layout, gates i, f, g, o.
+/// Where each parameter of a layer lies in a contiguous buffer: W, R, b, in PyTorch's layout, gates i, f, g, o; then those
+/// of options, which are empty without the option.
 ///
 /// One buffer for all parameters, and one of the same shape for their gradients, make an optimiser's step or an
 /// all-reduce one call.
@@ -200,16 +353,24 @@ impl LstmConfig {
 pub struct ParameterRanges {
     /// `weight_ih [4H, X]`, row-major.
     pub weight_ih: Range<usize>,
-    /// `weight_hh [4H, H]`, row-major.
+    /// `weight_hh [4H, H]`, row-major; `[4H, P]` with a projection.
     pub weight_hh: Range<usize>,
     /// The sum of the biases, `[4H]`. If there are two, this is the gradient of each.
     pub bias: Range<usize>,
+    /// Peepholes of i, f and o, `[3H]`.
+    pub peepholes: Range<usize>,
+    /// Scales of the layer normalisation, `[4H]`.
+    pub layer_normalisation: Range<usize>,
+    /// V, `[P, H]`, row-major.
+    pub projection: Range<usize>,
+    /// Bias of the projection, `[P]`.
+    pub projection_bias: Range<usize>,
 }
 
 impl ParameterRanges {
     /// Elements of a buffer that ends with these.
     pub fn total(&self) -> usize {
-        self.bias.end
+        self.projection_bias.end
     }
 
     /// The ranges after `first` other elements.
@@ -220,6 +381,10 @@ impl ParameterRanges {
             weight_ih: after(self.weight_ih)?,
             weight_hh: after(self.weight_hh)?,
             bias: after(self.bias)?,
+            peepholes: after(self.peepholes)?,
+            layer_normalisation: after(self.layer_normalisation)?,
+            projection: after(self.projection)?,
+            projection_bias: after(self.projection_bias)?,
         })
     }
 }

@@ -4,7 +4,7 @@ use quadgate_kernels::{Isa, ViewError};
 use std::fmt;
 
 /// Why a call was refused. Nothing has been written when one of these comes back.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
     /// A size that must be at least one is zero.
@@ -55,15 +55,31 @@ pub enum Error {
         /// The argument.
         argument: &'static str,
     },
-    /// Weights have a tensor that the target of an export has no room for.
+    /// Something is not there that must be: a tensor that the configuration asks for, or room for one that is exported.
     Missing {
-        /// The tensor.
+        /// What is missing.
         argument: &'static str,
     },
-    /// Weights have a part that no kernel can run yet.
-    Unsupported {
-        /// The part.
+    /// Something is there that the configuration does not ask for.
+    Unexpected {
+        /// What there is.
         argument: &'static str,
+    },
+    /// Something was demanded that cannot be had together with something else.
+    Unsupported {
+        /// What was demanded.
+        argument: &'static str,
+        /// What rules it out.
+        because: &'static str,
+    },
+    /// A number is outside what is allowed.
+    Value {
+        /// The argument.
+        argument: &'static str,
+        /// What is allowed.
+        expected: &'static str,
+        /// What came.
+        found: f32,
     },
     /// A gate order that does not name each gate once.
     GateOrder {
@@ -166,9 +182,13 @@ impl fmt::Display for Error {
             Error::Overflow { argument } => {
                 write!(f, "{argument}: expected a size that fits the address space, found a larger one")
             }
-            Error::Missing { argument } => write!(f, "{argument}: expected room for it, found none"),
-            Error::Unsupported { argument } => {
-                write!(f, "{argument}: expected none, found some, which the kernels cannot run")
+            Error::Missing { argument } => write!(f, "{argument}: expected some, found none"),
+            Error::Unexpected { argument } => write!(f, "{argument}: expected none, found some"),
+            Error::Unsupported { argument, because } => {
+                write!(f, "{argument}: cannot be had with {because}")
+            }
+            Error::Value { argument, expected, found } => {
+                write!(f, "{argument}: expected {expected}, found {found}")
             }
             Error::GateOrder { missing } => {
                 write!(f, "gate order: expected each gate once, found no {missing}")

@@ -15,6 +15,7 @@
 
 use crate::config::{Schedule, Split};
 use crate::direction::Direction;
+use crate::general::{General, GeneralStep};
 use crate::pack::{GATES, PackedWeights};
 use crate::parallel;
 use crate::plan::Plan;
@@ -31,6 +32,8 @@ use std::ops::Range;
 pub(crate) struct Pass<'a> {
     pub(crate) kernels: &'static Kernels,
     pub(crate) weights: &'a PackedWeights,
+    /// The options, if the layer is not a plain one.
+    pub(crate) general: Option<General<'a>>,
     pub(crate) plan: Plan,
     pub(crate) direction: Direction,
     pub(crate) input: Sequence<'a>,
@@ -45,7 +48,8 @@ pub(crate) struct BatchRows<'a> {
     /// Their first row in the input.
     pub(crate) first: usize,
     pub(crate) states: States<'a>,
-    /// Room for the sums of `plan.block_steps` steps, `[steps, rows, sums]`; empty if nothing is hoisted.
+    /// Room for the sums of `plan.block_steps` steps, `[steps, rows, sums]`, if they are hoisted, and of one step more if
+    /// the layer has options.
     pub(crate) sums: SequenceMut<'a>,
     /// Scratch of the kernels, the same for each row. Empty until the pass lends it.
     pub(crate) scratch: &'a mut [f32],
@@ -62,6 +66,8 @@ pub(crate) struct States<'a> {
     pub(crate) cell: SequenceMut<'a>,
     /// With a tape, the gates: step s writes slot s.
     pub(crate) gates: Option<SequenceMut<'a>>,
+    /// With a tape and a clipped projection, what is clipped: step s writes slot s.
+    pub(crate) projected: Option<SequenceMut<'a>>,
 }
 
 impl States<'_> {
@@ -69,10 +75,17 @@ impl States<'_> {
         let (hidden, other_hidden) = self.hidden.split_rows(at);
         let (cell, other_cell) = self.cell.split_rows(at);
         let (gates, other_gates) = self.gates.map(|gates| gates.split_rows(at)).unzip();
+        let (projected, other_projected) = self.projected.map(|rows| rows.split_rows(at)).unzip();
         let first = self.first;
         (
-            States { hidden, first, cell, gates },
-            States { hidden: other_hidden, first, cell: other_cell, gates: other_gates },
+            States { hidden, first, cell, gates, projected },
+            States {
+                hidden: other_hidden,
+                first,
+                cell: other_cell,
+                gates: other_gates,
+                projected: other_projected,
+            },
         )
     }
 }
@@ -112,8 +125,9 @@ struct Step<'a> {
     to: RowsMut<'a>,
     cell: RowsMut<'a>,
     tape: Option<Tape<'a>>,
+    projected: Option<RowsMut<'a>>,
     output: Option<RowsMut<'a>>,
-    /// Hoisted sums.
+    /// Hoisted sums, and with options a slot more.
     sums: SequenceMut<'a>,
     scratch: &'a mut [f32],
 }
@@ -139,7 +153,8 @@ impl Pass<'_> {
 
     /// All units of some rows, on this thread.
     pub(crate) fn run_rows(&self, work: BatchRows<'_>) {
-        let BatchRows { first, states: States { mut hidden, first: slot, mut cell, mut gates }, .. } = work;
+        let BatchRows { first, states, .. } = work;
+        let States { mut hidden, first: slot, mut cell, mut gates, mut projected } = states;
         let (mut sums, scratch, mut output) = (work.sums, work.scratch, work.output);
         let (rows, slots) = (hidden.batch(), hidden.slots());
         if rows == 0 {
@@ -165,6 +180,7 @@ impl Pass<'_> {
                     to,
                     cell,
                     tape,
+                    projected: projected.as_mut().and_then(|projected| projected.step(step)),
                     output: output.as_mut().and_then(|output| output.step(self.time(step))),
                     sums: sums.all(),
                     scratch,
@@ -176,7 +192,9 @@ impl Pass<'_> {
 
     /// All rows, with the units over a team.
     fn run_units(&self, work: BatchRows<'_>, progress: &mut [Progress]) {
-        let BatchRows { first, states: States { hidden, first: slot, cell, gates }, sums, output, .. } = work;
+        let BatchRows {
+            first, states: States { hidden, first: slot, cell, gates, .. }, sums, output, ..
+        } = work;
         let (lanes, members) = (self.weights.shape().lanes, progress.len());
         let batch = first..first + hidden.batch();
         let state = Slots::Up { first: slot };
@@ -219,6 +237,8 @@ impl Pass<'_> {
                         to: hidden.now.expect(CHECKED),
                         cell,
                         tape,
+                        // A projection is of whole rows.
+                        projected: None,
                         output: output.now,
                         sums,
                         // A batch that is too narrow for rows to be shared needs none.
@@ -239,12 +259,14 @@ impl Pass<'_> {
     }
 
     fn step(&self, step: usize, work: Step<'_>) {
-        let Step { panels, batch, from, to, cell, tape, output, mut sums, scratch } = work;
+        let Step { panels, batch, from, to, cell, tape, projected, output, mut sums, scratch } = work;
         let shape = self.weights.shape();
         let weights = self.weights.recurrent().expect(CHECKED);
         let columns = weights.layout().columns_of(panels.clone());
-        let recurrent = Term { rows: from.columns(0..shape.units), weights, from: 0 };
-        let (start, terms) = match self.plan.schedule {
+        let recurrent = Term { rows: from.columns(0..shape.outputs), weights, from: 0 };
+        // Where a general cell without a tape keeps its sums.
+        let own_slot = sums.slots().wrapping_sub(1);
+        let (start, input, own_sums) = match self.plan.schedule {
             Schedule::Hoisted => {
                 let in_block = step % self.plan.block_steps;
                 let block = step - in_block..self.steps.min(step - in_block + self.plan.block_steps);
@@ -252,15 +274,40 @@ impl Pass<'_> {
                 if in_block == 0 {
                     self.hoist(block, &batch, panels.clone(), &mut sums);
                 }
-                (Start::Sums(sums.read(slot).expect(CHECKED)), [Some(recurrent), None])
+                match sums.step_beside(own_slot, slot) {
+                    Some((own, hoisted)) => (Start::Sums(hoisted), None, Some(own)),
+                    None => (Start::Sums(sums.read(slot).expect(CHECKED)), None, None),
+                }
             }
             Schedule::Fused => {
                 let rows = self.input.batch_rows(self.time(step), batch.start, batch.len());
                 let weights = self.weights.input().expect(CHECKED);
                 let input = (shape.inputs > 0).then_some(Term { rows, weights, from: 0 });
-                (Start::Bias(&self.weights.bias()[columns]), [input, Some(recurrent)])
+                (Start::Bias(&self.weights.bias()[columns]), input, sums.step(own_slot))
             }
         };
+        if let Some(general) = &self.general {
+            let masks = general.masks(self.time(step), &batch);
+            let (previous_cell, sums) = match tape {
+                Some(Tape { previous_cell, gates }) => (Some(previous_cell), gates),
+                None => (None, own_sums.expect(CHECKED)),
+            };
+            return general.step(GeneralStep {
+                panels,
+                masks,
+                start,
+                input,
+                recurrent,
+                sums,
+                previous_cell,
+                cell,
+                projected,
+                hidden: to,
+                output,
+                scratch,
+            });
+        }
+        let terms = if input.is_some() { [input, Some(recurrent)] } else { [Some(recurrent), None] };
         let units = shape.units.min(panels.end * shape.lanes) - panels.start * shape.lanes;
         self.kernels.lstm_step(LstmStep {
             start,
@@ -292,8 +339,8 @@ impl Pass<'_> {
         let mut sums = sums.steps(0..steps);
         let product = |rows: Rows<'_>, to: RowsMut<'_>| {
             let terms = [Some(Term { rows, weights, from: 0 }), None];
-            let (start, panels) = (Start::Bias(bias), panels.clone());
-            self.kernels.product(Product { start, terms, panels, to, scratch: &mut [] });
+            let (start, vectors) = (Start::Bias(bias), weights.layout().vectors_of(panels.clone()));
+            self.kernels.product(Product { start, terms, vectors, to, scratch: &mut [] });
         };
         // The weights are read once per product, so the products shall have many rows: all there are, or all steps of a
         // batch row, or all batch rows of a step.

@@ -1,7 +1,9 @@
 //! A layer: packed weights and the calls that run them.
 
-use crate::config::{LstmConfig, Schedule};
+use crate::config::{LstmConfig, Schedule, Split};
 use crate::forward::{BatchRows, CHECKED, Pass};
+use crate::general::{General, Masks};
+use crate::options::Options;
 use crate::pack::{PackedWeights, Shape};
 use crate::plan::Plan;
 use crate::view::check_sequence;
@@ -21,7 +23,11 @@ use quadgate_kernels::{Kernels, RowsMut};
 ///
 /// In reverse, h_{t+1} and c_{t+1} take the place of h_{t−1} and c_{t−1}.
 ///
-/// (Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000; no peepholes.)
+/// (Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000.)
+///
+/// [`LstmConfig`] has options that change this cell: projection, peepholes, coupled gates, limits, other activations, layer
+/// normalisation, zoneout and recurrent dropout. With a projection, h has P elements rather than H, here and in all that
+/// follows. A layer without options runs the fused kernels of the plain cell.
 ///
 /// The layer is immutable and [`Sync`]: threads may share it by reference, each with a workspace of its own.
 ///
@@ -61,7 +67,81 @@ pub struct Forward<'a> {
     pub(crate) last_hidden: Option<MatrixMut<'a>>,
     pub(crate) last_cell: Option<MatrixMut<'a>>,
     pub(crate) tape: Option<&'a mut Tape>,
+    pub(crate) masks: MaskArguments<'a>,
 }
+
+/// What a call says about options, unchecked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct MaskArguments<'a> {
+    pub(crate) hidden_share: Option<Sequence<'a>>,
+    pub(crate) cell_share: Option<Sequence<'a>>,
+    pub(crate) recurrent_mask: Option<Matrix<'a>>,
+}
+
+impl<'a> MaskArguments<'a> {
+    /// The masks, if they are of the shape of a call and the layer has the options.
+    pub(crate) fn checked(
+        &self,
+        config: &LstmConfig,
+        [steps, batch]: [usize; 2],
+    ) -> Result<Masks<'a>, Error> {
+        let (options, outputs, units) = (config.options(), config.output_size(), config.hidden_size());
+        let has_zoneout = options.zoneout.is_some();
+        for (argument, share, width) in
+            [("hidden_share", self.hidden_share, outputs), ("cell_share", self.cell_share, units)]
+        {
+            let Some(share) = share else { continue };
+            if !has_zoneout {
+                return Err(Error::Unexpected { argument });
+            }
+            check_sequence(argument, [steps, batch, width], share.shape)?;
+            share.check_bounds(argument)?;
+        }
+        let recurrent = self.recurrent_mask.map(|mask| mask.checked("recurrent_mask", batch, outputs));
+        if recurrent.is_some() && !options.recurrent_dropout {
+            return Err(Error::Unexpected { argument: "recurrent_mask" });
+        }
+        Ok(Masks {
+            hidden_share: self.hidden_share,
+            cell_share: self.cell_share,
+            recurrent: recurrent.transpose()?,
+        })
+    }
+}
+
+/// Builder methods that [`Forward`] and [`Backward`](crate::Backward) share: both passes must be told the same.
+macro_rules! mask_builders {
+    ($name:ident) => {
+        impl<'a> $name<'a> {
+            /// Zoneout of h: how much of the new h to take, `[T, B, H]` (`[T, B, P]` with a projection) in any strides,
+            /// instead of 1 − rate. For a layer with [`LstmConfig::zoneout`](crate::LstmConfig::zoneout).
+            ///
+            /// h_t = share ∘ h̃_t + (1 − share) ∘ h_{t−1}; in training, share is 0 or 1 at random.
+            pub fn hidden_share(mut self, share: $crate::Sequence<'a>) -> Self {
+                self.masks.hidden_share = Some(share);
+                self
+            }
+
+            /// The same of c, `[T, B, H]`.
+            pub fn cell_share(mut self, share: $crate::Sequence<'a>) -> Self {
+                self.masks.cell_share = Some(share);
+                self
+            }
+
+            /// Recurrent dropout: factors of h, `[B, H]` (`[B, P]` with a projection), on its way into the gates at every
+            /// step: R·(mask ∘ h_{t−1}). For a layer with
+            /// [`LstmConfig::recurrent_dropout`](crate::LstmConfig::recurrent_dropout).
+            ///
+            /// (Gal and Ghahramani 2016; Keras' `recurrent_dropout`, whose factors are 0 or 1 / (1 − rate).)
+            pub fn recurrent_mask(mut self, mask: $crate::Matrix<'a>) -> Self {
+                self.masks.recurrent_mask = Some(mask);
+                self
+            }
+        }
+    };
+}
+pub(crate) use mask_builders;
+mask_builders!(Forward);
 
 impl<'a> Forward<'a> {
     /// Reads x, `[T, B, X]` in any strides. T and B may be zero.
@@ -74,6 +154,7 @@ impl<'a> Forward<'a> {
             last_hidden: None,
             last_cell: None,
             tape: None,
+            masks: MaskArguments::default(),
         }
     }
 
@@ -119,15 +200,27 @@ impl Lstm {
     ///
     /// # Errors
     /// - [`Error::Dimension`] if `weights` were checked against other sizes than `config`'s,
-    /// - [`Error::Unsupported`] if `weights` have peepholes,
+    /// - [`Error::Missing`] or [`Error::Unexpected`] if `weights` lack what `config`'s options need, or have more,
+    /// - [`Error::Value`], [`Error::Zero`] or [`Error::Unexpected`] if an option makes no sense; [`Error::Unsupported`] if
+    ///   threads are to share units, and an option needs whole rows,
     /// - [`Error::UnsupportedIsa`] or [`Error::UnknownIsa`] if an instruction set is demanded that cannot be had,
     /// - [`Error::Overflow`] if the packed weights could not be addressed.
     pub fn new(config: &LstmConfig, weights: &LstmWeights<'_>) -> Result<Self, Error> {
-        check_weights(config, weights)?;
+        let options = config.options();
+        options.check()?;
+        if options.need_whole_rows() && config.forced_split() == Some(Split::Units) {
+            let because = "a projection, layer normalisation or recurrent dropout";
+            return Err(Error::Unsupported { argument: "split over units", because });
+        }
+        weights.check(config)?;
         let kernels = config.kernels()?;
-        let shape =
-            Shape { inputs: config.input_size(), units: config.hidden_size(), lanes: kernels.lanes() };
-        let mut packed = PackedWeights::new(shape, config.is_for_training())?;
+        let shape = Shape {
+            inputs: config.input_size(),
+            units: config.hidden_size(),
+            outputs: config.output_size(),
+            lanes: kernels.lanes(),
+        };
+        let mut packed = PackedWeights::new(shape, options, config.is_for_training())?;
         packed.pack(weights);
         Ok(Self { config: config.clone(), kernels, weights: packed })
     }
@@ -135,10 +228,10 @@ impl Lstm {
     /// Replaces the weights, as after an optimiser's step. Allocates nothing.
     ///
     /// # Errors
-    /// [`Error::Dimension`] if `weights` were checked against other sizes than the layer's; [`Error::Unsupported`] if they
-    /// have peepholes.
+    /// [`Error::Dimension`] if `weights` were checked against other sizes than the layer's; [`Error::Missing`] or
+    /// [`Error::Unexpected`] if they lack what its options need, or have more.
     pub fn set_weights(&mut self, weights: &LstmWeights<'_>) -> Result<(), Error> {
-        check_weights(&self.config, weights)?;
+        weights.check(&self.config)?;
         self.weights.pack(weights);
         Ok(())
     }
@@ -170,7 +263,7 @@ impl Lstm {
         steps: usize,
         batch: usize,
     ) -> Result<Plan, Error> {
-        workspace.state.check("workspace", self.shape(), batch)?;
+        workspace.state.check("workspace", self.shape(), self.options(), batch)?;
         let plan = self.plan(steps, batch);
         let (expected, found) = (self.sums_len(plan, batch), workspace.sums.len());
         if found < expected {
@@ -186,7 +279,7 @@ impl Lstm {
     pub fn workspace(&self, batch: usize) -> Result<Workspace, Error> {
         let sums = Plan::sums_len(&self.config, self.shape(), batch);
         let members = Plan::members(self.shape());
-        Workspace::new(self.shape(), batch, sums, members, self.config.is_for_training())
+        Workspace::new(&self.config, self.shape(), batch, sums, members)
     }
 
     /// Bytes that a workspace for `batch` rows would own.
@@ -196,7 +289,7 @@ impl Lstm {
     pub fn workspace_bytes(&self, batch: usize) -> Result<usize, Error> {
         let sums = Plan::sums_len(&self.config, self.shape(), batch);
         let members = Plan::members(self.shape());
-        workspace::bytes(self.shape(), batch, sums, members, self.config.is_for_training())
+        workspace::bytes(&self.config, self.shape(), batch, sums, members)
             .ok_or(Error::Overflow { argument: "batch" })
     }
 
@@ -205,7 +298,7 @@ impl Lstm {
     /// # Errors
     /// [`Error::Overflow`] if it could not be addressed.
     pub fn state(&self, batch: usize) -> Result<State, Error> {
-        State::new(self.shape(), batch)
+        State::new(self.shape(), self.config.options(), batch)
     }
 
     /// Runs the whole sequence.
@@ -215,36 +308,38 @@ impl Lstm {
     /// # Errors
     /// An [`Error`] that names the argument that does not fit; nothing has been written then.
     pub fn forward(&self, workspace: &mut Workspace, call: Forward<'_>) -> Result<(), Error> {
-        let Forward { input, initial_hidden, initial_cell, output, last_hidden, last_cell, tape } = call;
+        let Forward { input, initial_hidden, initial_cell, output, last_hidden, last_cell, tape, masks } =
+            call;
         let [steps, batch, _] = input.shape;
-        let hidden_size = self.config.hidden_size();
+        let (hidden_size, output_size) = (self.config.hidden_size(), self.config.output_size());
         check_sequence("input", [steps, batch, self.config.input_size()], input.shape)?;
         input.check_bounds("input")?;
         let initial_hidden =
-            initial_hidden.map(|rows| rows.checked("initial_hidden", batch, hidden_size)).transpose()?;
+            initial_hidden.map(|rows| rows.checked("initial_hidden", batch, output_size)).transpose()?;
         let initial_cell =
             initial_cell.map(|rows| rows.checked("initial_cell", batch, hidden_size)).transpose()?;
         let output =
-            output.map(|output| output.checked("output", [steps, batch, hidden_size])).transpose()?;
+            output.map(|output| output.checked("output", [steps, batch, output_size])).transpose()?;
         let last_hidden =
-            last_hidden.map(|rows| rows.checked("last_hidden", batch, hidden_size)).transpose()?;
+            last_hidden.map(|rows| rows.checked("last_hidden", batch, output_size)).transpose()?;
         let last_cell = last_cell.map(|rows| rows.checked("last_cell", batch, hidden_size)).transpose()?;
+        let general = self.general(masks.checked(&self.config, [steps, batch])?);
         let plan = self.plan_within(workspace, steps, batch)?;
         if let Some(tape) = &tape {
-            tape.check_room(self.shape(), steps, batch)?;
+            tape.check_room(self.shape(), self.config.options(), steps, batch)?;
         }
 
         let Workspace { state, sums, tools, .. } = workspace;
         state.load(batch, initial_hidden, initial_cell);
         match tape {
             None => {
-                let pass = self.pass(plan, input, 0, steps);
+                let pass = self.pass(plan, general, input, 0, steps);
                 let sums = self.sums(plan, batch, sums);
                 let states = state.rows(batch);
                 pass.run(BatchRows { first: 0, states, sums, scratch: &mut [], output }, tools);
                 state.advance(steps);
             }
-            Some(tape) => self.record(plan, input, workspace, output, tape),
+            Some(tape) => self.record(plan, general, input, workspace, output, tape),
         }
         let state = &workspace.state;
         write_rows(last_hidden, |row| state.hidden(row));
@@ -256,6 +351,7 @@ impl Lstm {
     fn record(
         &self,
         plan: Plan,
+        general: Option<General<'_>>,
         input: Sequence<'_>,
         workspace: &mut Workspace,
         mut output: Option<quadgate_kernels::SequenceMut<'_>>,
@@ -263,35 +359,43 @@ impl Lstm {
     ) {
         let Workspace { state, sums, tools, .. } = workspace;
         let [steps, batch, _] = input.shape;
-        let len = batch * self.shape().padded_units();
+        let hidden_len = batch * self.shape().padded_outputs();
+        let cell_len = batch * self.shape().padded_units();
         tape.begin(steps, batch);
-        tape.hidden[..len].copy_from_slice(&state.latest_hidden()[..len]);
-        tape.cell[..len].copy_from_slice(&state.latest_cell()[..len]);
+        tape.hidden[..hidden_len].copy_from_slice(&state.latest_hidden()[..hidden_len]);
+        tape.cell[..cell_len].copy_from_slice(&state.latest_cell()[..cell_len]);
         let segment = tape.segment();
         let mut last = 0;
         for first_step in (0..steps).step_by(segment) {
             tape.carry(last, batch);
             last = segment.min(steps - first_step);
             tape.save(first_step / segment, batch);
-            let pass = self.pass(plan, input, first_step, last);
+            let pass = self.pass(plan, general, input, first_step, last);
             let output = output.as_mut().map(quadgate_kernels::SequenceMut::all);
             let (states, sums) = (tape.segment_mut(batch), self.sums(plan, batch, sums));
             pass.run(BatchRows { first: 0, states, sums, scratch: &mut [], output }, tools);
         }
-        state.latest_hidden()[..len].copy_from_slice(&tape.hidden[last * len..][..len]);
-        state.latest_cell()[..len].copy_from_slice(&tape.cell[last * len..][..len]);
+        state.latest_hidden()[..hidden_len].copy_from_slice(&tape.hidden[last * hidden_len..][..hidden_len]);
+        state.latest_cell()[..cell_len].copy_from_slice(&tape.cell[last * cell_len..][..cell_len]);
     }
 
     /// `steps` steps from `first_step`, in the order in which they are run.
     pub(crate) fn pass<'a>(
         &'a self,
         plan: Plan,
+        general: Option<General<'a>>,
         input: Sequence<'a>,
         first_step: usize,
         steps: usize,
     ) -> Pass<'a> {
+        let (kernels, weights) = (self.kernels, &self.weights);
         let direction = self.config.reading_direction();
-        Pass { kernels: self.kernels, weights: &self.weights, plan, direction, input, first_step, steps }
+        Pass { kernels, weights, general, plan, direction, input, first_step, steps }
+    }
+
+    /// The options of the layer with those of a call.
+    pub(crate) fn general<'a>(&'a self, masks: Masks<'a>) -> Option<General<'a>> {
+        General::new(self.kernels, &self.config, &self.weights, masks)
     }
 
     /// Runs one time step: reads x, `[B, X]`, and advances h and c of `state`.
@@ -304,30 +408,38 @@ impl Lstm {
     pub fn step(&self, state: &mut State, input: Matrix<'_>) -> Result<(), Error> {
         let batch = state.batch();
         let (data, stride) = input.checked_parts("input", batch, self.config.input_size())?;
-        state.check("state", self.shape(), batch)?;
+        state.check("state", self.shape(), self.options(), batch)?;
         let mut plan = self.plan(1, batch);
         plan.schedule = Schedule::Fused;
         let input = Sequence::with_strides(data, [1, batch, self.config.input_size()], [0, stride]);
-        let (states, sums) = (state.rows(batch), quadgate_kernels::SequenceMut::empty());
-        let work = BatchRows { first: 0, states, sums, scratch: &mut [], output: None };
-        self.pass(plan, input, 0, 1).run_rows(work);
+        let general = self.general(Masks::default());
+        let work = state.step_rows();
+        self.pass(plan, general, input, 0, 1).run_rows(work);
         state.advance(1);
         Ok(())
+    }
+
+    /// The options, if there are any.
+    fn options(&self) -> Option<&Options> {
+        self.weights.options().map(|_| self.config.options())
     }
 
     pub(crate) fn shape(&self) -> Shape {
         self.weights.shape()
     }
 
-    /// Elements of `sums` that a plan uses.
-    pub(crate) fn sums_len(&self, plan: Plan, batch: usize) -> usize {
-        match plan.schedule {
-            Schedule::Fused => 0,
-            Schedule::Hoisted => plan.block_steps * batch * self.shape().sums_width(),
-        }
+    /// Steps whose sums a plan keeps: those of a block, if they are hoisted, and one more for the general cell.
+    fn sums_steps(&self, plan: Plan) -> usize {
+        let hoisted = if plan.schedule == Schedule::Hoisted { plan.block_steps } else { 0 };
+        hoisted + usize::from(self.weights.options().is_some())
     }
 
-    /// The hoisted sums of a plan: none, or those of a block of steps. `sums` has room for them.
+    /// Elements of `sums` that a plan uses.
+    pub(crate) fn sums_len(&self, plan: Plan, batch: usize) -> usize {
+        self.sums_steps(plan) * batch * self.shape().sums_width()
+    }
+
+    /// The sums of a plan, for which `sums` has room.
     pub(crate) fn sums<'a>(
         &self,
         plan: Plan,
@@ -335,23 +447,14 @@ impl Lstm {
         sums: &'a mut [f32],
     ) -> quadgate_kernels::SequenceMut<'a> {
         let width = self.shape().sums_width();
-        match plan.schedule {
-            Schedule::Fused => quadgate_kernels::SequenceMut::empty(),
-            Schedule::Hoisted => {
-                let shape = [plan.block_steps, batch, width];
+        match self.sums_steps(plan) {
+            0 => quadgate_kernels::SequenceMut::empty(),
+            steps => {
+                let shape = [steps, batch, width];
                 quadgate_kernels::SequenceMut::new(sums, shape, [batch * width, width]).expect(CHECKED)
             }
         }
     }
-}
-
-/// `Ok` if the weights have the sizes of the layer and nothing that it cannot run.
-pub(crate) fn check_weights(config: &LstmConfig, weights: &LstmWeights<'_>) -> Result<(), Error> {
-    if weights.peepholes().is_some() {
-        return Err(Error::Unsupported { argument: "peepholes" });
-    }
-    Error::check_dimension("weights", "input size", config.input_size(), weights.input_size())?;
-    Error::check_dimension("weights", "hidden size", config.hidden_size(), weights.hidden_size())
 }
 
 /// Copies rows to where the caller wants them.

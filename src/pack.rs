@@ -1,9 +1,10 @@
 //! Weights in the order in which the tiles read them.
 
+use crate::options::Options;
 use crate::weights::GateMatrix;
-use crate::{Error, LstmWeights};
+use crate::{Error, LstmWeights, Zoneout};
 use aligned_vec::{AVec, ConstAlign};
-use quadgate_kernels::{Packed, PanelLayout, rearrange};
+use quadgate_kernels::{Packed, PanelLayout, Rows, rearrange};
 
 /// Gates of an LSTM.
 pub(crate) const GATES: usize = 4;
@@ -33,6 +34,8 @@ pub(crate) struct Shape {
     pub(crate) inputs: usize,
     /// H
     pub(crate) units: usize,
+    /// Elements of h: P with a projection, else H.
+    pub(crate) outputs: usize,
     /// Elements in a vector.
     pub(crate) lanes: usize,
 }
@@ -48,9 +51,14 @@ impl Shape {
         self.units.next_multiple_of(self.lanes)
     }
 
+    /// Elements of h, padded to whole vectors.
+    pub(crate) fn padded_outputs(self) -> usize {
+        self.outputs.next_multiple_of(self.lanes)
+    }
+
     /// Bytes of W and R.
     pub(crate) fn weight_bytes(self) -> usize {
-        let inputs = self.inputs.saturating_add(self.units);
+        let inputs = self.inputs.saturating_add(self.outputs);
         self.sums_width().saturating_mul(inputs).saturating_mul(size_of::<f32>())
     }
 
@@ -84,13 +92,23 @@ impl Shape {
 
     /// Elements in a row of x and h side by side, each padded, with a gap as in [`Shape::gate_stride`].
     pub(crate) fn input_and_state_width(self) -> usize {
-        let width = self.padded_inputs() + self.padded_units();
+        let width = self.padded_inputs() + self.padded_outputs();
         width + if width.is_multiple_of(CACHE_PERIOD) { CACHE_LINE } else { 0 }
     }
 
     /// The layout of a matrix from `depth` inputs to the gates.
     pub(crate) fn gates_layout(self, depth: usize) -> PanelLayout {
         PanelLayout::of_gates(GATES, self.units, self.lanes, depth)
+    }
+
+    /// The layout of V: from units to outputs.
+    fn projection_layout(self) -> PanelLayout {
+        PanelLayout::of_columns(self.outputs, self.lanes, self.units)
+    }
+
+    /// The layout of Vᵀ: from gradients of outputs back to units.
+    fn transposed_projection_layout(self) -> PanelLayout {
+        PanelLayout::of_columns(self.units, self.lanes, self.outputs)
     }
 
     /// The layout of a matrix from the gates back to `columns` inputs.
@@ -110,6 +128,7 @@ pub(crate) struct PackedWeights {
     recurrent: Buffer,
     bias: Buffer,
     transposed: Option<Transposed>,
+    options: Option<Box<PackedOptions>>,
 }
 
 /// Wᵀ and Rᵀ: from gate gradients back to x and h.
@@ -119,14 +138,29 @@ struct Transposed {
     recurrent: Buffer,
 }
 
+/// The tensors of a layer's options; empty where there are none.
+#[derive(Debug)]
+pub(crate) struct PackedOptions {
+    shape: Shape,
+    /// Of i, f and o, padded to whole vectors.
+    peepholes: Buffer,
+    /// Scale and shift, a packed row each.
+    normalisation: [Buffer; 2],
+    projection: Buffer,
+    projection_bias: Buffer,
+    transposed_projection: Buffer,
+    /// How much of the new h and c to take where a call does not say: a row of one number each.
+    shares: [Buffer; 2],
+}
+
 impl PackedWeights {
     /// Room for the weights of `shape`, all zero.
-    pub(crate) fn new(shape: Shape, training: bool) -> Result<Self, Error> {
+    pub(crate) fn new(shape: Shape, options: &Options, training: bool) -> Result<Self, Error> {
         let elements = |layout: PanelLayout| layout.elements();
         let transposed = if training {
             Some(Transposed {
                 input: zeros("input weights", elements(shape.transposed_layout(shape.inputs)))?,
-                recurrent: zeros("recurrent weights", elements(shape.transposed_layout(shape.units)))?,
+                recurrent: zeros("recurrent weights", elements(shape.transposed_layout(shape.outputs)))?,
             })
         } else {
             None
@@ -134,27 +168,44 @@ impl PackedWeights {
         Ok(Self {
             shape,
             input: zeros("input weights", elements(shape.gates_layout(shape.inputs)))?,
-            recurrent: zeros("recurrent weights", elements(shape.gates_layout(shape.units)))?,
+            recurrent: zeros("recurrent weights", elements(shape.gates_layout(shape.outputs)))?,
             bias: zeros("bias", elements(shape.gates_layout(1)))?,
             transposed,
+            options: if options.are_plain() {
+                None
+            } else {
+                Some(Box::new(PackedOptions::new(shape, options, training)?))
+            },
         })
     }
 
     /// Packs `weights`, which have the sizes of this layer. Allocates nothing.
     pub(crate) fn pack(&mut self, weights: &LstmWeights<'_>) {
         let shape = self.shape;
-        let (input, recurrent) = (|gate| weights.input(gate), |gate| weights.recurrent(gate));
-        pack_gates(&mut self.input, shape, shape.inputs, input);
-        pack_gates(&mut self.recurrent, shape, shape.units, recurrent);
-        let layout = shape.gates_layout(1);
-        for gate in 0..GATES {
-            for unit in 0..shape.units {
-                self.bias[layout.gate_column(gate, unit)] = weights.bias(gate, unit);
-            }
+        for gate in weights.read_gates() {
+            pack_gate(&mut self.input, shape, shape.inputs, gate, weights.input(gate));
+            pack_gate(&mut self.recurrent, shape, shape.outputs, gate, weights.recurrent(gate));
         }
+        // Where gates are normalised, the bias comes after that.
+        let bias = match &mut self.options {
+            Some(options) => {
+                options.pack(weights);
+                options.shift().unwrap_or(&mut self.bias)
+            }
+            None => &mut self.bias,
+        };
+        pack_gates_row(bias, shape, |gate, unit| weights.bias(gate, unit));
         if let Some(transposed) = &mut self.transposed {
-            pack_transposed(&mut transposed.input, shape, shape.inputs, input);
-            pack_transposed(&mut transposed.recurrent, shape, shape.units, recurrent);
+            for gate in weights.read_gates() {
+                pack_transposed(&mut transposed.input, shape, shape.inputs, gate, weights.input(gate));
+                pack_transposed(
+                    &mut transposed.recurrent,
+                    shape,
+                    shape.outputs,
+                    gate,
+                    weights.recurrent(gate),
+                );
+            }
         }
     }
 
@@ -170,7 +221,7 @@ impl PackedWeights {
 
     /// R.
     pub(crate) fn recurrent(&self) -> Option<Packed<'_>> {
-        Packed::new(self.shape.gates_layout(self.shape.units), &self.recurrent)
+        Packed::new(self.shape.gates_layout(self.shape.outputs), &self.recurrent)
     }
 
     /// The sum of the biases.
@@ -185,53 +236,187 @@ impl PackedWeights {
 
     /// Rᵀ, if the layer is to be trained.
     pub(crate) fn transposed_recurrent(&self) -> Option<Packed<'_>> {
-        Packed::new(self.shape.transposed_layout(self.shape.units), &self.transposed.as_ref()?.recurrent)
+        Packed::new(self.shape.transposed_layout(self.shape.outputs), &self.transposed.as_ref()?.recurrent)
+    }
+
+    /// The tensors of the options; `None` for a plain layer.
+    pub(crate) fn options(&self) -> Option<&PackedOptions> {
+        self.options.as_deref()
     }
 
     /// Bytes in all panels.
     pub(crate) fn bytes(&self) -> usize {
         let transposed = self.transposed.as_ref().map_or(0, |t| t.input.len() + t.recurrent.len());
-        (self.input.len() + self.recurrent.len() + self.bias.len() + transposed) * size_of::<f32>()
+        let options = self.options.as_ref().map_or(0, |options| options.elements());
+        (self.input.len() + self.recurrent.len() + self.bias.len() + transposed + options) * size_of::<f32>()
     }
 }
 
-/// Packs a matrix whose columns are gates. Padding stays as it is.
-fn pack_gates<'a>(
-    packed: &mut [f32],
-    shape: Shape,
-    depth: usize,
-    gate_matrix: impl Fn(usize) -> GateMatrix<'a>,
-) {
+impl PackedOptions {
+    fn new(shape: Shape, options: &Options, training: bool) -> Result<Self, Error> {
+        let room = |argument, is_needed: bool, layout: PanelLayout| {
+            zeros(argument, if is_needed { layout.elements() } else { Some(0) })
+        };
+        let (has_projection, outputs) = (options.projection.is_some(), shape.padded_outputs());
+        let (normalised, gates) = (options.normalisation.is_some(), shape.gates_layout(1));
+        let units = PanelLayout::of_columns(shape.units, shape.lanes, 1);
+        let share = |rate: Option<f32>, len| {
+            let mut share = zeros("zoneout", Some(if rate.is_some() { len } else { 0 }))?;
+            share.fill(1.0 - rate.unwrap_or(0.0));
+            Ok(share)
+        };
+        Ok(Self {
+            shape,
+            peepholes: room(
+                "peepholes",
+                options.peepholes,
+                PanelLayout::of_columns(shape.units, shape.lanes, 3),
+            )?,
+            normalisation: [
+                room("layer normalisation", normalised, gates)?,
+                room("layer normalisation", normalised, gates)?,
+            ],
+            projection: room("projection", has_projection, shape.projection_layout())?,
+            projection_bias: zeros("projection bias", Some(if has_projection { outputs } else { 0 }))?,
+            transposed_projection: room(
+                "projection",
+                has_projection && training,
+                shape.transposed_projection_layout(),
+            )?,
+            shares: [
+                share(options.zoneout.map(|zoneout: Zoneout| zoneout.hidden), outputs)?,
+                share(options.zoneout.map(|zoneout: Zoneout| zoneout.cell), units.width())?,
+            ],
+        })
+    }
+
+    /// Packs what `weights` have of the options.
+    fn pack(&mut self, weights: &LstmWeights<'_>) {
+        let shape = self.shape;
+        for (to, from) in self
+            .peepholes
+            .chunks_exact_mut(shape.padded_units())
+            .zip(weights.peepholes().into_iter().flatten())
+        {
+            to[..from.len()].copy_from_slice(from);
+        }
+        if let Some(scales) = weights.layer_normalisation() {
+            let scale = |gate: usize, unit: usize| scales[gate].get(unit).copied().unwrap_or(0.0);
+            pack_gates_row(&mut self.normalisation[0], shape, scale);
+        }
+        if let Some(projection) = weights.projection() {
+            let [by_output, by_unit] = projection.strides;
+            pack_columns(
+                &mut self.projection,
+                shape.projection_layout(),
+                shape.outputs,
+                GateMatrix { data: projection.data, strides: [by_output, by_unit] },
+            );
+            if !self.transposed_projection.is_empty() {
+                pack_columns(
+                    &mut self.transposed_projection,
+                    shape.transposed_projection_layout(),
+                    shape.units,
+                    GateMatrix { data: projection.data, strides: [by_unit, by_output] },
+                );
+            }
+        }
+        if let Some(bias) = weights.projection_bias() {
+            self.projection_bias[..bias.len()].copy_from_slice(bias);
+        }
+    }
+
+    /// p_i, p_f and p_o, padded.
+    pub(crate) fn peepholes(&self) -> Option<Rows<'_>> {
+        let padded = self.shape.padded_units();
+        Rows::new(&self.peepholes, 3, padded, padded).ok()
+    }
+
+    /// Scale and shift of the normalisation.
+    pub(crate) fn normalisation(&self) -> [&[f32]; 2] {
+        let [scale, shift] = &self.normalisation;
+        [scale, shift]
+    }
+
+    fn shift(&mut self) -> Option<&mut Buffer> {
+        let [_, shift] = &mut self.normalisation;
+        (!shift.is_empty()).then_some(shift)
+    }
+
+    /// V, if there is one.
+    pub(crate) fn projection(&self) -> Option<Packed<'_>> {
+        Packed::new(self.shape.projection_layout(), &self.projection)
+    }
+
+    /// The bias of V, zeros if it has none, padded.
+    pub(crate) fn projection_bias(&self) -> &[f32] {
+        &self.projection_bias
+    }
+
+    /// Vᵀ, if there is one and the layer is to be trained.
+    pub(crate) fn transposed_projection(&self) -> Option<Packed<'_>> {
+        Packed::new(self.shape.transposed_projection_layout(), &self.transposed_projection)
+    }
+
+    /// How much of the new h and c to take, a row each; empty without zoneout.
+    pub(crate) fn shares(&self) -> [&[f32]; 2] {
+        let [hidden, cell] = &self.shares;
+        [hidden, cell]
+    }
+
+    fn elements(&self) -> usize {
+        let Self {
+            peepholes, normalisation, projection, projection_bias, transposed_projection, shares, ..
+        } = self;
+        let buffers = [peepholes, projection, projection_bias, transposed_projection];
+        buffers.into_iter().chain(normalisation).chain(shares).map(|buffer| buffer.len()).sum()
+    }
+}
+
+/// Packs the columns of one gate. Padding stays as it is.
+fn pack_gate(packed: &mut [f32], shape: Shape, depth: usize, gate: usize, matrix: GateMatrix<'_>) {
+    let GateMatrix { data, strides: [by_unit, by_input] } = matrix;
     let layout = shape.gates_layout(depth);
     if depth == 0 {
         return;
     }
     for unit in (0..shape.units).step_by(shape.lanes) {
         let units = shape.lanes.min(shape.units - unit);
-        for gate in 0..GATES {
-            let GateMatrix { data, strides: [by_unit, by_input] } = gate_matrix(gate);
-            let (start, step) = layout.column(layout.gate_column(gate, unit));
-            let from = &data[unit * by_unit..];
-            rearrange(from, [by_input, by_unit], &mut packed[start..], step, [depth, units]);
-        }
+        let (start, step) = layout.column(layout.gate_column(gate, unit));
+        rearrange(&data[unit * by_unit..], [by_input, by_unit], &mut packed[start..], step, [depth, units]);
     }
 }
 
-/// Packs a matrix whose rows are gates. Padding stays as it is.
-fn pack_transposed<'a>(
-    packed: &mut [f32],
-    shape: Shape,
-    columns: usize,
-    gate_matrix: impl Fn(usize) -> GateMatrix<'a>,
-) {
+/// Packs the rows of one gate. Padding stays as it is.
+fn pack_transposed(packed: &mut [f32], shape: Shape, columns: usize, gate: usize, matrix: GateMatrix<'_>) {
+    let GateMatrix { data, strides: [by_unit, by_input] } = matrix;
     let layout = shape.transposed_layout(columns);
     for column in (0..columns).step_by(shape.lanes) {
         let (start, step) = layout.column(column);
         let lanes = shape.lanes.min(columns - column);
-        for gate in 0..GATES {
-            let GateMatrix { data, strides: [by_unit, by_input] } = gate_matrix(gate);
-            let to = &mut packed[start + gate * shape.gate_stride() * step..];
-            rearrange(&data[column * by_input..], [by_unit, by_input], to, step, [shape.units, lanes]);
+        let to = &mut packed[start + gate * shape.gate_stride() * step..];
+        rearrange(&data[column * by_input..], [by_unit, by_input], to, step, [shape.units, lanes]);
+    }
+}
+
+/// Packs a matrix of plain columns, whose strides are from one column to the next and from one k to the next. Padding stays
+/// as it is.
+fn pack_columns(packed: &mut [f32], layout: PanelLayout, columns: usize, matrix: GateMatrix<'_>) {
+    let GateMatrix { data, strides: [by_column, by_k] } = matrix;
+    for column in (0..columns).step_by(layout.lanes()) {
+        let (start, step) = layout.column(column);
+        let lanes = layout.lanes().min(columns - column);
+        let size = [layout.depth(), lanes];
+        rearrange(&data[column * by_column..], [by_k, by_column], &mut packed[start..], step, size);
+    }
+}
+
+/// Writes a number for each gate and unit to a packed row.
+fn pack_gates_row(row: &mut [f32], shape: Shape, value: impl Fn(usize, usize) -> f32) {
+    let layout = shape.gates_layout(1);
+    for gate in 0..GATES {
+        for unit in 0..shape.units {
+            row[layout.gate_column(gate, unit)] = value(gate, unit);
         }
     }
 }

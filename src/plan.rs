@@ -70,14 +70,18 @@ impl Plan {
 
     /// Elements of scratch that any plan for up to `batch` rows may need.
     pub(crate) fn sums_len(config: &LstmConfig, shape: Shape, batch: usize) -> Option<usize> {
+        // The general cell keeps the sums of a step.
+        let own_rows = if config.options().are_plain() { 0 } else { batch };
+        let own = shape.sums_width().checked_mul(own_rows)?;
         let hoisted_rows = match (config.forced_schedule(), config.thread_choice()) {
-            (Some(Schedule::Fused), _) => return Some(0),
+            (Some(Schedule::Fused), _) => 0,
             // Only narrow pieces are hoisted; how many there are is known for one thread alone.
             (None, Threads::Serial) => batch.min(hoist_below(shape) - 1),
             _ => batch,
         };
         let one_step = shape.sums_width().checked_mul(hoisted_rows)?;
-        Some(if one_step == 0 { 0 } else { one_step.max(sums_bytes(shape) / size_of::<f32>()) })
+        let hoisted = if one_step == 0 { 0 } else { one_step.max(sums_bytes(shape) / size_of::<f32>()) };
+        hoisted.checked_add(own)
     }
 
     /// Most threads that share hidden units.
@@ -88,7 +92,8 @@ impl Plan {
 
 /// What threads share, and how many take part.
 fn share(config: &LstmConfig, shape: Shape, steps: usize, batch: usize) -> (Split, usize) {
-    let flops_per_step = 8.0 * shape.units as f64 * (shape.units + shape.inputs) as f64 * batch as f64;
+    let inputs = shape.inputs as f64 + shape.outputs as f64;
+    let flops_per_step = 8.0 * shape.units as f64 * inputs * batch as f64;
     let (threads, least_flops) = match config.thread_choice() {
         Threads::Serial => (1, 0.0),
         Threads::Exactly(threads) => (threads.get(), 0.0),
@@ -101,7 +106,8 @@ fn share(config: &LstmConfig, shape: Shape, steps: usize, batch: usize) -> (Spli
     let rows = threads.min(batch).max(1);
     // A quotient of zero is infinite: then there is no least.
     let members = threads.min(Plan::members(shape)).min((flops_per_step / least_flops) as usize).max(1);
-    let narrow = batch < ROWS_PER_THREAD * threads && members > 1 && members >= rows;
+    let can_share_units = !config.options().need_whole_rows();
+    let narrow = can_share_units && batch < ROWS_PER_THREAD * threads && members > 1 && members >= rows;
     match config.forced_split() {
         Some(Split::Units) => (Split::Units, members),
         None if narrow => (Split::Units, members),

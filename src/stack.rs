@@ -12,7 +12,7 @@ pub use backward::StackBackward;
 pub use config::{Directions, StackConfig};
 pub use memory::{StackTape, StackWorkspace};
 
-use crate::lstm::check_weights;
+use crate::lstm::MaskArguments;
 use crate::view::check_sequence;
 use crate::{Error, Forward, Isa, Lstm, LstmWeights, Matrix, MatrixMut, Sequence, SequenceMut};
 use memory::below_and_above;
@@ -223,6 +223,7 @@ impl LstmStack {
                     last_hidden: last_hidden.as_mut().map(|all| all.part(rows, batch)),
                     last_cell: last_cell.as_mut().map(|all| all.part(rows, batch)),
                     tape: tapes.as_mut().map(|tapes| &mut tapes[index]),
+                    masks: MaskArguments::default(),
                 };
                 self.layers[index].forward(workspaces.of(layer), call)?;
                 if let (Some(output), true) = (&mut output, is_added) {
@@ -268,5 +269,5 @@ fn check_all_weights(config: &StackConfig, weights: &[LstmWeights<'_>]) -> Resul
         return Err(Error::Length { argument: "weights", expected, found });
     }
     let mut numbered = weights.iter().enumerate();
-    numbered.try_for_each(|(index, weights)| check_weights(&config.directed_layer(index), weights))
+    numbered.try_for_each(|(index, weights)| weights.check(&config.directed_layer(index)))
 }

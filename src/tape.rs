@@ -6,6 +6,7 @@
 
 use crate::Error;
 use crate::forward::{CHECKED, States};
+use crate::options::Options;
 use crate::pack::{Buffer, Shape, zeros};
 use quadgate_kernels::SequenceMut;
 use std::num::NonZeroUsize;
@@ -15,6 +16,7 @@ use std::num::NonZeroUsize;
 #[derive(Clone, Debug)]
 pub struct Tape {
     shape: Shape,
+    options: Options,
     /// Steps and rows that it has room for.
     capacity: [usize; 2],
     /// Steps in a segment.
@@ -25,23 +27,36 @@ pub struct Tape {
     pub(crate) hidden: Buffer,
     /// c before and after each step of a segment.
     pub(crate) cell: Buffer,
-    /// σ(i), σ(f), tanh(g) and σ(o) of each step of a segment.
+    /// σ(i), σ(f), tanh(g) and σ(o) of each step of a segment; for the general cell, the sums that enter it.
     pub(crate) gates: Buffer,
+    /// What enters the clip of a projection, if there is one, of each step of a segment.
+    pub(crate) projected: Buffer,
     /// h and c at the start of each segment, if there are several.
     checkpoints: [Buffer; 2],
     /// The segment that the buffers hold.
     held: usize,
 }
 
-/// Elements of each buffer: h or c of a segment, gates of a segment, h or c of all checkpoints.
-fn lengths(shape: Shape, [steps, batch]: [usize; 2], segment: usize) -> Option<[usize; 3]> {
-    let state = shape.padded_units().checked_mul(batch)?;
+/// Elements of each buffer: h, c, gates and projections of a segment, h and c of all checkpoints.
+fn lengths(
+    shape: Shape,
+    options: &Options,
+    [steps, batch]: [usize; 2],
+    segment: usize,
+) -> Option<[usize; 6]> {
+    let hidden = shape.padded_outputs().checked_mul(batch)?;
+    let cell = shape.padded_units().checked_mul(batch)?;
     let gates = shape.gates_width().checked_mul(batch)?;
+    let projected = if options.clip.projection.is_some() { shape.outputs.checked_mul(batch)? } else { 0 };
     let checkpoints = if steps > segment { steps.div_ceil(segment) } else { 0 };
+    let steps = segment.min(steps);
     Some([
-        state.checked_mul(segment.min(steps).checked_add(1)?)?,
-        gates.checked_mul(segment.min(steps))?,
-        state.checked_mul(checkpoints)?,
+        hidden.checked_mul(steps.checked_add(1)?)?,
+        cell.checked_mul(steps.checked_add(1)?)?,
+        gates.checked_mul(steps)?,
+        projected.checked_mul(steps)?,
+        hidden.checked_mul(checkpoints)?,
+        cell.checked_mul(checkpoints)?,
     ])
 }
 
@@ -52,25 +67,32 @@ pub(crate) fn automatic_segment(steps: usize) -> usize {
 }
 
 /// Bytes of a tape.
-pub(crate) fn bytes(shape: Shape, capacity: [usize; 2], segment: usize) -> Option<usize> {
-    let [state, gates, checkpoints] = lengths(shape, capacity, segment)?;
-    state.checked_add(checkpoints)?.checked_mul(2)?.checked_add(gates)?.checked_mul(size_of::<f32>())
+pub(crate) fn bytes(shape: Shape, options: &Options, capacity: [usize; 2], segment: usize) -> Option<usize> {
+    let lengths = lengths(shape, options, capacity, segment)?;
+    lengths.into_iter().try_fold(0, usize::checked_add)?.checked_mul(size_of::<f32>())
 }
 
 impl Tape {
-    pub(crate) fn new(shape: Shape, capacity: [usize; 2], segment: NonZeroUsize) -> Result<Self, Error> {
+    pub(crate) fn new(
+        shape: Shape,
+        options: &Options,
+        capacity: [usize; 2],
+        segment: NonZeroUsize,
+    ) -> Result<Self, Error> {
         let segment = segment.get();
-        let lengths = lengths(shape, capacity, segment);
+        let lengths = lengths(shape, options, capacity, segment);
         let buffer = |which: usize| zeros("steps and batch", lengths.map(|lengths| lengths[which]));
         Ok(Self {
             shape,
+            options: *options,
             capacity,
             segment,
             recorded: None,
             hidden: buffer(0)?,
-            cell: buffer(0)?,
-            gates: buffer(1)?,
-            checkpoints: [buffer(2)?, buffer(2)?],
+            cell: buffer(1)?,
+            gates: buffer(2)?,
+            projected: buffer(3)?,
+            checkpoints: [buffer(4)?, buffer(5)?],
             held: 0,
         })
     }
@@ -87,8 +109,11 @@ impl Tape {
 
     /// Bytes that this tape owns.
     pub fn bytes(&self) -> usize {
-        let checkpoints = self.checkpoints[0].len() + self.checkpoints[1].len();
-        (self.hidden.len() + self.cell.len() + self.gates.len() + checkpoints) * size_of::<f32>()
+        let Self {
+            hidden, cell, gates, projected, checkpoints: [hidden_checkpoints, cell_checkpoints], ..
+        } = self;
+        let buffers = [hidden, cell, gates, projected, hidden_checkpoints, cell_checkpoints];
+        buffers.iter().map(|buffer| buffer.len()).sum::<usize>() * size_of::<f32>()
     }
 
     /// Steps in a segment: those between two checkpoints.
@@ -97,24 +122,43 @@ impl Tape {
     }
 
     /// `Ok` if the tape can record a pass of `steps` steps and `batch` rows of a layer.
-    pub(crate) fn check_room(&self, shape: Shape, steps: usize, batch: usize) -> Result<(), Error> {
-        self.check_layer(shape)?;
+    pub(crate) fn check_room(
+        &self,
+        shape: Shape,
+        options: &Options,
+        steps: usize,
+        batch: usize,
+    ) -> Result<(), Error> {
+        self.check_layer(shape, options)?;
         Error::check_room("tape", "steps", steps, self.capacity[0])?;
         Error::check_room("tape", "batch", batch, self.capacity[1])
     }
 
     /// `Ok` if the tape holds a pass of `steps` steps and `batch` rows of a layer.
-    pub(crate) fn check_recorded(&self, shape: Shape, steps: usize, batch: usize) -> Result<(), Error> {
-        self.check_layer(shape)?;
+    pub(crate) fn check_recorded(
+        &self,
+        shape: Shape,
+        options: &Options,
+        steps: usize,
+        batch: usize,
+    ) -> Result<(), Error> {
+        self.check_layer(shape, options)?;
         let [recorded_steps, recorded_batch] =
             self.recorded.ok_or(Error::NothingRecorded { argument: "tape" })?;
         Error::check_dimension("tape", "steps", steps, recorded_steps)?;
         Error::check_dimension("tape", "batch", batch, recorded_batch)
     }
 
-    fn check_layer(&self, shape: Shape) -> Result<(), Error> {
+    fn check_layer(&self, shape: Shape, options: &Options) -> Result<(), Error> {
         Error::check_dimension("tape", "hidden size", shape.units, self.shape.units)?;
-        Error::check_dimension("tape", "lanes", shape.lanes, self.shape.lanes)
+        Error::check_dimension("tape", "output size", shape.outputs, self.shape.outputs)?;
+        Error::check_dimension("tape", "lanes", shape.lanes, self.shape.lanes)?;
+        Options::check_same("tape", options.if_any().as_ref(), self.options.if_any().as_ref())
+    }
+
+    /// Elements of h and of c of all rows.
+    fn state_lengths(&self, batch: usize) -> [usize; 2] {
+        [self.shape.padded_outputs() * batch, self.shape.padded_units() * batch]
     }
 
     /// Notes what is about to be recorded.
@@ -125,15 +169,17 @@ impl Tape {
     /// The buffers of a segment of `batch` rows, to write: h and c before and after each step, and gates.
     pub(crate) fn segment_mut(&mut self, batch: usize) -> States<'_> {
         let steps = self.segment.min(self.capacity[0]);
-        let (state, gates) = (self.shape.padded_units(), self.shape.gates_width());
+        let shape = self.shape;
         let view = |data, steps, width| {
             SequenceMut::new(data, [steps, batch, width], [batch * width, width]).expect(CHECKED)
         };
+        let has_projected = !self.projected.is_empty();
         States {
-            hidden: view(&mut *self.hidden, steps + 1, state),
+            hidden: view(&mut *self.hidden, steps + 1, shape.padded_outputs()),
             first: 1,
-            cell: view(&mut *self.cell, steps + 1, state),
-            gates: Some(view(&mut *self.gates, steps, gates)),
+            cell: view(&mut *self.cell, steps + 1, shape.padded_units()),
+            gates: Some(view(&mut *self.gates, steps, shape.gates_width())),
+            projected: has_projected.then(|| view(&mut *self.projected, steps, shape.outputs)),
         }
     }
 
@@ -143,8 +189,8 @@ impl Tape {
         if self.checkpoints[0].is_empty() {
             return;
         }
-        let len = self.shape.padded_units() * batch;
-        for (checkpoints, buffer) in self.checkpoints.iter_mut().zip([&self.hidden, &self.cell]) {
+        let buffers = [&self.hidden, &self.cell].into_iter().zip(self.state_lengths(batch));
+        for (checkpoints, (buffer, len)) in self.checkpoints.iter_mut().zip(buffers) {
             checkpoints[index * len..][..len].copy_from_slice(&buffer[..len]);
         }
     }
@@ -157,16 +203,17 @@ impl Tape {
     /// Brings back h and c of the start of segment `index`, which is about to be recorded again.
     pub(crate) fn restore(&mut self, index: usize, batch: usize) {
         self.held = index;
-        let len = self.shape.padded_units() * batch;
-        for (checkpoints, buffer) in self.checkpoints.iter().zip([&mut self.hidden, &mut self.cell]) {
+        let lengths = self.state_lengths(batch);
+        let buffers = [&mut self.hidden, &mut self.cell].into_iter().zip(lengths);
+        for (checkpoints, (buffer, len)) in self.checkpoints.iter().zip(buffers) {
             buffer[..len].copy_from_slice(&checkpoints[index * len..][..len]);
         }
     }
 
     /// Makes the end of a segment of `steps` steps the start of the next.
     pub(crate) fn carry(&mut self, steps: usize, batch: usize) {
-        let len = self.shape.padded_units() * batch;
-        for buffer in [&mut self.hidden, &mut self.cell] {
+        let lengths = self.state_lengths(batch);
+        for (buffer, len) in [&mut self.hidden, &mut self.cell].into_iter().zip(lengths) {
             buffer.copy_within(steps * len..(steps + 1) * len, 0);
         }
     }

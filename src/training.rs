@@ -2,11 +2,13 @@
 
 use crate::backward::{BackwardPass, Outputs, Parameters, Segment};
 use crate::forward::BatchRows;
-use crate::lstm::write_rows;
+use crate::general::OptionGradients;
+use crate::lstm::{MaskArguments, mask_builders, write_rows};
 use crate::tape::{self, automatic_segment};
 use crate::view::check_sequence;
 use crate::{Error, Lstm, Matrix, MatrixMut, Sequence, SequenceMut, Tape, Workspace};
 use std::num::NonZeroUsize;
+use std::ops::Range;
 
 /// What happens to parameter gradients that are already in the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,7 +33,10 @@ pub struct Backward<'a> {
     pub(crate) initial_hidden_gradient: Option<MatrixMut<'a>>,
     pub(crate) initial_cell_gradient: Option<MatrixMut<'a>>,
     pub(crate) parameter_gradients: Option<(&'a mut [f32], GradientMode)>,
+    pub(crate) masks: MaskArguments<'a>,
 }
+
+mask_builders!(Backward);
 
 impl<'a> Backward<'a> {
     /// Reads x again, `[T, B, X]` in any strides: the elements that the forward pass read.
@@ -45,6 +50,7 @@ impl<'a> Backward<'a> {
             initial_hidden_gradient: None,
             initial_cell_gradient: None,
             parameter_gradients: None,
+            masks: MaskArguments::default(),
         }
     }
 
@@ -98,7 +104,8 @@ impl Lstm {
     /// # Errors
     /// [`Error::Overflow`] if it could not be addressed.
     pub fn tape(&self, steps: usize, batch: usize) -> Result<Tape, Error> {
-        Tape::new(self.shape(), [steps, batch], NonZeroUsize::new(steps).unwrap_or(NonZeroUsize::MIN))
+        let segment = NonZeroUsize::new(steps).unwrap_or(NonZeroUsize::MIN);
+        Tape::new(self.shape(), self.config.options(), [steps, batch], segment)
     }
 
     /// A tape that keeps h and c every `every` steps; the backward pass computes the rest again, with the same bits.
@@ -113,7 +120,7 @@ impl Lstm {
         batch: usize,
         every: Option<NonZeroUsize>,
     ) -> Result<Tape, Error> {
-        Tape::new(self.shape(), [steps, batch], segment(steps, every))
+        Tape::new(self.shape(), self.config.options(), [steps, batch], segment(steps, every))
     }
 
     /// Bytes that [`Lstm::tape`] would own.
@@ -121,7 +128,7 @@ impl Lstm {
     /// # Errors
     /// [`Error::Overflow`] if they could not be addressed.
     pub fn tape_bytes(&self, steps: usize, batch: usize) -> Result<usize, Error> {
-        tape::bytes(self.shape(), [steps, batch], steps.max(1))
+        tape::bytes(self.shape(), self.config.options(), [steps, batch], steps.max(1))
             .ok_or(Error::Overflow { argument: "steps and batch" })
     }
 
@@ -135,7 +142,7 @@ impl Lstm {
         batch: usize,
         every: Option<NonZeroUsize>,
     ) -> Result<usize, Error> {
-        tape::bytes(self.shape(), [steps, batch], segment(steps, every).get())
+        tape::bytes(self.shape(), self.config.options(), [steps, batch], segment(steps, every).get())
             .ok_or(Error::Overflow { argument: "steps and batch" })
     }
 
@@ -168,18 +175,19 @@ impl Lstm {
         let input = call.input;
         let [steps, batch, _] = input.shape;
         let (inputs, units) = (self.config.input_size(), self.config.hidden_size());
+        let output_size = self.config.output_size();
         if !self.config.is_for_training() {
             return Err(Error::NotForTraining { argument: "layer" });
         }
         check_sequence("input", [steps, batch, inputs], input.shape)?;
         input.check_bounds("input")?;
         if let Some(cotangent) = call.output_cotangent {
-            check_sequence("output_cotangent", [steps, batch, units], cotangent.shape)?;
+            check_sequence("output_cotangent", [steps, batch, output_size], cotangent.shape)?;
             cotangent.check_bounds("output_cotangent")?;
         }
         let last_hidden = call
             .last_hidden_cotangent
-            .map(|rows| rows.checked("last_hidden_cotangent", batch, units))
+            .map(|rows| rows.checked("last_hidden_cotangent", batch, output_size))
             .transpose()?;
         let last_cell = call
             .last_cell_cotangent
@@ -191,7 +199,7 @@ impl Lstm {
             .transpose()?;
         let initial_hidden = call
             .initial_hidden_gradient
-            .map(|rows| rows.checked("initial_hidden_gradient", batch, units))
+            .map(|rows| rows.checked("initial_hidden_gradient", batch, output_size))
             .transpose()?;
         let initial_cell = call
             .initial_cell_gradient
@@ -204,7 +212,8 @@ impl Lstm {
                 return Err(Error::Length { argument: "parameter_gradients", expected: total, found });
             }
         }
-        tape.check_recorded(self.shape(), steps, batch)?;
+        let general = self.general(call.masks.checked(&self.config, [steps, batch])?);
+        tape.check_recorded(self.shape(), self.config.options(), steps, batch)?;
         let plan = self.plan_within(workspace, steps, batch)?;
         let Workspace { sums, tools, backward, .. } = workspace;
         let Some(backward) = backward else { return Err(Error::NotForTraining { argument: "workspace" }) };
@@ -212,12 +221,15 @@ impl Lstm {
         let mut scratch = backward.scratch(self.shape(), batch, last_hidden, last_cell);
         let mut outputs = Outputs {
             input: input_gradient,
-            parameters: call.parameter_gradients.map(|(gradients, mode)| self.split(gradients, mode)),
+            parameters: match call.parameter_gradients {
+                Some((gradients, mode)) => Some(self.split(gradients, mode)?),
+                None => None,
+            },
         };
         let (kernels, weights) = (self.kernels, &self.weights);
         let cotangent = call.output_cotangent;
         let direction = self.config.reading_direction();
-        let pass = BackwardPass { kernels, weights, input, cotangent, direction, plan };
+        let pass = BackwardPass { kernels, weights, general, input, cotangent, direction, plan };
         let rows_exist = batch > 0;
         let segments = if rows_exist { steps.div_ceil(tape.segment()) } else { 0 };
         for index in (0..segments).rev() {
@@ -226,34 +238,55 @@ impl Lstm {
             // The forward pass left the last segment on the tape; a backward pass leaves the first.
             if !tape.holds(index) {
                 tape.restore(index, batch);
-                let forward = self.pass(plan, input, first_step, end - first_step);
+                let forward = self.pass(plan, general, input, first_step, end - first_step);
                 let (states, sums) = (tape.segment_mut(batch), self.sums(plan, batch, sums));
                 forward.run(BatchRows { first: 0, states, sums, scratch: &mut [], output: None }, tools);
             }
-            let segment = Segment { first_step, hidden: &tape.hidden, cell: &tape.cell, gates: &tape.gates };
+            let segment = Segment {
+                first_step,
+                hidden: &tape.hidden,
+                cell: &tape.cell,
+                gates: &tape.gates,
+                projected: &tape.projected,
+            };
             pass.run(segment, end, &mut scratch, tools, &mut outputs);
         }
-        if let Some(Parameters { weight_ih, weight_hh, bias, add: false }) = outputs.parameters {
+        if let Some(Parameters { weight_ih, weight_hh, bias, options, add: false }) = outputs.parameters {
             // There was no block to overwrite them.
-            for gradient in [weight_ih, weight_hh, bias] {
+            let OptionGradients { peepholes, layer_normalisation, projection, projection_bias } = options;
+            let tensors = [weight_ih, weight_hh, bias, peepholes, layer_normalisation];
+            for gradient in tensors.into_iter().chain([projection, projection_bias]) {
                 gradient.fill(0.0);
             }
         }
         if initial_hidden.is_some() {
             pass.first_hidden_gradient(&mut scratch, tools);
         }
-        let padded = self.shape().padded_units();
-        write_rows(initial_hidden, |row| Some(&scratch.hidden_gradient[row * padded..][..units]));
-        write_rows(initial_cell, |row| Some(&scratch.cell_gradient[row * padded..][..units]));
+        let (padded_outputs, padded_units) = (self.shape().padded_outputs(), self.shape().padded_units());
+        write_rows(initial_hidden, |row| {
+            Some(&scratch.hidden_gradient[row * padded_outputs..][..output_size])
+        });
+        write_rows(initial_cell, |row| Some(&scratch.cell_gradient[row * padded_units..][..units]));
         Ok(())
     }
 
     /// The parts of a buffer of parameter gradients.
-    fn split<'a>(&self, gradients: &'a mut [f32], mode: GradientMode) -> Parameters<'a> {
-        let (inputs, units) = (self.config.input_size(), self.config.hidden_size());
-        let (weight_ih, rest) = gradients.split_at_mut(4 * units * inputs);
-        let (weight_hh, bias) = rest.split_at_mut(4 * units * units);
-        Parameters { weight_ih, weight_hh, bias, add: mode == GradientMode::Accumulate }
+    fn split<'a>(&self, gradients: &'a mut [f32], mode: GradientMode) -> Result<Parameters<'a>, Error> {
+        let ranges = self.config.parameters()?;
+        let mut rest = gradients;
+        let mut next = |range: Range<usize>| rest.split_off_mut(..range.len()).unwrap_or_default();
+        Ok(Parameters {
+            weight_ih: next(ranges.weight_ih),
+            weight_hh: next(ranges.weight_hh),
+            bias: next(ranges.bias),
+            options: OptionGradients {
+                peepholes: next(ranges.peepholes),
+                layer_normalisation: next(ranges.layer_normalisation),
+                projection: next(ranges.projection),
+                projection_bias: next(ranges.projection_bias),
+            },
+            add: mode == GradientMode::Accumulate,
+        })
     }
 }
 

@@ -12,8 +12,8 @@ mod layout;
 pub use gate::{Gate, GateOrder};
 pub use layout::{JoinedTensors, Orientation, SeparateTensors, WeightLayout};
 
-use crate::{Error, LstmConfig};
-use layout::Place;
+use crate::{Coupling, Error, LstmConfig};
+use layout::{Place, check};
 
 /// The weights of a layer, borrowed from the caller, checked against its sizes.
 ///
@@ -35,11 +35,27 @@ use layout::Place;
 pub struct LstmWeights<'a> {
     input_size: usize,
     hidden_size: usize,
+    /// Elements of h.
+    output_size: usize,
     /// i, f, g and o.
     gates: [GateWeights<'a>; 4],
+    /// The gate that is the complement of another one, so that its weights are not read and may be empty.
+    unread: Option<usize>,
     /// Of i, f and o, H elements each.
     peepholes: Option<[&'a [f32]; 3]>,
+    /// Scales of i, f, g and o, H elements each.
+    layer_normalisation: Option<[&'a [f32]; 4]>,
+    projection: Option<Projection<'a>>,
     forget_bias: f32,
+}
+
+/// V and its bias.
+#[derive(Clone, Copy, Debug)]
+struct Projection<'a> {
+    weight: &'a [f32],
+    /// From one output to the next, and from one unit to the next.
+    strides: [usize; 2],
+    bias: Option<&'a [f32]>,
 }
 
 /// The weights of one gate.
@@ -60,9 +76,19 @@ pub(crate) struct GateMatrix<'a> {
     pub(crate) strides: [usize; 2],
 }
 
+/// The gate that is the complement of another one.
+fn unread_gate(coupling: Coupling) -> Option<usize> {
+    match coupling {
+        Coupling::Independent => None,
+        Coupling::ForgetFromInput => Some(Gate::Forget as usize),
+        Coupling::InputFromForget => Some(Gate::Input as usize),
+    }
+}
+
 impl GateMatrix<'_> {
     fn at(&self, unit: usize, k: usize) -> f32 {
-        self.data[unit * self.strides[0] + k * self.strides[1]]
+        // That of a gate that is not read may be empty.
+        self.data.get(unit * self.strides[0] + k * self.strides[1]).copied().unwrap_or(0.0)
     }
 }
 
@@ -70,7 +96,7 @@ impl<'a> LstmWeights<'a> {
     /// Weights of any convention.
     ///
     /// - `input`: W, 4H × X in the given orientation, dense.
-    /// - `recurrent`: R, 4H × H in the given orientation, dense.
+    /// - `recurrent`: R, 4H × H in the given orientation, dense; 4H × P with a projection.
     /// - `biases`: up to two of 4H elements, which are added up; `None` for none.
     ///
     /// # Errors
@@ -92,6 +118,85 @@ impl<'a> LstmWeights<'a> {
         Self { forget_bias, ..self }
     }
 
+    /// Adds the peepholes of i, f and o, `[H]` each, for [`LstmConfig::peepholes`].
+    ///
+    /// # Errors
+    /// [`Error::Length`] names the tensor whose length is wrong.
+    pub fn with_peepholes(self, peepholes: [&'a [f32]; 3]) -> Result<Self, Error> {
+        for ((peephole, gate), name) in peepholes.iter().zip([0, 1, 3]).zip(layout::SEPARATE_PEEPHOLES) {
+            if self.unread != Some(gate) || !peephole.is_empty() {
+                check(name, 1, self.hidden_size, peephole.len())?;
+            }
+        }
+        Ok(Self { peepholes: Some(peepholes), ..self })
+    }
+
+    /// Adds the scales of the layer normalisation of i, f, g and o, `[H]` each, for
+    /// [`LstmConfig::layer_normalisation`]: TensorFlow Lite's `{input,forget,cell,output}_layer_norm_coefficients`. The
+    /// biases of the gates are its shifts.
+    ///
+    /// # Errors
+    /// [`Error::Length`] names the tensor whose length is wrong.
+    pub fn with_layer_normalisation(self, scales: [&'a [f32]; 4]) -> Result<Self, Error> {
+        for (gate, name) in layout::SEPARATE_SCALES.into_iter().enumerate() {
+            if self.unread != Some(gate) || !scales[gate].is_empty() {
+                check(name, 1, self.hidden_size, scales[gate].len())?;
+            }
+        }
+        Ok(Self { layer_normalisation: Some(scales), ..self })
+    }
+
+    /// Adds the projection V and its bias `[P]`, for [`LstmConfig::projection`].
+    ///
+    /// V is `[P, H]` in [`Orientation::GatesByInputs`], as PyTorch's `weight_hr_l0` and TensorFlow Lite's
+    /// `projection_weights`, and `[H, P]` in [`Orientation::InputsByGates`], as oneDNN's `weights_projection` in `ldio`.
+    ///
+    /// # Errors
+    /// [`Error::Length`] names the tensor whose length is wrong.
+    pub fn with_projection(
+        self,
+        orientation: Orientation,
+        weight: &'a [f32],
+        bias: Option<&'a [f32]>,
+    ) -> Result<Self, Error> {
+        let (outputs, units) = (self.output_size, self.hidden_size);
+        check("projection", outputs, units, weight.len())?;
+        if let Some(bias) = bias {
+            check("projection bias", 1, outputs, bias.len())?;
+        }
+        let strides = orientation.place(outputs, units).strides;
+        Ok(Self { projection: Some(Projection { weight, strides, bias }), ..self })
+    }
+
+    /// `Ok` if there is what a layer of `config` needs, of its sizes, and nothing else.
+    pub(crate) fn check(&self, config: &LstmConfig) -> Result<(), Error> {
+        for (dimension, expected, found) in [
+            ("input size", config.input_size(), self.input_size),
+            ("hidden size", config.hidden_size(), self.hidden_size),
+            ("output size", config.output_size(), self.output_size),
+        ] {
+            Error::check_dimension("weights", dimension, expected, found)?;
+        }
+        let options = config.options();
+        let has_projection_bias = self.projection.is_some_and(|projection| projection.bias.is_some());
+        for (argument, expected, found) in [
+            ("peepholes", options.peepholes, self.peepholes.is_some()),
+            ("layer normalisation", options.normalisation.is_some(), self.layer_normalisation.is_some()),
+            ("projection", options.projection.is_some(), self.projection.is_some()),
+            ("projection bias", options.projection_bias, has_projection_bias),
+        ] {
+            match (expected, found) {
+                (true, false) => return Err(Error::Missing { argument }),
+                (false, true) => return Err(Error::Unexpected { argument }),
+                _ => {}
+            }
+        }
+        if self.unread.is_some() && self.unread != unread_gate(options.coupling) {
+            return Err(Error::Unsupported { argument: "weights", because: "another coupling of gates" });
+        }
+        Ok(())
+    }
+
     /// X, the number of input features.
     pub fn input_size(&self) -> usize {
         self.input_size
@@ -105,6 +210,27 @@ impl<'a> LstmWeights<'a> {
     /// The peepholes of i, f and o, `[H]` each.
     pub fn peepholes(&self) -> Option<[&'a [f32]; 3]> {
         self.peepholes
+    }
+
+    /// The scales of the layer normalisation of i, f, g and o, `[H]` each.
+    pub fn layer_normalisation(&self) -> Option<[&'a [f32]; 4]> {
+        self.layer_normalisation
+    }
+
+    /// V, by outputs and units.
+    pub(crate) fn projection(&self) -> Option<GateMatrix<'a>> {
+        self.projection.map(|Projection { weight, strides, .. }| GateMatrix { data: weight, strides })
+    }
+
+    /// The bias of V.
+    pub(crate) fn projection_bias(&self) -> Option<&'a [f32]> {
+        self.projection?.bias
+    }
+
+    /// The gates whose weights are read.
+    pub(crate) fn read_gates(&self) -> impl Iterator<Item = usize> {
+        let unread = self.unread;
+        (0..4).filter(move |&gate| unread != Some(gate))
     }
 
     /// W of `gate` (an index of i, f, g, o).
@@ -124,7 +250,9 @@ impl<'a> LstmWeights<'a> {
 
     /// The sum of the biases of `gate` (an index of i, f, g, o) for one unit.
     pub(crate) fn bias(&self, gate: usize, unit: usize) -> f32 {
-        let sum = self.gates[gate].biases.iter().flatten().map(|bias| bias[unit]).sum();
+        let biases = self.gates[gate].biases.iter().flatten();
+        // That of a gate that is not read may be empty.
+        let sum = biases.map(|bias| bias.get(unit).copied().unwrap_or(0.0)).sum();
         self.with_forget_bias(gate, sum)
     }
 

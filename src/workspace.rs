@@ -1,9 +1,11 @@
 //! Memory that the caller owns and lends to each call, so that no call allocates.
 
 use crate::backward::{self, Scratch};
-use crate::forward::{CHECKED, States};
-use crate::pack::{Buffer, GATES, Shape, zeros};
-use crate::{Error, Matrix};
+use crate::forward::{BatchRows, CHECKED, States};
+use crate::general::{OptionBuffers, option_buffers_len, scratch_per_row};
+use crate::options::Options;
+use crate::pack::{Buffer, Shape, zeros};
+use crate::{Error, LstmConfig, Matrix};
 use quadgate_kernels::{Progress, Rows, SequenceMut};
 
 /// h and c of some rows, carried from step to step.
@@ -12,19 +14,53 @@ use quadgate_kernels::{Progress, Rows, SequenceMut};
 #[derive(Clone, Debug)]
 pub struct State {
     shape: Shape,
+    /// `None` for a plain layer, so that a step has little to compare.
+    options: Option<Options>,
     batch: usize,
     /// Two slots of h for all rows: steps read one and write the other.
     hidden: Buffer,
     /// The slot that holds h.
     slot: usize,
     cell: Buffer,
+    /// What a step of a layer with options works with: the sums, and scratch.
+    sums: Buffer,
+    scratch: Buffer,
+}
+
+/// Elements of a state: of h, of c, and of what a step works with.
+fn state_lengths(shape: Shape, batch: usize) -> Option<[usize; 2]> {
+    let hidden = shape.padded_outputs().checked_mul(batch)?.checked_mul(2)?;
+    Some([hidden, shape.padded_units().checked_mul(batch)?])
 }
 
 impl State {
-    pub(crate) fn new(shape: Shape, batch: usize) -> Result<Self, Error> {
-        let len = shape.padded_units().checked_mul(batch);
-        let hidden = zeros("batch", len.and_then(|len| len.checked_mul(2)))?;
-        Ok(Self { shape, batch, hidden, slot: 0, cell: zeros("batch", len)? })
+    /// A state to be carried by a caller, step by step.
+    pub(crate) fn new(shape: Shape, options: &Options, batch: usize) -> Result<Self, Error> {
+        let state = Self::without_scratch(shape, options, batch)?;
+        let rows = if options.are_plain() { 0 } else { batch };
+        Ok(Self {
+            sums: zeros("batch", shape.sums_width().checked_mul(rows))?,
+            scratch: zeros("batch", scratch_per_row(shape, options).checked_mul(rows))?,
+            ..state
+        })
+    }
+
+    /// A state for whole sequences alone.
+    fn without_scratch(shape: Shape, options: &Options, batch: usize) -> Result<Self, Error> {
+        let lengths = state_lengths(shape, batch);
+        let buffer = |which: usize| zeros("batch", lengths.map(|lengths| lengths[which]));
+        let none = || zeros("batch", Some(0));
+        let (hidden, cell) = (buffer(0)?, buffer(1)?);
+        Ok(Self {
+            shape,
+            options: options.if_any(),
+            batch,
+            hidden,
+            slot: 0,
+            cell,
+            sums: none()?,
+            scratch: none()?,
+        })
     }
 
     /// B, the number of rows.
@@ -32,10 +68,10 @@ impl State {
         self.batch
     }
 
-    /// h of one row, H elements; `None` if there is no such row.
+    /// h of one row, H elements (P with a projection); `None` if there is no such row.
     pub fn hidden(&self, row: usize) -> Option<&[f32]> {
-        let start = self.slot * self.cell.len() + row.min(self.batch) * self.shape.padded_units();
-        (row < self.batch).then(|| &self.hidden[start..][..self.shape.units])
+        let start = (self.slot * self.batch + row.min(self.batch)) * self.shape.padded_outputs();
+        (row < self.batch).then(|| &self.hidden[start..][..self.shape.outputs])
     }
 
     /// c of one row, H elements; `None` if there is no such row.
@@ -50,14 +86,14 @@ impl State {
         self.cell.fill(0.0);
     }
 
-    /// Sets h of all rows from a `[B, H]` matrix.
+    /// Sets h of all rows from a `[B, H]` matrix (`[B, P]` with a projection).
     ///
     /// # Errors
     /// If the matrix has another shape, or its slice is too short.
     pub fn set_hidden(&mut self, hidden: Matrix<'_>) -> Result<(), Error> {
-        let rows = hidden.checked("hidden", self.batch, self.shape.units)?;
-        let (shape, batch) = (self.shape, self.batch);
-        load(self.latest_hidden(), shape, batch, Some(rows));
+        let rows = hidden.checked("hidden", self.batch, self.shape.outputs)?;
+        let (padded, batch) = (self.shape.padded_outputs(), self.batch);
+        load(self.latest_hidden(), padded, batch, Some(rows));
         Ok(())
     }
 
@@ -67,18 +103,19 @@ impl State {
     /// If the matrix has another shape, or its slice is too short.
     pub fn set_cell(&mut self, cell: Matrix<'_>) -> Result<(), Error> {
         let rows = cell.checked("cell", self.batch, self.shape.units)?;
-        load(&mut self.cell, self.shape, self.batch, Some(rows));
+        load(&mut self.cell, self.shape.padded_units(), self.batch, Some(rows));
         Ok(())
     }
 
     /// Bytes that this state owns.
     pub fn bytes(&self) -> usize {
-        (self.hidden.len() + self.cell.len()) * size_of::<f32>()
+        let scratch = self.sums.len() + self.scratch.len();
+        (self.hidden.len() + self.cell.len() + scratch) * size_of::<f32>()
     }
 
     /// The slot that holds h: rows padded to whole panels.
     pub(crate) fn latest_hidden(&mut self) -> &mut [f32] {
-        let len = self.cell.len();
+        let len = self.hidden.len() / 2;
         &mut self.hidden[self.slot * len..][..len]
     }
 
@@ -88,9 +125,15 @@ impl State {
     }
 
     /// `Ok` if the state fits a layer and has at least `batch` rows.
-    pub(crate) fn check(&self, argument: &'static str, shape: Shape, batch: usize) -> Result<(), Error> {
+    pub(crate) fn check(
+        &self,
+        argument: &'static str,
+        shape: Shape,
+        options: Option<&Options>,
+        batch: usize,
+    ) -> Result<(), Error> {
         if self.shape == shape && self.batch >= batch {
-            return Ok(());
+            return Options::check_same(argument, options, self.options.as_ref());
         }
         let expected = [batch, shape.padded_units()];
         Err(Error::Workspace { argument, expected, found: [self.batch, self.shape.padded_units()] })
@@ -99,16 +142,26 @@ impl State {
     /// Sets the first `rows` rows, to zero where nothing is given.
     pub(crate) fn load(&mut self, rows: usize, hidden: Option<Rows<'_>>, cell: Option<Rows<'_>>) {
         let shape = self.shape;
-        load(self.latest_hidden(), shape, rows, hidden);
-        load(&mut self.cell, shape, rows, cell);
+        load(self.latest_hidden(), shape.padded_outputs(), rows, hidden);
+        load(&mut self.cell, shape.padded_units(), rows, cell);
     }
 
     /// The first `rows` rows, for steps that begin with what the state holds.
     pub(crate) fn rows(&mut self, rows: usize) -> States<'_> {
-        let (padded, len) = (self.shape.padded_units(), self.cell.len());
-        let view = |data, slots| SequenceMut::new(data, [slots, rows, padded], [len, padded]).expect(CHECKED);
-        let hidden = view(&mut *self.hidden, 2);
-        States { hidden, first: self.slot + 1, cell: view(&mut *self.cell, 1), gates: None }
+        states(self.shape, rows, &mut self.hidden, self.slot, &mut self.cell)
+    }
+
+    /// All rows, for one step that begins with what the state holds.
+    pub(crate) fn step_rows(&mut self) -> BatchRows<'_> {
+        let (shape, rows) = (self.shape, self.batch);
+        let Self { hidden, slot, cell, sums, scratch, .. } = self;
+        let sums = match sums.len() {
+            0 => SequenceMut::empty(),
+            len => SequenceMut::new(sums, [1, rows, shape.sums_width()], [len, shape.sums_width()])
+                .expect(CHECKED),
+        };
+        let states = states(shape, rows, hidden, *slot, cell);
+        BatchRows { first: 0, states, sums, scratch, output: None }
     }
 
     /// Says that `steps` steps were run on [`State::rows`].
@@ -117,12 +170,27 @@ impl State {
     }
 }
 
-fn load(buffer: &mut [f32], shape: Shape, rows: usize, from: Option<Rows<'_>>) {
-    let padded = shape.padded_units();
+/// The first `rows` rows of h, of whose two slots one is the latest, and of c.
+fn states<'a>(
+    shape: Shape,
+    rows: usize,
+    hidden: &'a mut [f32],
+    slot: usize,
+    cell: &'a mut [f32],
+) -> States<'a> {
+    let (outputs, units, len) = (shape.padded_outputs(), shape.padded_units(), hidden.len() / 2);
+    let hidden = SequenceMut::new(hidden, [2, rows, outputs], [len, outputs]).expect(CHECKED);
+    let cell = SequenceMut::new(cell, [1, rows, units], [0, units]).expect(CHECKED);
+    States { hidden, first: slot + 1, cell, gates: None, projected: None }
+}
+
+/// Sets the first `rows` rows of a buffer of rows of `padded` elements.
+fn load(buffer: &mut [f32], padded: usize, rows: usize, from: Option<Rows<'_>>) {
     for (row, to) in buffer.chunks_exact_mut(padded).take(rows).enumerate() {
         to.fill(0.0);
         if let Some(from) = from {
-            to[..shape.units].copy_from_slice(from.row(row));
+            let from = from.row(row);
+            to[..from.len()].copy_from_slice(from);
         }
     }
 }
@@ -167,23 +235,23 @@ pub(crate) struct BackwardBuffers {
     hidden_gradient: Buffer,
     cell_gradient: Buffer,
     bias: Buffer,
+    options: OptionBuffers,
 }
 
 /// Elements of each of the backward pass' buffers, enough for any batch up to `batch`.
 fn backward_lengths(shape: Shape, batch: usize) -> Option<[usize; 5]> {
     let rows = backward::max_block_rows(shape, batch)?;
-    let state = shape.padded_units().checked_mul(batch)?;
     Some([
         shape.gate_gradients_width().checked_mul(rows.checked_add(batch)?)?,
         shape.input_and_state_width().checked_mul(rows)?,
-        state,
-        state,
+        shape.padded_outputs().checked_mul(batch)?,
+        shape.padded_units().checked_mul(batch)?,
         shape.gate_gradients_width(),
     ])
 }
 
 impl BackwardBuffers {
-    fn new(shape: Shape, batch: usize) -> Result<Self, Error> {
+    fn new(shape: Shape, options: &Options, batch: usize) -> Result<Self, Error> {
         let lengths = backward_lengths(shape, batch);
         let buffer = |which: usize| zeros("batch", lengths.map(|lengths| lengths[which]));
         Ok(Self {
@@ -192,6 +260,7 @@ impl BackwardBuffers {
             hidden_gradient: buffer(2)?,
             cell_gradient: buffer(3)?,
             bias: buffer(4)?,
+            options: OptionBuffers::new(shape, options, batch, backward::max_block_rows(shape, batch))?,
         })
     }
 
@@ -203,62 +272,64 @@ impl BackwardBuffers {
         last_hidden: Option<Rows<'_>>,
         last_cell: Option<Rows<'_>>,
     ) -> Scratch<'_> {
-        load(&mut self.hidden_gradient, shape, batch, last_hidden);
-        load(&mut self.cell_gradient, shape, batch, last_cell);
-        let state = shape.padded_units() * batch;
+        let (outputs, units) = (shape.padded_outputs(), shape.padded_units());
+        load(&mut self.hidden_gradient, outputs, batch, last_hidden);
+        load(&mut self.cell_gradient, units, batch, last_cell);
         Scratch {
             gate_gradients: &mut self.gate_gradients,
             right: &mut self.right,
-            hidden_gradient: &mut self.hidden_gradient[..state],
-            cell_gradient: &mut self.cell_gradient[..state],
+            hidden_gradient: &mut self.hidden_gradient[..outputs * batch],
+            cell_gradient: &mut self.cell_gradient[..units * batch],
             bias: &mut self.bias,
+            options: &mut self.options,
         }
     }
 }
 
-/// Elements of scratch for the kernels and one row of a product: a full panel of sums.
-fn scratch_per_row(shape: Shape) -> usize {
-    GATES * shape.lanes
-}
-
-/// Elements of scratch for the kernels and all rows of a product.
-fn scratch_len(shape: Shape, batch: usize, training: bool) -> Option<usize> {
-    let rows = if training { backward::max_block_rows(shape, batch)? } else { batch };
-    rows.checked_mul(scratch_per_row(shape))
+/// Elements of scratch for all rows of a product.
+fn scratch_len(config: &LstmConfig, shape: Shape, batch: usize) -> Option<usize> {
+    let rows = if config.is_for_training() { backward::max_block_rows(shape, batch)? } else { batch };
+    rows.checked_mul(scratch_per_row(shape, config.options()))
 }
 
 /// Bytes of a workspace.
 pub(crate) fn bytes(
+    config: &LstmConfig,
     shape: Shape,
     batch: usize,
     sums_len: Option<usize>,
     members: usize,
-    training: bool,
 ) -> Option<usize> {
-    let states = shape.padded_units().checked_mul(batch)?.checked_mul(3)?;
-    let backward = if training { backward_lengths(shape, batch)? } else { [0; 5] };
-    let scratch = scratch_len(shape, batch, training)?;
-    let elements = backward.into_iter().chain([sums_len?, scratch]).try_fold(states, usize::checked_add)?;
+    let [hidden, cell] = state_lengths(shape, batch)?;
+    let (backward, options) = if config.is_for_training() {
+        let rows = backward::max_block_rows(shape, batch)?;
+        (backward_lengths(shape, batch)?, option_buffers_len(shape, config.options(), batch, rows)?)
+    } else {
+        ([0; 5], 0)
+    };
+    let others = [cell, sums_len?, scratch_len(config, shape, batch)?, options];
+    let elements = backward.into_iter().chain(others).try_fold(hidden, usize::checked_add)?;
     elements.checked_mul(size_of::<f32>())?.checked_add(members.checked_mul(size_of::<Progress>())?)
 }
 
 impl Workspace {
     pub(crate) fn new(
+        config: &LstmConfig,
         shape: Shape,
         batch: usize,
         sums_len: Option<usize>,
         members: usize,
-        training: bool,
     ) -> Result<Self, Error> {
+        let (options, training) = (config.options(), config.is_for_training());
         Ok(Self {
-            state: State::new(shape, batch)?,
+            state: State::without_scratch(shape, options, batch)?,
             sums: zeros("batch", sums_len)?,
             tools: Tools {
-                scratch: zeros("batch", scratch_len(shape, batch, training))?,
-                scratch_per_row: scratch_per_row(shape),
+                scratch: zeros("batch", scratch_len(config, shape, batch))?,
+                scratch_per_row: scratch_per_row(shape, options),
                 progress: vec![Progress::default(); members],
             },
-            backward: if training { Some(BackwardBuffers::new(shape, batch)?) } else { None },
+            backward: if training { Some(BackwardBuffers::new(shape, options, batch)?) } else { None },
         })
     }
 
@@ -271,7 +342,7 @@ impl Workspace {
     pub fn bytes(&self) -> usize {
         let backward = self.backward.as_ref().map_or(0, |b| {
             let states = b.hidden_gradient.len() + b.cell_gradient.len();
-            b.gate_gradients.len() + b.right.len() + states + b.bias.len()
+            b.gate_gradients.len() + b.right.len() + states + b.bias.len() + b.options.elements()
         });
         let elements = self.sums.len() + self.tools.scratch.len() + backward;
         self.state.bytes() + elements * size_of::<f32>() + self.tools.progress.len() * size_of::<Progress>()

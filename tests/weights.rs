@@ -442,7 +442,7 @@ fn a_tensor_of_the_wrong_length_is_named_as_the_framework_names_it() {
 fn a_layer_refuses_peepholes() {
     let (w, r, p) = ([0.0; 24], [0.0; 16], [0.0; 6]);
     let weights = LstmWeights::onnx(&config(), &w, &r, None, Some(&p)).unwrap();
-    assert_eq!(Lstm::new(&config(), &weights).unwrap_err(), Error::Unsupported { argument: "peepholes" });
+    assert_eq!(Lstm::new(&config(), &weights).unwrap_err(), Error::Unexpected { argument: "peepholes" });
 }
 
 /// Every h `[T, B, H]`, the last h and the last c of a layer with these weights.

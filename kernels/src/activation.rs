@@ -34,12 +34,12 @@ pub(crate) struct Constants {
     sign_bit: f32,
     /// See [`flush`].
     smallest: f32,
-    log2_e: f32,
+    pub(crate) log2_e: f32,
     /// 1.5 · 2²³: adding it rounds to an integer, whose low bits then end the bit pattern.
-    round: f32,
+    pub(crate) round: f32,
     ln_2: f32,
     /// ln 2 in two parts; the first has 10 bits, so that n times it is exact even without a fused multiply-add.
-    ln_2_parts: [f32; 2],
+    pub(crate) ln_2_parts: [f32; 2],
     /// e⁸⁸·⁰² is just below 2¹²⁷: σ(−88.02) is the first power of two below the normal numbers.
     sigmoid_lowest: f32,
     /// From 17.4 on σ rounds to 1; the limit only has to keep the exponent in range.
@@ -49,9 +49,9 @@ pub(crate) struct Constants {
     /// From 9.02 on tanh rounds to 1.
     tanh_highest: f32,
     /// Moves the interval of r up, so that n = 0 reaches as far as 2|x| = 0.51: beyond it m / (m + 2) is exact enough.
-    tanh_shift: f32,
+    pub(crate) tanh_shift: f32,
     /// (eʳ − 1 − r)/r², degree 4, on −0.185 … 0.512: relative error of eʳ − 1 1.5e-8.
-    expm1: [f32; 5],
+    pub(crate) expm1: [f32; 5],
 }
 
 pub(crate) static CONSTANTS: Constants = Constants {
@@ -73,7 +73,7 @@ pub(crate) static CONSTANTS: Constants = Constants {
 
 /// x · (c0 + x · (c1 + …)), by Horner.
 #[inline(always)]
-fn polynomial<S: Simd<Element = f32>, const N: usize>(
+pub(crate) fn polynomial<S: Simd<Element = f32>, const N: usize>(
     s: S,
     x: S::Vector,
     coefficients: &[f32; N],

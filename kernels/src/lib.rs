@@ -5,6 +5,7 @@
 //!
 //! - [`Kernels::lstm_step`]: a fused gate GEMM and cell update for rows of one time step,
 //! - [`Kernels::lstm_backward_step`]: its backward pass, fused with the product that carries gradients back in time,
+//! - [`Kernels::general_cell`] and [`Kernels::general_cell_backward`]: the cell with the options of the LSTM family,
 //! - [`Kernels::product`]: the GEMM without a cell, for input products hoisted out of the recurrence and for gradients
 //!   of inputs,
 //! - [`Kernels::column_product`] and [`Kernels::column_sums`]: gradients of weights and biases,
@@ -28,6 +29,9 @@ mod activation;
 mod cell;
 mod cell_backward;
 mod column_sums;
+mod function;
+mod general_cell;
+mod general_cell_backward;
 mod isa;
 mod panel;
 mod portable;
@@ -45,9 +49,14 @@ mod aarch64;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
+pub use function::ActivationFunction;
+pub use general_cell::{Activations, CellOptions, Coupling, Normalisation};
 pub use isa::Isa;
 pub use panel::{Packed, PanelLayout};
 pub use rearrange::rearrange;
-pub use table::{ColumnProduct, Kernels, LstmBackwardStep, LstmStep, Order, Product, Start, Tape, Term};
+pub use table::{
+    CellFamily, ColumnProduct, GeneralCell, GeneralCellBackward, Kernels, LstmBackwardStep, LstmStep, Order,
+    Product, Start, Tape, Term,
+};
 pub use team::{Progress, Shared, Slots, Stepped, Team, Turn};
 pub use views::{Rows, RowsMut, SequenceMut, ViewError};

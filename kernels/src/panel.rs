@@ -82,6 +82,13 @@ impl PanelLayout {
         self.vectors * self.lanes
     }
 
+    /// The vectors of some panels.
+    #[inline]
+    pub const fn vectors_of(&self, panels: Range<usize>) -> Range<usize> {
+        let end = if panels.end < self.panels() { panels.end * self.group } else { self.vectors };
+        panels.start * self.group..end
+    }
+
     /// The elements of some panels in a row.
     #[inline]
     pub const fn columns_of(&self, panels: Range<usize>) -> Range<usize> {

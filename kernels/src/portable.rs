@@ -87,6 +87,10 @@ impl Simd for Portable {
         a / b
     }
     #[inline(always)]
+    fn sqrt(self, a: f32x4) -> f32x4 {
+        a.sqrt()
+    }
+    #[inline(always)]
     fn mul_add(self, a: f32x4, b: f32x4, c: f32x4) -> f32x4 {
         a.mul_add(b, c)
     }

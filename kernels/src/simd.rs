@@ -90,6 +90,8 @@ pub(crate) trait Simd: Copy {
     fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// a / b
     fn div(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// √a
+    fn sqrt(self, a: Self::Vector) -> Self::Vector;
     /// a · b + c, rounded once where the instruction set can
     fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
     /// c − a · b, rounded once where the instruction set can
@@ -214,6 +216,10 @@ macro_rules! simd_over_pulp {
             #[inline(always)]
             fn div(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
                 pulp::Simd::div_f32s(self.0, a, b)
+            }
+            #[inline(always)]
+            fn sqrt(self, a: Self::Vector) -> Self::Vector {
+                pulp::Simd::sqrt_f32s(self.0, a)
             }
             #[inline(always)]
             fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {

@@ -7,6 +7,8 @@ use crate::activation::{Apply, Function, Sigmoid, Tanh};
 use crate::cell::{LSTM_GATES, LstmCell, LstmRows};
 use crate::cell_backward::LstmCellBackward;
 use crate::column_sums::ColumnSums;
+use crate::general_cell::{CellOptions, Family, GeneralForward, Normalisation, RawNormalisation};
+use crate::general_cell_backward::{GeneralBackward, NORMALISATION_TERMS, PEEPHOLE_TERMS};
 use crate::panel::{GROUP, Packed, PanelLayout};
 use crate::probe::{FmaLoop, Read};
 use crate::simd::Simd;
@@ -119,6 +121,61 @@ pub struct LstmBackwardStep<'a> {
     pub scratch: &'a mut [f32],
 }
 
+/// What the general cell and its backward pass have in common. All is of the hidden units to compute alone.
+#[derive(Clone, Copy, Debug)]
+pub struct CellFamily<'a> {
+    /// Hidden units, not padded.
+    pub units: usize,
+    /// The options that are not tensors.
+    pub options: CellOptions,
+    /// p_i, p_f and p_o: three rows, padded to whole vectors.
+    pub peepholes: Option<Rows<'a>>,
+    /// Layer normalisation; all units of the layer must be there then.
+    pub normalisation: Option<Normalisation<'a>>,
+    /// Zoneout: how much of c̃ to take, one element per unit.
+    pub cell_share: Option<Rows<'a>>,
+}
+
+/// The cell with all options, over gate sums that a [`Kernels::product`] wrote.
+#[derive(Debug)]
+pub struct GeneralCell<'a> {
+    /// The options.
+    pub family: CellFamily<'a>,
+    /// W·x + R·h + b, packed rows. They get the terms of the peepholes; the backward pass reads them.
+    pub sums: RowsMut<'a>,
+    /// c of the step before, padded; without it, `cell` is replaced in place.
+    pub previous_cell: Option<Rows<'a>>,
+    /// Where c′ goes, padded.
+    pub cell: RowsMut<'a>,
+    /// Where o·h(c̃) goes, padded: h′, unless there is a projection or zoneout of h.
+    pub exposed: RowsMut<'a>,
+}
+
+/// The backward pass of the general cell.
+#[derive(Debug)]
+pub struct GeneralCellBackward<'a> {
+    /// The options.
+    pub family: CellFamily<'a>,
+    /// The sums as the forward pass left them.
+    pub sums: Rows<'a>,
+    /// c of the step before, padded.
+    pub previous_cell: Rows<'a>,
+    /// dc′, replaced by dc. Padded.
+    pub cell_gradient: RowsMut<'a>,
+    /// The gradient of o·h(c̃), padded; what it holds afterwards means nothing.
+    pub exposed_gradient: RowsMut<'a>,
+    /// Where the gradients of the sums go: for each row four rows, one for each gate, one element per unit.
+    pub gate_gradients: RowsMut<'a>,
+    /// Where o·h(c̃) goes once more, padded.
+    pub exposed: Option<RowsMut<'a>>,
+    /// Where the products go whose sums over all rows are the gradients of the peepholes: for each row three rows, of i,
+    /// f and o. Needed if there are peepholes.
+    pub peephole_terms: Option<RowsMut<'a>>,
+    /// The same of the normalisation: for each row the gates' rows of the scale, then those of the shift. Needed if there
+    /// is one.
+    pub normalisation_terms: Option<RowsMut<'a>>,
+}
+
 /// A product of rows and packed weights: to = start + Σ terms.
 #[derive(Debug)]
 pub struct Product<'a> {
@@ -126,9 +183,9 @@ pub struct Product<'a> {
     pub start: Start<'a>,
     /// What is added, in this order.
     pub terms: [Option<Term<'a>>; 2],
-    /// The panels of the weights to compute.
-    pub panels: Range<usize>,
-    /// The sums: as many columns as these panels have, or fewer.
+    /// The vectors of columns of the weights to compute.
+    pub vectors: Range<usize>,
+    /// The sums: as many columns as these vectors have, or fewer.
     pub to: RowsMut<'a>,
     /// As of [`LstmStep`].
     pub scratch: &'a mut [f32],
@@ -160,6 +217,8 @@ pub struct Kernels {
     product: unsafe fn(&Sweep<f32>, &Store),
     column_product: unsafe fn(&Sweep<f32>, &Store),
     column_sums: unsafe fn(ColumnSums),
+    general_cell: unsafe fn(GeneralForward),
+    general_cell_backward: unsafe fn(GeneralBackward),
     sigmoid: unsafe fn(&mut [f32]),
     tanh: unsafe fn(&mut [f32]),
     fma_loop: unsafe fn(FmaLoop) -> (u64, f32),
@@ -188,6 +247,16 @@ unsafe fn column_sums<S: Simd<Element = f32>>(sums: ColumnSums) {
     unsafe { S::assume() }.vectorize(sums)
 }
 
+unsafe fn general_cell<S: Simd<Element = f32>>(cell: GeneralForward) {
+    // SAFETY: the table exists, so the CPU has `S`.
+    unsafe { S::assume() }.vectorize(cell)
+}
+
+unsafe fn general_cell_backward<S: Simd<Element = f32>>(cell: GeneralBackward) {
+    // SAFETY: the table exists, so the CPU has `S`.
+    unsafe { S::assume() }.vectorize(cell)
+}
+
 unsafe fn apply<S: Simd<Element = f32>, F: Function>(values: &mut [f32]) {
     // SAFETY: the table exists, so the CPU has `S`.
     unsafe { S::assume() }.vectorize(Apply::<F>::new(values))
@@ -213,6 +282,8 @@ const fn table<S: Simd<Element = f32>>(isa: Isa) -> Kernels {
         product: product::<S, false>,
         column_product: product::<S, true>,
         column_sums: column_sums::<S>,
+        general_cell: general_cell::<S>,
+        general_cell_backward: general_cell_backward::<S>,
         sigmoid: apply::<S, Sigmoid>,
         tanh: apply::<S, Tanh>,
         fma_loop: fma_loop::<S>,
@@ -343,11 +414,10 @@ impl Kernels {
     /// If the shapes do not fit each other. No element is written then.
     #[inline]
     pub fn product(&self, product: Product<'_>) {
-        let Product { start, terms, panels, mut to, scratch } = product;
+        let Product { start, terms, vectors, mut to, scratch } = product;
         let layout = PanelLayout::of_columns(to.width(), self.lanes, 1);
-        assert_eq!(panels.len(), layout.panels(), "panels of {} columns", to.width());
-        let sweep =
-            check_sweep(layout, panels.start * GROUP, to.rows(), Order::Forward, start, terms, scratch);
+        assert_eq!(vectors.len(), layout.vectors(), "vectors of {} columns", to.width());
+        let sweep = check_sweep(layout, vectors.start, to.rows(), Order::Forward, start, terms, scratch);
         let store = Store { columns: to.width(), add: false, to: to.raw() };
         // SAFETY: `check_sweep` checked what the sweep reads; each row of `to` has `columns` elements, exclusively
         // borrowed.
@@ -401,6 +471,85 @@ impl Kernels {
         }
     }
 
+    /// The cell with all options: see [`GeneralCell`].
+    ///
+    /// # Panics
+    /// If the shapes do not fit each other. No element is written then.
+    pub fn general_cell(&self, cell: GeneralCell<'_>) {
+        let GeneralCell { family, mut sums, previous_cell, mut cell, mut exposed } = cell;
+        let rows = sums.rows();
+        let layout = PanelLayout::of_gates(LSTM_GATES, family.units, self.lanes, 1);
+        let padded = layout.panels() * self.lanes;
+        let family = check_family(family, layout, rows, padded);
+        check_rows("sums", (rows, sums.width()), rows, layout.width());
+        check_rows("c", (cell.rows(), cell.width()), rows, padded);
+        check_rows("o·h(c)", (exposed.rows(), exposed.width()), rows, padded);
+        if let Some(previous) = &previous_cell {
+            check_rows("previous c", (previous.rows(), previous.width()), rows, padded);
+        }
+        let cell = cell.raw();
+        let forward = GeneralForward {
+            rows,
+            family,
+            sums: sums.raw(),
+            previous_cell: previous_cell.as_ref().map_or(cell.to_read(), Rows::raw),
+            cell,
+            exposed: exposed.raw(),
+        };
+        // SAFETY: the states have whole vectors of all units for each row, the sums a packed row, the tensors of the
+        // options what `check_family` checked, and what is written is exclusively borrowed.
+        unsafe { (self.general_cell)(forward) }
+    }
+
+    /// Its backward pass: see [`GeneralCellBackward`].
+    ///
+    /// # Panics
+    /// If the shapes do not fit each other. No element is written then.
+    pub fn general_cell_backward(&self, cell: GeneralCellBackward<'_>) {
+        let GeneralCellBackward { family, sums, previous_cell, mut cell_gradient, .. } = cell;
+        let (mut exposed_gradient, mut gate_gradients) = (cell.exposed_gradient, cell.gate_gradients);
+        let (mut exposed, mut peephole_terms) = (cell.exposed, cell.peephole_terms);
+        let mut normalisation_terms = cell.normalisation_terms;
+        let (rows, units) = (sums.rows(), family.units);
+        let layout = PanelLayout::of_gates(LSTM_GATES, units, self.lanes, 1);
+        let padded = layout.panels() * self.lanes;
+        assert!(family.peepholes.is_none() || peephole_terms.is_some(), "room for the peepholes' terms");
+        assert!(
+            family.normalisation.is_none() || normalisation_terms.is_some(),
+            "room for the normalisation's terms"
+        );
+        let family = check_family(family, layout, rows, padded);
+        check_rows("sums", (rows, sums.width()), rows, layout.width());
+        check_rows("previous c", (previous_cell.rows(), previous_cell.width()), rows, padded);
+        check_rows("dc", (cell_gradient.rows(), cell_gradient.width()), rows, padded);
+        check_rows("gradient", (exposed_gradient.rows(), exposed_gradient.width()), rows, padded);
+        check_rows("dZ", (gate_gradients.rows(), gate_gradients.width()), LSTM_GATES * rows, units);
+        if let Some(exposed) = &exposed {
+            check_rows("o·h(c)", (exposed.rows(), exposed.width()), rows, padded);
+        }
+        if let Some(terms) = &peephole_terms {
+            check_rows("peepholes' terms", (terms.rows(), terms.width()), PEEPHOLE_TERMS * rows, units);
+        }
+        if let Some(terms) = &normalisation_terms {
+            let found = (terms.rows(), terms.width());
+            check_rows("normalisation's terms", found, NORMALISATION_TERMS * rows, units);
+        }
+        let backward = GeneralBackward {
+            rows,
+            family,
+            sums: sums.raw(),
+            previous_cell: previous_cell.raw(),
+            cell_gradient: cell_gradient.raw(),
+            exposed_gradient: exposed_gradient.raw(),
+            gate_gradients: gate_gradients.raw(),
+            exposed: exposed.as_mut().map_or(RawRowsMut::NONE, RowsMut::raw),
+            peephole_terms: peephole_terms.as_mut().map_or(RawRowsMut::NONE, RowsMut::raw),
+            normalisation_terms: normalisation_terms.as_mut().map_or(RawRowsMut::NONE, RowsMut::raw),
+        };
+        // SAFETY: as in `general_cell`; each gate of dZ and each row of terms has all units.
+        unsafe { (self.general_cell_backward)(backward) }
+    }
+
     /// Replaces each x by σ(x) = 1 / (1 + e⁻ˣ).
     pub fn sigmoid(&self, values: &mut [f32]) {
         // SAFETY: holding the table is the proof that the CPU has the instruction set.
@@ -431,6 +580,34 @@ impl Kernels {
 #[inline]
 fn check_rows(name: &str, found: (usize, usize), rows: usize, width: usize) {
     assert!(found.0 == rows && found.1 >= width, "{name}: {rows} rows of {width}, found {found:?}");
+}
+
+/// The family as the kernels see it, after checking its tensors: those that there are have what [`Family`] says.
+fn check_family(family: CellFamily<'_>, layout: PanelLayout, rows: usize, padded: usize) -> Family {
+    let CellFamily { units, options, peepholes, normalisation, cell_share } = family;
+    if let Some(peepholes) = &peepholes {
+        check_rows("peepholes", (peepholes.rows(), peepholes.width()), PEEPHOLE_TERMS, padded);
+    }
+    if let Some(share) = &cell_share {
+        check_rows("share of c", (share.rows(), share.width()), rows, units);
+    }
+    if let Some(Normalisation { scale, shift, .. }) = &normalisation {
+        assert!(
+            scale.len() >= layout.width() && shift.len() >= layout.width(),
+            "scale and shift of all gates"
+        );
+    }
+    Family {
+        units,
+        options,
+        peepholes: peepholes.as_ref().map_or(RawRows::NONE, Rows::raw),
+        normalisation: normalisation.map(|Normalisation { scale, shift, epsilon }| RawNormalisation {
+            scale: scale.as_ptr(),
+            shift: shift.as_ptr(),
+            epsilon,
+        }),
+        cell_share: cell_share.as_ref().map_or(RawRows::NONE, Rows::raw),
+    }
 }
 
 /// The sweep over columns of `layout`, which begin at the vector `first` of the weights, after checking all that it

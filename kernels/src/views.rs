@@ -88,6 +88,16 @@ impl<'a> Rows<'a> {
         unsafe { core::slice::from_raw_parts(self.base.add(row * self.stride), self.width) }
     }
 
+    /// Some of the rows, as far as there are any.
+    #[inline]
+    pub fn rows_of(self, rows: Range<usize>) -> Self {
+        let end = rows.end.min(self.rows);
+        let start = rows.start.min(end);
+        // Without rows there may be no elements at all.
+        let base = if start < end { self.base.wrapping_add(start * self.stride) } else { self.base };
+        Self { base, rows: end - start, ..self }
+    }
+
     /// The same elements with every `parts` rows joined into one; `None` unless rows are a multiple of that and dense.
     #[inline]
     pub fn join(self, parts: usize) -> Option<Self> {
@@ -152,6 +162,29 @@ impl<'a> RowsMut<'a> {
     #[inline]
     pub fn stride(&self) -> usize {
         self.stride
+    }
+
+    /// All of them, for a while.
+    #[inline]
+    pub fn all(&mut self) -> RowsMut<'_> {
+        RowsMut { ..*self }
+    }
+
+    /// All of them, to read.
+    #[inline]
+    pub fn read(&self) -> Rows<'_> {
+        let Self { base, rows, width, stride, .. } = *self;
+        Rows { base, rows, width, stride, _rows: PhantomData }
+    }
+
+    /// Some columns of each row, as far as there are any.
+    #[inline]
+    pub fn columns(&mut self, columns: Range<usize>) -> RowsMut<'_> {
+        let end = columns.end.min(self.width);
+        let start = columns.start.min(end);
+        // Without rows there may be no elements at all.
+        let base = if self.rows > 0 { self.base.wrapping_add(start) } else { self.base };
+        RowsMut { base, width: end - start, ..*self }
     }
 
     /// Row `row`; empty if there is no such row.

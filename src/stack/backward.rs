@@ -2,6 +2,7 @@
 
 use super::memory::below_and_above;
 use super::{Directions, LstmStack, StackTape, StackWorkspace};
+use crate::lstm::MaskArguments;
 use crate::view::check_sequence;
 use crate::{Backward, Error, GradientMode, Matrix, MatrixMut, Sequence, SequenceMut};
 
@@ -171,7 +172,8 @@ impl LstmStack {
                         .as_mut()
                         .map(|all| all.part(rows, batch)),
                     parameter_gradients: parameters
-                        .map(|(all, mode)| (&mut all[ranges.weight_ih.start..ranges.bias.end], *mode)),
+                        .map(|(all, mode)| (&mut all[ranges.weight_ih.start..ranges.total()], *mode)),
+                    masks: MaskArguments::default(),
                 };
                 self.layers[index].backward(workspaces.of(layer), &mut tape.tapes[index], backward)?;
                 if let (Some(gradient), 1) = (&mut gradient, direction) {

@@ -224,14 +224,18 @@ impl LstmStack {
     pub(super) fn check_tape(&self, tape: &StackTape, call: [usize; 2]) -> Result<(), Error> {
         tape.form.check("tape", &self.config, call)?;
         let mut layers = self.layers.iter().zip(&tape.tapes);
-        layers.try_for_each(|(lstm, tape)| tape.check_room(lstm.shape(), call[0], call[1]))
+        layers.try_for_each(|(lstm, tape)| {
+            tape.check_room(lstm.shape(), lstm.config().options(), call[0], call[1])
+        })
     }
 
     /// `Ok` if a tape is that of this stack, and has recorded such a call.
     pub(super) fn check_recorded(&self, tape: &StackTape, call: [usize; 2]) -> Result<(), Error> {
         tape.form.check("tape", &self.config, tape.form.capacity)?;
         let mut layers = self.layers.iter().zip(&tape.tapes);
-        layers.try_for_each(|(lstm, tape)| tape.check_recorded(lstm.shape(), call[0], call[1]))
+        layers.try_for_each(|(lstm, tape)| {
+            tape.check_recorded(lstm.shape(), lstm.config().options(), call[0], call[1])
+        })
     }
 }
 

@@ -1,9 +1,10 @@
 //! From weights to tensors of any layout.
 
 use super::LstmWeights;
+use super::import::Sizes;
 use super::layout::{
-    JoinedTensors, Names, Orientation, Place, SEPARATE_BIASES, SEPARATE_PEEPHOLES, SeparateTensors,
-    WeightLayout,
+    JoinedTensors, Names, Orientation, Place, SEPARATE_BIASES, SEPARATE_PEEPHOLES, SEPARATE_SCALES,
+    SeparateTensors, WeightLayout, check,
 };
 use crate::Error;
 
@@ -11,8 +12,9 @@ impl LstmWeights<'_> {
     /// Writes the weights into tensors that hold all four gates.
     ///
     /// Where there is room for one bias, it gets the sum of those that there are. Where there is room for two, each gets
-    /// its own, and zeros if there is none; [`LstmWeights::forget_bias`] goes to the first. Peepholes that are not there
-    /// are written as zeros.
+    /// its own, and zeros if there is none; [`LstmWeights::forget_bias`] goes to the first. Peepholes that are not there,
+    /// and what a gate that is the complement of another one lacks, are written as zeros. A projection and the scales of a
+    /// layer normalisation have exports of their own.
     ///
     /// ```
     /// use quadgate::{JoinedTensors, LstmConfig, LstmWeights, WeightLayout};
@@ -55,15 +57,15 @@ impl LstmWeights<'_> {
         orientation: Orientation,
         mut tensors: SeparateTensors<&mut [f32]>,
     ) -> Result<(), Error> {
-        let (inputs, units) = (self.input_size, self.hidden_size);
-        tensors.check_lengths(|slice| slice.len(), inputs, units)?;
+        let Sizes { inputs, units, outputs } = self.sizes();
+        tensors.check_lengths(|slice| slice.len(), |_| false, self.sizes())?;
         let rooms = tensors.biases.each_ref().map(Option::is_some);
         self.check_rooms(rooms, SEPARATE_BIASES[0][0], tensors.peepholes.is_some(), SEPARATE_PEEPHOLES[0])?;
 
         for gate in 0..4 {
-            let (input, recurrent) = (orientation.place(units, inputs), orientation.place(units, units));
+            let (input, recurrent) = (orientation.place(units, inputs), orientation.place(units, outputs));
             write(tensors.input[gate], input, [units, inputs], |unit, k| self.input(gate).at(unit, k));
-            write(tensors.recurrent[gate], recurrent, [units, units], |unit, k| {
+            write(tensors.recurrent[gate], recurrent, [units, outputs], |unit, k| {
                 self.recurrent(gate).at(unit, k)
             });
             for (which, biases) in tensors.biases.iter_mut().enumerate() {
@@ -83,16 +85,16 @@ impl LstmWeights<'_> {
         names: Names,
         mut tensors: JoinedTensors<&mut [f32]>,
     ) -> Result<(), Error> {
-        let (inputs, units) = (self.input_size, self.hidden_size);
-        tensors.check_lengths(|slice| slice.len(), names, inputs, units)?;
+        let Sizes { inputs, units, outputs } = self.sizes();
+        tensors.check_lengths(|slice| slice.len(), names, self.sizes())?;
         let rooms = tensors.biases.each_ref().map(Option::is_some);
         self.check_rooms(rooms, names.biases[0], tensors.peepholes.is_some(), names.peepholes)?;
 
         let part = |position: usize| position * units..(position + 1) * units;
         for gate in 0..4 {
-            let (input, recurrent) = (layout.place(gate, units, inputs), layout.place(gate, units, units));
+            let (input, recurrent) = (layout.place(gate, units, inputs), layout.place(gate, units, outputs));
             write(tensors.input, input, [units, inputs], |unit, k| self.input(gate).at(unit, k));
-            write(tensors.recurrent, recurrent, [units, units], |unit, k| self.recurrent(gate).at(unit, k));
+            write(tensors.recurrent, recurrent, [units, outputs], |unit, k| self.recurrent(gate).at(unit, k));
             for (which, biases) in tensors.biases.iter_mut().enumerate() {
                 let Some(biases) = biases else { continue };
                 let bias = &mut biases[part(layout.order.position(gate))];
@@ -106,6 +108,53 @@ impl LstmWeights<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Writes the projection and its bias, as [`LstmWeights::with_projection`] reads them.
+    ///
+    /// # Errors
+    /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Missing`] the projection if there is none, or its
+    /// bias if there is no room for it. Nothing is written then.
+    pub fn export_projection(
+        &self,
+        orientation: Orientation,
+        weight: &mut [f32],
+        bias: Option<&mut [f32]>,
+    ) -> Result<(), Error> {
+        let Sizes { units, outputs, .. } = self.sizes();
+        let projection = self.projection().ok_or(Error::Missing { argument: "projection" })?;
+        check("projection", outputs, units, weight.len())?;
+        match (bias, self.projection_bias()) {
+            (Some(to), own) => {
+                check("projection bias", 1, outputs, to.len())?;
+                fill(to, |output| own.map_or(0.0, |own| own[output]));
+            }
+            (None, Some(_)) => return Err(Error::Missing { argument: "projection bias" }),
+            (None, None) => {}
+        }
+        let place = orientation.place(outputs, units);
+        write(weight, place, [outputs, units], |output, unit| projection.at(output, unit));
+        Ok(())
+    }
+
+    /// Writes the scales of the layer normalisation, as [`LstmWeights::with_layer_normalisation`] reads them.
+    ///
+    /// # Errors
+    /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Missing`] the scales if there are none. Nothing is
+    /// written then.
+    pub fn export_layer_normalisation(&self, scales: [&mut [f32]; 4]) -> Result<(), Error> {
+        let own = self.layer_normalisation.ok_or(Error::Missing { argument: "layer normalisation" })?;
+        for (scale, name) in scales.iter().zip(SEPARATE_SCALES) {
+            check(name, 1, self.hidden_size, scale.len())?;
+        }
+        for (scale, own) in scales.into_iter().zip(own) {
+            fill(scale, |unit| own.get(unit).copied().unwrap_or(0.0));
+        }
+        Ok(())
+    }
+
+    pub(super) fn sizes(&self) -> Sizes {
+        Sizes { inputs: self.input_size, units: self.hidden_size, outputs: self.output_size }
     }
 
     /// `Ok` if there is room for all that the weights have.
@@ -130,12 +179,12 @@ impl LstmWeights<'_> {
         if rooms != [true; 2] {
             return self.bias(gate, unit);
         }
-        let own = self.gates[gate].biases[which].map_or(0.0, |bias| bias[unit]);
+        let own = self.gates[gate].biases[which].and_then(|bias| bias.get(unit)).copied().unwrap_or(0.0);
         if which == 0 { self.with_forget_bias(gate, own) } else { own }
     }
 
     fn peephole(&self, peephole: usize, unit: usize) -> f32 {
-        self.peepholes.map_or(0.0, |peepholes| peepholes[peephole][unit])
+        self.peepholes.and_then(|peepholes| peepholes[peephole].get(unit)).copied().unwrap_or(0.0)
     }
 }
 

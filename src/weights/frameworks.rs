@@ -1,6 +1,7 @@
 //! The conventions of frameworks, both ways: a constructor that reads their tensors, and an export that writes them.
 
 use super::LstmWeights;
+use super::import::{Sizes, sizes};
 use super::layout::{JoinedTensors, Names, Orientation, SeparateTensors, WeightLayout, check};
 use crate::{Error, LstmConfig};
 
@@ -36,8 +37,10 @@ const COREML: Names = Names {
 
 /// PyTorch, and candle.
 impl<'a> LstmWeights<'a> {
-    /// PyTorch's `weight_ih_l0 [4H, X]`, `weight_hh_l0 [4H, H]`, `bias_ih_l0 [4H]` and `bias_hh_l0 [4H]`, gates i, f,
+    /// PyTorch's `weight_ih_l0 [4H, X]`, `weight_hh_l0 [4H, H]` (with `proj_size` `[4H, P]`), `bias_ih_l0 [4H]` and `bias_hh_l0 [4H]`, gates i, f,
     /// g, o, both biases added up. Layers and directions have tensors of their own: `…_l1`, `…_l0_reverse`.
+    ///
+    /// With `proj_size`, `weight_hr_l0 [P, H]` is said with [`LstmWeights::with_projection`].
     ///
     /// candle's `LSTM` has the same names, shapes and order. Source: `torch.nn.LSTM`, `candle-nn/src/rnn.rs`.
     ///
@@ -200,8 +203,9 @@ impl<'a> LstmWeights<'a> {
         b: Option<&'a [f32]>,
         peepholes: Option<[&'a [f32]; 3]>,
     ) -> Result<Self, Error> {
-        let (inputs, units) = super::import::sizes(config)?;
-        check_tensorflow(inputs, units, w.len(), peepholes.map(|peepholes| peepholes.map(<[f32]>::len)))?;
+        let sizes = sizes(config)?;
+        let Sizes { inputs, units, .. } = sizes;
+        check_tensorflow(sizes, w.len(), peepholes.map(|peepholes| peepholes.map(<[f32]>::len)))?;
         let (input, recurrent) = w.split_at(4 * units * inputs);
         let tensors = JoinedTensors { input, recurrent, biases: [b, None], peepholes: None };
         Ok(Self { peepholes, ..Self::joined_named(config, layout, TENSORFLOW, tensors)? })
@@ -216,7 +220,7 @@ impl<'a> LstmWeights<'a> {
     ) -> Result<(), Error> {
         let (inputs, units) = (self.input_size, self.hidden_size);
         let lengths = peepholes.as_ref().map(|peepholes| peepholes.each_ref().map(|peephole| peephole.len()));
-        check_tensorflow(inputs, units, w.len(), lengths)?;
+        check_tensorflow(self.sizes(), w.len(), lengths)?;
         if self.peepholes.is_some() && peepholes.is_none() {
             return Err(Error::Missing { argument: TENSORFLOW.peepholes });
         }
@@ -235,12 +239,11 @@ impl<'a> LstmWeights<'a> {
 
 /// `Ok` if w and the peepholes have the lengths that the sizes demand.
 fn check_tensorflow(
-    inputs: usize,
-    units: usize,
+    Sizes { inputs, units, outputs }: Sizes,
     w: usize,
     peepholes: Option<[usize; 3]>,
 ) -> Result<(), Error> {
-    let rows = inputs.checked_add(units).ok_or(Error::Overflow { argument: "w" })?;
+    let rows = inputs.checked_add(outputs).ok_or(Error::Overflow { argument: "w" })?;
     check("w", rows, 4 * units, w)?;
     for (name, found) in ["wci", "wcf", "wco"].into_iter().zip(peepholes.into_iter().flatten()) {
         check(name, 1, units, found)?;
@@ -273,7 +276,7 @@ impl<'a> LstmWeights<'a> {
         b: Option<&'a [f32]>,
         p: Option<&'a [f32]>,
     ) -> Result<Self, Error> {
-        let (_, units) = super::import::sizes(config)?;
+        let Sizes { units, .. } = sizes(config)?;
         let biases = match b {
             Some(b) => {
                 check("B", 8, units, b.len())?;
@@ -463,7 +466,9 @@ impl<'a> LstmWeights<'a> {
     /// each, one bias, `[H]` for each gate, and `cell_to_{input,forget,output}_weights`, `[H]` each. The layout of
     /// [`LstmWeights::cudnn`], with peepholes. Source: `tensorflow/lite/kernels/lstm_eval.cc`.
     ///
-    /// A layer whose gates are coupled, and so lacks the tensors of its input gate, cannot be said here.
+    /// Where gates are coupled ([`Coupling::InputFromForget`](crate::Coupling::InputFromForget)) the tensors of the input gate
+    /// are missing: give empty slices. `projection_weights`, `projection_bias` and the coefficients of layer normalisation
+    /// are said with [`LstmWeights::with_projection`] and [`LstmWeights::with_layer_normalisation`].
     ///
     /// # Errors
     /// As for [`LstmWeights::separate`].

@@ -4,7 +4,7 @@ use super::layout::{
     JoinedTensors, Names, Orientation, SEPARATE_BIASES, SEPARATE_INPUT, SEPARATE_PEEPHOLES,
     SEPARATE_RECURRENT, SeparateTensors, WeightLayout, check,
 };
-use super::{GateWeights, LstmWeights};
+use super::{GateWeights, LstmWeights, unread_gate};
 use crate::{Error, LstmConfig};
 
 impl<'a> LstmWeights<'a> {
@@ -57,20 +57,27 @@ impl<'a> LstmWeights<'a> {
         orientation: Orientation,
         tensors: SeparateTensors<&'a [f32]>,
     ) -> Result<Self, Error> {
-        let (inputs, units) = sizes(config)?;
-        tensors.check_lengths(|slice| slice.len(), inputs, units)?;
+        let sizes = sizes(config)?;
+        let Sizes { inputs, units, outputs } = sizes;
+        let unread = unread_gate(config.options().coupling);
+        let is_left_out = |gate| unread == Some(gate) && tensors.input[gate].is_empty();
+        tensors.check_lengths(|slice| slice.len(), is_left_out, sizes)?;
         let SeparateTensors { input, recurrent, biases, peepholes } = tensors;
         Ok(Self {
             input_size: inputs,
             hidden_size: units,
+            output_size: outputs,
             gates: [0, 1, 2, 3].map(|gate| GateWeights {
                 input: input[gate],
                 input_place: orientation.place(units, inputs),
                 recurrent: recurrent[gate],
-                recurrent_place: orientation.place(units, units),
+                recurrent_place: orientation.place(units, outputs),
                 biases: biases.map(|bias| bias.map(|bias| bias[gate])),
             }),
+            unread,
             peepholes,
+            layer_normalisation: None,
+            projection: None,
             forget_bias: 0.0,
         })
     }
@@ -81,48 +88,63 @@ impl<'a> LstmWeights<'a> {
         names: Names,
         tensors: JoinedTensors<&'a [f32]>,
     ) -> Result<Self, Error> {
-        let (inputs, units) = sizes(config)?;
-        tensors.check_lengths(|slice| slice.len(), names, inputs, units)?;
+        let sizes = sizes(config)?;
+        tensors.check_lengths(|slice| slice.len(), names, sizes)?;
+        let Sizes { inputs, units, outputs } = sizes;
         let JoinedTensors { input, recurrent, biases, peepholes } = tensors;
         let part = |of: &'a [f32], position: usize| &of[position * units..(position + 1) * units];
         Ok(Self {
             input_size: inputs,
             hidden_size: units,
+            output_size: outputs,
             gates: [0, 1, 2, 3].map(|gate| GateWeights {
                 input,
                 input_place: layout.place(gate, units, inputs),
                 recurrent,
-                recurrent_place: layout.place(gate, units, units),
+                recurrent_place: layout.place(gate, units, outputs),
                 biases: biases.map(|bias| bias.map(|bias| part(bias, layout.order.position(gate)))),
             }),
             peepholes: peepholes.map(|peepholes| {
                 [0, 1, 2].map(|peephole| part(peepholes, layout.order.peephole_position(peephole)))
             }),
+            unread: unread_gate(config.options().coupling),
+            layer_normalisation: None,
+            projection: None,
             forget_bias: 0.0,
         })
     }
 }
 
-/// X and H, if four gates of H can be counted.
-pub(super) fn sizes(config: &LstmConfig) -> Result<(usize, usize), Error> {
+/// Sizes of a layer.
+#[derive(Clone, Copy)]
+pub(super) struct Sizes {
+    /// X
+    pub(super) inputs: usize,
+    /// H
+    pub(super) units: usize,
+    /// P, or H
+    pub(super) outputs: usize,
+}
+
+/// The sizes, if four gates of H can be counted.
+pub(super) fn sizes(config: &LstmConfig) -> Result<Sizes, Error> {
     match config.hidden_size() {
         0 => Err(Error::Zero { argument: "hidden size" }),
         units if units.checked_mul(4).is_none() => Err(Error::Overflow { argument: "hidden size" }),
-        units => Ok((config.input_size(), units)),
+        units => Ok(Sizes { inputs: config.input_size(), units, outputs: config.output_size() }),
     }
 }
 
 impl<S> JoinedTensors<S> {
-    /// `Ok` if every tensor has the length that `inputs` and `units` demand.
+    /// `Ok` if every tensor has the length that the sizes demand.
     pub(super) fn check_lengths(
         &self,
         len: impl Fn(&S) -> usize,
         names: Names,
-        inputs: usize,
-        units: usize,
+        Sizes { inputs, units, outputs }: Sizes,
     ) -> Result<(), Error> {
         check(names.input, 4 * units, inputs, len(&self.input))?;
-        check(names.recurrent, 4 * units, units, len(&self.recurrent))?;
+        check(names.recurrent, 4 * units, outputs, len(&self.recurrent))?;
         for (bias, name) in self.biases.iter().zip(names.biases) {
             if let Some(bias) = bias {
                 check(name, 4, units, len(bias))?;
@@ -136,24 +158,28 @@ impl<S> JoinedTensors<S> {
 }
 
 impl<S> SeparateTensors<S> {
-    /// `Ok` if every tensor has the length that `inputs` and `units` demand.
+    /// `Ok` if every tensor has the length that the sizes demand, but those of a gate that is left out.
     pub(super) fn check_lengths(
         &self,
         len: impl Fn(&S) -> usize,
-        inputs: usize,
-        units: usize,
+        is_left_out: impl Fn(usize) -> bool,
+        Sizes { inputs, units, outputs }: Sizes,
     ) -> Result<(), Error> {
-        for gate in 0..4 {
+        for gate in (0..4).filter(|&gate| !is_left_out(gate)) {
             check(SEPARATE_INPUT[gate], units, inputs, len(&self.input[gate]))?;
-            check(SEPARATE_RECURRENT[gate], units, units, len(&self.recurrent[gate]))?;
+            check(SEPARATE_RECURRENT[gate], units, outputs, len(&self.recurrent[gate]))?;
             for (bias, names) in self.biases.iter().zip(SEPARATE_BIASES) {
                 if let Some(bias) = bias {
                     check(names[gate], 1, units, len(&bias[gate]))?;
                 }
             }
         }
-        for (peephole, name) in self.peepholes.iter().flatten().zip(SEPARATE_PEEPHOLES) {
-            check(name, 1, units, len(peephole))?;
+        for (peephole, (gate, name)) in
+            self.peepholes.iter().flatten().zip([0, 1, 3].into_iter().zip(SEPARATE_PEEPHOLES))
+        {
+            if !is_left_out(gate) {
+                check(name, 1, units, len(peephole))?;
+            }
         }
         Ok(())
     }

@@ -97,7 +97,7 @@ impl Place {
 pub struct JoinedTensors<S> {
     /// W, 4H × X.
     pub input: S,
-    /// R, 4H × H.
+    /// R, 4H × H; 4H × P with a projection.
     pub recurrent: S,
     /// Up to two biases of 4H elements, which are added up.
     pub biases: [Option<S>; 2],
@@ -105,12 +105,13 @@ pub struct JoinedTensors<S> {
     pub peepholes: Option<S>,
 }
 
-/// A tensor for each gate. `S` is `&[f32]` to read from and `&mut [f32]` to write to.
+/// A tensor for each gate. Those of a gate that is the complement of another one ([`Coupling`](crate::Coupling)) may be
+/// empty when they are read. `S` is `&[f32]` to read from and `&mut [f32]` to write to.
 #[derive(Clone, Copy, Debug)]
 pub struct SeparateTensors<S> {
     /// W of i, f, g and o, H × X each.
     pub input: [S; 4],
-    /// R of i, f, g and o, H × H each.
+    /// R of i, f, g and o, H × H each; H × P with a projection.
     pub recurrent: [S; 4],
     /// Up to two biases of i, f, g and o, H elements each, which are added up.
     pub biases: [Option<[S; 4]>; 2],
@@ -147,6 +148,12 @@ pub(super) const SEPARATE_BIASES: [[&str; 4]; 2] = [
     ["second bias of i", "second bias of f", "second bias of g", "second bias of o"],
 ];
 pub(super) const SEPARATE_PEEPHOLES: [&str; 3] = ["peephole of i", "peephole of f", "peephole of o"];
+pub(super) const SEPARATE_SCALES: [&str; 4] = [
+    "normalisation scale of i",
+    "normalisation scale of f",
+    "normalisation scale of g",
+    "normalisation scale of o",
+];
 
 /// `Ok` if a tensor has `rows` × `columns` elements.
 pub(super) fn check(argument: &'static str, rows: usize, columns: usize, found: usize) -> Result<(), Error> {

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub)] // Each test file uses a part.
 
+pub mod family;
 pub mod golden;
 pub mod stack;
 
@@ -61,6 +62,10 @@ impl Random {
 
 pub fn widen(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&value| value.into()).collect()
+}
+
+pub fn narrow(values: &[f64]) -> Vec<f32> {
+    values.iter().map(|&value| value as f32).collect()
 }
 
 /// Sizes of one case.
@@ -146,8 +151,12 @@ impl Run {
     }
 
     pub fn config(self, sizes: Sizes) -> LstmConfig {
-        let config = LstmConfig::new(sizes.inputs, sizes.units);
-        let config = config.direction(self.direction).isa(self.isa).threads(self.threads);
+        self.apply(LstmConfig::new(sizes.inputs, sizes.units).direction(self.direction))
+    }
+
+    /// The same layer, to be run in this way.
+    pub fn apply(self, config: LstmConfig) -> LstmConfig {
+        let config = config.isa(self.isa).threads(self.threads);
         let config = self.split.into_iter().fold(config, LstmConfig::split);
         self.schedule.into_iter().fold(config, LstmConfig::schedule)
     }

@@ -1,0 +1,395 @@
+//! The backward pass of a step with options, and the gradients of their tensors.
+//!
+//! ```text
+//! dh = mask ∘ (dZ_{t+1}·R) + cotangent of h + carry
+//! carry = (1 − share) ∘ dh,   dh̃ = share ∘ dh
+//! d = dh̃ inside the clip, else 0;   d exposed = Vᵀ·d            or d exposed = dh̃ without a projection
+//! dZ, dc = backward pass of the general cell
+//! ```
+//!
+//! Gradients of tensors are sums over rows: each step writes its terms to the buffers of its block, and the block adds them
+//! up, in an order that depends on the shape alone.
+
+use super::{General, StepMasks};
+use crate::Error;
+use crate::forward::CHECKED;
+use crate::options::Options;
+use crate::pack::{Buffer, GATES, Shape, zeros};
+use crate::parallel;
+use quadgate_kernels::{
+    ColumnProduct, GeneralCellBackward, Product, Rows, RowsMut, SequenceMut, Start, Term,
+};
+use std::ops::Range;
+
+/// Rows of terms for each row of the batch: of the peepholes i, f, o; of scale and shift of each gate.
+const PEEPHOLES: usize = 3;
+const NORMALISATIONS: usize = 2 * GATES;
+
+/// What the backward pass of a layer with options needs beside that of a plain one.
+#[derive(Clone, Debug)]
+pub(crate) struct OptionBuffers {
+    /// dh, `[B, P]` padded.
+    hidden: Buffer,
+    /// The gradient of what is exposed to a projection, `[B, H]` padded.
+    exposed_gradient: Buffer,
+    /// Of a block: the gradient of V·exposed + v, `[rows, P]`.
+    projection: Buffer,
+    /// Of a block: what is exposed, `[rows, H]` padded.
+    exposed: Buffer,
+    /// Of a block, `[rows, 3, H]`.
+    peephole_terms: Buffer,
+    /// Of a block, `[rows, 8, H]`.
+    normalisation_terms: Buffer,
+    /// Sums of terms.
+    sums: Buffer,
+}
+
+/// Elements of each of the buffers, for a batch and the rows of a block.
+fn lengths(shape: Shape, options: &Options, batch: usize, rows: usize) -> Option<[usize; 7]> {
+    let if_needed =
+        |is_needed: bool, width: usize, rows: usize| width.checked_mul(if is_needed { rows } else { 0 });
+    let (has_projection, is_general) = (options.projection.is_some(), !options.are_plain());
+    let widest = shape.units.checked_mul(NORMALISATIONS)?.max(shape.outputs);
+    Some([
+        if_needed(is_general, shape.padded_outputs(), batch)?,
+        if_needed(has_projection, shape.padded_units(), batch)?,
+        if_needed(has_projection, shape.outputs, rows)?,
+        if_needed(has_projection, shape.padded_units(), rows)?,
+        if_needed(options.peepholes, shape.units.checked_mul(PEEPHOLES)?, rows)?,
+        if_needed(options.normalisation.is_some(), shape.units.checked_mul(NORMALISATIONS)?, rows)?,
+        if_needed(is_general, widest, 1)?,
+    ])
+}
+
+/// Elements of all of them.
+pub(crate) fn option_buffers_len(
+    shape: Shape,
+    options: &Options,
+    batch: usize,
+    rows: usize,
+) -> Option<usize> {
+    lengths(shape, options, batch, rows)?.into_iter().try_fold(0, usize::checked_add)
+}
+
+impl OptionBuffers {
+    pub(crate) fn new(
+        shape: Shape,
+        options: &Options,
+        batch: usize,
+        rows: Option<usize>,
+    ) -> Result<Self, Error> {
+        let lengths = rows.and_then(|rows| lengths(shape, options, batch, rows));
+        let buffer = |which: usize| zeros("batch", lengths.map(|lengths| lengths[which]));
+        Ok(Self {
+            hidden: buffer(0)?,
+            exposed_gradient: buffer(1)?,
+            projection: buffer(2)?,
+            exposed: buffer(3)?,
+            peephole_terms: buffer(4)?,
+            normalisation_terms: buffer(5)?,
+            sums: buffer(6)?,
+        })
+    }
+
+    /// dh, `[B, P]` padded.
+    pub(crate) fn hidden(&mut self) -> &mut [f32] {
+        &mut self.hidden
+    }
+
+    pub(crate) fn elements(&self) -> usize {
+        let Self { hidden, exposed_gradient, projection, exposed, peephole_terms, .. } = self;
+        [hidden, exposed_gradient, projection, exposed, peephole_terms, &self.normalisation_terms, &self.sums]
+            .map(|buffer| buffer.len())
+            .iter()
+            .sum()
+    }
+
+    /// The buffers as the steps of a block of `steps` steps write them. `carry` is of all rows.
+    pub(crate) fn rows<'a>(
+        &'a mut self,
+        carry: &'a mut [f32],
+        shape: Shape,
+        steps: usize,
+        batch: usize,
+    ) -> GeneralRows<'a> {
+        let Shape { units, outputs, .. } = shape;
+        fn view(data: &mut [f32], steps: usize, rows: usize, width: usize) -> SequenceMut<'_> {
+            if data.is_empty() {
+                return SequenceMut::empty();
+            }
+            SequenceMut::new(data, [steps, rows, width], [rows * width, width]).expect(CHECKED)
+        }
+        GeneralRows {
+            carry: view(carry, 1, batch, shape.padded_outputs()),
+            hidden: view(&mut self.hidden, 1, batch, shape.padded_outputs()),
+            exposed_gradient: view(&mut self.exposed_gradient, 1, batch, shape.padded_units()),
+            projection: view(&mut self.projection, steps, batch, outputs),
+            exposed: view(&mut self.exposed, steps, batch, shape.padded_units()),
+            peephole_terms: view(&mut self.peephole_terms, steps, PEEPHOLES * batch, units),
+            normalisation_terms: view(&mut self.normalisation_terms, steps, NORMALISATIONS * batch, units),
+        }
+    }
+}
+
+/// What the steps of a block write of some rows. Sequences of one slot go from step to step; the others have a slot for each
+/// step of the block.
+pub(crate) struct GeneralRows<'a> {
+    pub(crate) carry: SequenceMut<'a>,
+    pub(crate) hidden: SequenceMut<'a>,
+    pub(crate) exposed_gradient: SequenceMut<'a>,
+    pub(crate) projection: SequenceMut<'a>,
+    pub(crate) exposed: SequenceMut<'a>,
+    pub(crate) peephole_terms: SequenceMut<'a>,
+    pub(crate) normalisation_terms: SequenceMut<'a>,
+}
+
+impl<'a> GeneralRows<'a> {
+    /// None.
+    pub(crate) fn empty() -> Self {
+        Self {
+            carry: SequenceMut::empty(),
+            hidden: SequenceMut::empty(),
+            exposed_gradient: SequenceMut::empty(),
+            projection: SequenceMut::empty(),
+            exposed: SequenceMut::empty(),
+            peephole_terms: SequenceMut::empty(),
+            normalisation_terms: SequenceMut::empty(),
+        }
+    }
+
+    /// Cuts them before row `at`.
+    pub(crate) fn split(self, at: usize) -> (Self, Self) {
+        let (carry, other_carry) = self.carry.split_rows(at);
+        let (hidden, other_hidden) = self.hidden.split_rows(at);
+        let (exposed_gradient, other_exposed_gradient) = self.exposed_gradient.split_rows(at);
+        let (projection, other_projection) = self.projection.split_rows(at);
+        let (exposed, other_exposed) = self.exposed.split_rows(at);
+        let (peephole_terms, other_peepholes) = self.peephole_terms.split_rows(at * PEEPHOLES);
+        let (normalisation_terms, other_normalisations) =
+            self.normalisation_terms.split_rows(at * NORMALISATIONS);
+        (
+            Self {
+                carry,
+                hidden,
+                exposed_gradient,
+                projection,
+                exposed,
+                peephole_terms,
+                normalisation_terms,
+            },
+            Self {
+                carry: other_carry,
+                hidden: other_hidden,
+                exposed_gradient: other_exposed_gradient,
+                projection: other_projection,
+                exposed: other_exposed,
+                peephole_terms: other_peepholes,
+                normalisation_terms: other_normalisations,
+            },
+        )
+    }
+}
+
+/// What the backward pass of one step of some units of some rows reads and writes.
+pub(crate) struct GeneralBackwardStep<'a, 'g> {
+    /// Vectors of units.
+    pub(crate) vectors: Range<usize>,
+    pub(crate) masks: StepMasks<'a>,
+    /// dZ of the step after, and R; `None` at the last step.
+    pub(crate) recurrent: Option<Term<'a>>,
+    /// Of h, all units.
+    pub(crate) cotangent: Option<Rows<'a>>,
+    /// The recorded sums of the units.
+    pub(crate) sums: Rows<'a>,
+    /// c of the step before, of the units.
+    pub(crate) previous_cell: Rows<'a>,
+    /// The recorded V·exposed + v, if it was clipped.
+    pub(crate) projected: Option<Rows<'a>>,
+    pub(crate) cell_gradient: RowsMut<'a>,
+    pub(crate) gate_gradients: RowsMut<'a>,
+    /// Of the units.
+    pub(crate) rows: &'a mut GeneralRows<'g>,
+    /// The slot of the step in the buffers of its block.
+    pub(crate) slot: usize,
+    /// Scratch of the kernels.
+    pub(crate) scratch: &'a mut [f32],
+}
+
+impl General<'_> {
+    /// The backward pass of one step.
+    pub(crate) fn step_backward(&self, step: GeneralBackwardStep<'_, '_>) {
+        let GeneralBackwardStep { vectors, masks, recurrent, cotangent, sums, previous_cell, .. } = step;
+        let GeneralBackwardStep { projected, cell_gradient, gate_gradients, rows, slot, scratch, .. } = step;
+        let shape = self.shape;
+        let columns = vectors.start * shape.lanes..vectors.end * shape.lanes;
+        let has_projection = self.options.projection.is_some();
+        // A projection is of whole rows.
+        let outputs = if has_projection { 0..shape.padded_outputs() } else { columns.clone() };
+        let output_vectors = outputs.start / shape.lanes..outputs.end / shape.lanes;
+        let mut hidden = rows.hidden.step(0).expect(CHECKED);
+        match recurrent {
+            None => (0..hidden.rows()).for_each(|row| hidden.row_mut(row).fill(0.0)),
+            Some(_) => self.kernels.product(Product {
+                start: Start::Zero,
+                terms: [recurrent, None],
+                vectors: output_vectors,
+                to: hidden.all(),
+                scratch: &mut *scratch,
+            }),
+        }
+        let carry = rows.carry.step(0).expect(CHECKED);
+        self.hidden_gradient(&masks, outputs, cotangent, projected, carry, hidden.all());
+        let exposed_gradient = match self.tensors.transposed_projection() {
+            None => hidden,
+            Some(weights) => {
+                let mut gradient = rows.projection.step(slot).expect(CHECKED);
+                for row in 0..gradient.rows() {
+                    gradient.row_mut(row).copy_from_slice(&hidden.row_mut(row)[..shape.outputs]);
+                }
+                let mut exposed_gradient = rows.exposed_gradient.step(0).expect(CHECKED);
+                self.kernels.product(Product {
+                    start: Start::Zero,
+                    terms: [Some(Term { rows: gradient.read(), weights, from: 0 }), None],
+                    vectors: 0..weights.layout().vectors(),
+                    to: exposed_gradient.all(),
+                    scratch,
+                });
+                exposed_gradient
+            }
+        };
+        self.kernels.general_cell_backward(GeneralCellBackward {
+            family: self.family(&columns, &masks),
+            sums,
+            previous_cell,
+            cell_gradient,
+            exposed_gradient,
+            gate_gradients,
+            exposed: rows.exposed.step(slot),
+            peephole_terms: rows.peephole_terms.step(slot),
+            normalisation_terms: rows.normalisation_terms.step(slot),
+        });
+    }
+
+    /// From dZ·R in `hidden` to the gradient of what is exposed, or with a projection of V·exposed + v.
+    fn hidden_gradient(
+        &self,
+        masks: &StepMasks<'_>,
+        columns: Range<usize>,
+        cotangent: Option<Rows<'_>>,
+        projected: Option<Rows<'_>>,
+        mut carry: RowsMut<'_>,
+        mut hidden: RowsMut<'_>,
+    ) {
+        let width = self.shape.outputs.min(columns.end) - columns.start;
+        let of =
+            |rows: Option<Rows<'_>>, row: usize, k: usize| rows.map(|rows| rows.row(row)[columns.start + k]);
+        for row in 0..hidden.rows() {
+            let (hidden, carry) = (hidden.row_mut(row), carry.row_mut(row));
+            for k in 0..width {
+                let through_gates = hidden[k] * of(masks.recurrent, row, k).unwrap_or(1.0);
+                let gradient = through_gates + of(cotangent, row, k).unwrap_or(0.0) + carry[k];
+                let share = of(masks.hidden_share, row, k).unwrap_or(1.0);
+                let is_clipped = of(projected, row, k)
+                    .zip(self.options.clip.projection)
+                    .is_some_and(|(projected, limit)| projected.abs() > limit);
+                carry[k] = super::flush((1.0 - share) * gradient);
+                hidden[k] = if is_clipped { 0.0 } else { share * gradient };
+            }
+        }
+    }
+
+    /// dh₀ = mask ∘ (dZ_0·R) + carry, where the buffer of dh holds dZ_0·R and `carry` what is left of dh.
+    pub(crate) fn first_hidden_gradient(&self, buffers: &OptionBuffers, batch: usize, carry: &mut [f32]) {
+        let padded = self.shape.padded_outputs();
+        let hidden = Rows::new(&buffers.hidden, batch, padded, padded).expect(CHECKED);
+        for (row, carry) in carry.chunks_exact_mut(padded).enumerate().take(hidden.rows()) {
+            let mask = self.masks.recurrent.map(|mask| mask.row(row));
+            for (k, carry) in carry[..self.shape.outputs].iter_mut().enumerate() {
+                *carry += hidden.row(row)[k] * mask.map_or(1.0, |mask| mask[k]);
+            }
+        }
+    }
+
+    /// Whether the gradient of the bias is not Σ dZ: where gates are normalised, their bias comes after that.
+    pub(crate) fn has_own_bias(&self) -> bool {
+        self.options.normalisation.is_some()
+    }
+
+    /// Adds up the terms of a block, which is these rows of the buffers. Where gates are normalised, their bias is among
+    /// them.
+    pub(crate) fn add_gradients(
+        &self,
+        buffers: &mut OptionBuffers,
+        block: Range<usize>,
+        threads: usize,
+        gradients: &mut OptionGradients<'_>,
+        bias: &mut [f32],
+        add: bool,
+    ) {
+        let Shape { units, outputs, .. } = self.shape;
+        let (first, rows) = (block.start, block.len());
+        let OptionBuffers { projection, exposed, peephole_terms, normalisation_terms, sums, .. } = buffers;
+        let column_sums = |terms: &[f32], width: usize, sums: &mut [f32]| {
+            let terms = Rows::new(&terms[first * width..], rows, width, width).expect(CHECKED);
+            self.kernels.column_sums(terms, &mut sums[..width]);
+        };
+        let store = |to: &mut [f32], sums: &[f32]| {
+            for (to, sum) in to.iter_mut().zip(sums) {
+                *to = if add { *to + sum } else { *sum };
+            }
+        };
+        if self.options.peepholes {
+            column_sums(peephole_terms, PEEPHOLES * units, sums);
+            store(gradients.peepholes, sums);
+        }
+        if self.options.normalisation.is_some() {
+            column_sums(normalisation_terms, NORMALISATIONS * units, sums);
+            store(gradients.layer_normalisation, sums);
+            store(bias, &sums[GATES * units..]);
+        }
+        if self.options.projection.is_some() {
+            if self.options.projection_bias {
+                column_sums(projection, outputs, sums);
+                store(gradients.projection_bias, sums);
+            }
+            let padded = self.shape.padded_units();
+            let left = Rows::new(&projection[first * outputs..], rows, outputs, outputs).expect(CHECKED);
+            let right = Rows::new(&exposed[first * padded..], rows, padded, padded).expect(CHECKED);
+            let to = SequenceMut::new(&mut *gradients.projection, [1, outputs, units], [0, units]);
+            let work = OutputRows { first: 0, gradient: to.expect(CHECKED) };
+            parallel::run(work, threads, &|mut work| {
+                let (from, to) = (work.first, work.gradient.step(0).expect(CHECKED));
+                self.kernels.column_product(ColumnProduct { left, from, right, to, add });
+            });
+        }
+    }
+}
+
+/// Gradients of the tensors of options; empty where there are none.
+pub(crate) struct OptionGradients<'a> {
+    /// `[3H]`
+    pub(crate) peepholes: &'a mut [f32],
+    /// `[4H]`
+    pub(crate) layer_normalisation: &'a mut [f32],
+    /// `[P, H]`
+    pub(crate) projection: &'a mut [f32],
+    /// `[P]`
+    pub(crate) projection_bias: &'a mut [f32],
+}
+
+/// dV of some outputs.
+struct OutputRows<'a> {
+    first: usize,
+    gradient: SequenceMut<'a>,
+}
+
+impl parallel::Rows for OutputRows<'_> {
+    fn rows(&self) -> usize {
+        self.gradient.batch()
+    }
+
+    fn split(self, at: usize) -> (Self, Self) {
+        let (gradient, other) = self.gradient.split_rows(at);
+        (Self { first: self.first, gradient }, Self { first: self.first + at, gradient: other })
+    }
+}

@@ -1,0 +1,144 @@
+//! The options of the LSTM family: how a cell may differ from the plain one.
+
+use crate::Error;
+use quadgate_kernels::{ActivationFunction, Activations, CellOptions, Coupling};
+
+/// Limits to ±limit; `None` for no limit.
+///
+/// Outside a limit the gradient is zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Clip {
+    /// Of what enters the activations of the gates: ONNX's `clip`. (ONNX Runtime does not clip what enters h, so nor does
+    /// this.)
+    pub gate: Option<f32>,
+    /// Of f ∘ c + i ∘ g: TensorFlow Lite's `cell_clip`.
+    pub cell: Option<f32>,
+    /// Of the projection: TensorFlow Lite's `proj_clip`.
+    pub projection: Option<f32>,
+}
+
+/// How much of the old state a step keeps: the rates of [zoneout](https://arxiv.org/abs/1606.01305), from 0 to 1.
+///
+/// This is the expectation, for evaluation. For training, a call gets random shares in
+/// [`Forward::hidden_share`](crate::Forward::hidden_share) and [`Forward::cell_share`](crate::Forward::cell_share).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Zoneout {
+    /// Of h.
+    pub hidden: f32,
+    /// Of c.
+    pub cell: f32,
+}
+
+/// All options of a layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Options {
+    /// P
+    pub(crate) projection: Option<usize>,
+    pub(crate) projection_bias: bool,
+    pub(crate) peepholes: bool,
+    pub(crate) coupling: Coupling,
+    pub(crate) clip: Clip,
+    pub(crate) activations: Activations,
+    /// ε
+    pub(crate) normalisation: Option<f32>,
+    pub(crate) zoneout: Option<Zoneout>,
+    pub(crate) recurrent_dropout: bool,
+}
+
+impl Options {
+    /// Whether there are none.
+    pub(crate) fn are_plain(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether a step needs all units of a row, so that threads cannot share them.
+    pub(crate) fn need_whole_rows(&self) -> bool {
+        self.projection.is_some() || self.normalisation.is_some() || self.recurrent_dropout
+    }
+
+    /// `Ok` if what was made for a layer with other options is not used with this one.
+    pub(crate) fn check_same(
+        argument: &'static str,
+        layer: Option<&Self>,
+        other: Option<&Self>,
+    ) -> Result<(), Error> {
+        let because = "a layer of other options than it was made for";
+        if layer == other { Ok(()) } else { Err(Error::Unsupported { argument, because }) }
+    }
+
+    /// These, if there are any.
+    pub(crate) fn if_any(&self) -> Option<Self> {
+        (!self.are_plain()).then_some(*self)
+    }
+
+    /// `Ok` if every value makes sense.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.projection == Some(0) {
+            return Err(Error::Zero { argument: "projection" });
+        }
+        for (argument, needs_projection) in
+            [("projection bias", self.projection_bias), ("projection clip", self.clip.projection.is_some())]
+        {
+            if needs_projection && self.projection.is_none() {
+                return Err(Error::Unexpected { argument });
+            }
+        }
+        for (argument, limit) in [
+            ("gate clip", self.clip.gate),
+            ("cell clip", self.clip.cell),
+            ("projection clip", self.clip.projection),
+        ] {
+            check_value(argument, "a limit above 0", limit, |limit| limit > 0.0)?;
+        }
+        let rates = self.zoneout.map(|zoneout| [zoneout.hidden, zoneout.cell]).unwrap_or_default();
+        for (argument, rate) in ["zoneout of h", "zoneout of c"].into_iter().zip(rates) {
+            check_value(argument, "a rate from 0 to 1", Some(rate), |rate| (0.0..=1.0).contains(&rate))?;
+        }
+        let epsilon = self.normalisation;
+        check_value("epsilon", "a finite number from 0 on", epsilon, |e| e >= 0.0 && e.is_finite())?;
+        let Activations { gate, candidate, cell } = self.activations;
+        for (argument, function) in [
+            ("activation of gates", gate),
+            ("activation of the candidate", candidate),
+            ("activation of c", cell),
+        ] {
+            for parameter in parameters(function) {
+                check_value(argument, "finite α and β", Some(parameter), f32::is_finite)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the kernels of the cell need to know.
+    pub(crate) fn of_cell(&self) -> CellOptions {
+        CellOptions {
+            activations: self.activations,
+            coupling: self.coupling,
+            gate_limit: self.clip.gate.unwrap_or(f32::INFINITY),
+            cell_limit: self.clip.cell.unwrap_or(f32::INFINITY),
+        }
+    }
+}
+
+/// α and β, zero where there is none.
+fn parameters(function: ActivationFunction) -> [f32; 2] {
+    use ActivationFunction::*;
+    match function {
+        Sigmoid | Tanh | Relu | Softsign | Softplus => [0.0, 0.0],
+        LeakyRelu { alpha } | ThresholdedRelu { alpha } | Elu { alpha } => [alpha, 0.0],
+        HardSigmoid { alpha, beta } | Affine { alpha, beta } | ScaledTanh { alpha, beta } => [alpha, beta],
+    }
+}
+
+/// `Ok` if there is no value, or one that is allowed.
+fn check_value(
+    argument: &'static str,
+    expected: &'static str,
+    found: Option<f32>,
+    is_allowed: impl Fn(f32) -> bool,
+) -> Result<(), Error> {
+    match found {
+        Some(found) if !is_allowed(found) => Err(Error::Value { argument, expected, found }),
+        _ => Ok(()),
+    }
+}

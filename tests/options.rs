@@ -1,0 +1,94 @@
+//! Layers with any options of the LSTM family, against the oracle in f64.
+
+mod common;
+
+use common::family::{FamilyCase, all_tensors, largest_difference, random_cell};
+use common::{Random, Recording, Run, fused_levels, runs};
+use proptest::prelude::*;
+use quadgate::Schedule;
+use quadgate::reference::{NaiveCallGradients, NaiveResult};
+use std::num::NonZeroUsize;
+
+/// Relative to the largest entry of a tensor.
+const TOLERANCE: f64 = 1e-5;
+
+fn recordings() -> impl Strategy<Value = Recording> {
+    prop_oneof![
+        Just(Recording::Full),
+        (1usize..5).prop_map(|every| Recording::Checkpoints(NonZeroUsize::new(every)))
+    ]
+}
+
+fn case(seed: u64, sizes: [usize; 2], inputs: usize, units: usize) -> FamilyCase {
+    let random = &mut Random(seed);
+    let cell = random_cell(random, inputs, units);
+    let reverse = random.bits().is_multiple_of(2);
+    FamilyCase::random(random, sizes, cell, reverse)
+}
+
+/// How far the answers move when every weight moves by 3e-6 of itself, up or down: what rounding may do to them, and far
+/// more where a number is at a kink of a function or at a limit.
+fn sensitivity(case: &FamilyCase) -> f64 {
+    let expected = case.expected();
+    let moved = [1, 2, 3].map(|seed| largest_difference(&case.moved(seed, 3e-6).expected(), &expected).0);
+    moved.into_iter().fold(0.0, f64::max)
+}
+
+/// Whether f32 can hold all that comes of a case: some functions have no bounds, and states may grow.
+fn is_bounded(case: &FamilyCase) -> bool {
+    let (result, gradients) = case.expected();
+    all_tensors(&result, &gradients).iter().all(|(_, of)| of.iter().all(|value| value.abs() < 1e6))
+}
+
+fn bits((result, gradients): &(NaiveResult<f64>, NaiveCallGradients<f64>)) -> Vec<(String, Vec<u64>)> {
+    let tensors = all_tensors(result, gradients).into_iter();
+    tensors.map(|(name, of)| (name, of.iter().map(|value| value.to_bits()).collect())).collect()
+}
+
+/// Units are shared where the options allow it.
+fn allowed(case: &FamilyCase, run: Run) -> Run {
+    let parameters = &case.layer.cells[0].parameters;
+    let needs_rows = parameters.projection.is_some()
+        || parameters.normalisation.is_some()
+        || case.call.masks[0].recurrent.is_some();
+    Run { split: if needs_rows { None } else { run.split }, ..run }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn any_options_agree_with_the_oracle_in_values_and_gradients(
+        seed in any::<u64>(),
+        sizes in [0usize..7, 0usize..9],
+        inputs in 0usize..20,
+        units in 1usize..36,
+        run in runs(),
+        recording in recordings(),
+    ) {
+        let case = case(seed, sizes, inputs, units);
+        let sensitivity = sensitivity(&case);
+        prop_assume!(sensitivity < 1e-3 && is_bounded(&case));
+        let run = allowed(&case, run);
+        let (error, tensor) = largest_difference(&case.run(run, recording), &case.expected());
+        prop_assert!(error <= TOLERANCE + sensitivity, "{tensor}: {error:e} with {:?}, {run:?}", case.config(run));
+    }
+
+    #[test]
+    fn any_way_to_run_options_has_the_same_bits(
+        seed in any::<u64>(),
+        sizes in [1usize..7, 1usize..9],
+        inputs in 0usize..20,
+        units in 1usize..40,
+        run in runs(),
+        recording in recordings(),
+    ) {
+        let case = case(seed, sizes, inputs, units);
+        prop_assume!(is_bounded(&case));
+        let fused = fused_levels();
+        let isa = if fused.contains(&run.isa) { fused[0] } else { run.isa };
+        let expected = case.run(Run::on(isa).schedule(Schedule::Fused), Recording::Full);
+        let found = case.run(allowed(&case, run), recording);
+        prop_assert_eq!(bits(&found), bits(&expected));
+    }
+}
