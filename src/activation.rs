@@ -1,12 +1,12 @@
-//! Sigmoid and tanh over slices.
+//! Activation functions over slices.
 
 use crate::config::select_kernels;
-use crate::{Error, Isa};
+use crate::{ActivationFunction, Error, Isa};
 use quadgate_kernels::Kernels;
 
 /// The activation functions of an instruction set.
 ///
-/// Each is within 2 ULP of the real function wherever that is a normal number, and zero or denormal where it is
+/// σ and tanh are within 2 ULP of the real function wherever that is a normal number, and zero or denormal where it is
 /// smaller; NaN gives NaN; 0 ≤ σ ≤ 1; tanh is odd and |tanh| ≤ 1. All levels with a fused multiply-add give the same
 /// bits.
 ///
@@ -47,5 +47,19 @@ impl Activation {
     /// Replaces each x by tanh(x).
     pub fn tanh(&self, values: &mut [f32]) {
         self.kernels.tanh(values);
+    }
+
+    /// Replaces each x by φ(x), within 4 ULP wherever that is a normal number; NaN gives NaN.
+    ///
+    /// ```
+    /// use quadgate::{Activation, ActivationFunction};
+    ///
+    /// let mut x = [-1.0, 0.0, 2.0];
+    /// Activation::new()?.apply(ActivationFunction::LeakyRelu { alpha: 0.5 }, &mut x);
+    /// assert_eq!(x, [-0.5, 0.0, 2.0]);
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    pub fn apply(&self, function: ActivationFunction, values: &mut [f32]) {
+        self.kernels.activate(function, values);
     }
 }

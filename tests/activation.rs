@@ -1,11 +1,13 @@
-//! Sigmoid and tanh against the real functions in f64.
+//! Activation functions against the real functions in f64.
 //!
 //! The ordinary run strides through all bit patterns; the ignored tests visit each of the 2³².
 
 mod common;
 
+use common::family::function;
 use common::levels;
 use quadgate::Activation;
+use quadgate::reference::NaiveActivation;
 use rayon::prelude::*;
 
 #[derive(Clone, Copy, Debug)]
@@ -141,6 +143,47 @@ fn a_slice_of_any_length_gets_each_element_once() {
                     assert!((f64::from(y) - function.exact(x)).abs() < 1e-6);
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn functions_of_onnx_are_within_four_ulp_and_keep_nan() {
+    use NaiveActivation::*;
+    let functions: [NaiveActivation<f64>; 13] = [
+        Sigmoid,
+        Tanh,
+        Relu,
+        HardSigmoid { alpha: 0.25, beta: 0.5 },
+        Softsign,
+        Softplus,
+        // A power of two, so that the product is exact where there is no fused multiply-add.
+        Affine { alpha: -2.0, beta: 0.75 },
+        LeakyRelu { alpha: 0.125 },
+        ThresholdedRelu { alpha: 1.0 },
+        ThresholdedRelu { alpha: -1.0 },
+        ScaledTanh { alpha: 1.75, beta: 0.625 },
+        Elu { alpha: 1.5 },
+        Elu { alpha: -0.5 },
+    ];
+    // All magnitudes from the smallest normal number up to 80, beyond which some results are not normal.
+    let (least, most) = (f32::MIN_POSITIVE.to_bits(), 80f32.to_bits());
+    let inputs: Vec<f32> =
+        (least..most).step_by(4999).flat_map(|bits| [f32::from_bits(bits), -f32::from_bits(bits)]).collect();
+    for isa in levels() {
+        let activation = Activation::with_isa(isa).unwrap();
+        for naive in functions {
+            let mut outputs = inputs.clone();
+            activation.apply(function(naive), &mut outputs);
+            for (&x, &y) in inputs.iter().zip(&outputs) {
+                let exact = naive.value(x.into());
+                let error = (f64::from(y) - exact).abs();
+                let unit = if exact == 0.0 { f64::MIN_POSITIVE } else { ulp(exact) };
+                assert!(error <= 4.0 * unit, "{isa}: {naive:?} of {x:e} = {y:e}, not {exact:e}");
+            }
+            let mut nan = [f32::NAN; 20];
+            activation.apply(function(naive), &mut nan);
+            assert!(nan.iter().all(|value| value.is_nan()), "{isa}: {naive:?} of NaN");
         }
     }
 }

@@ -20,7 +20,6 @@
 
 use crate::simd::{MAX_LANES, Operation, Simd};
 use core::f32::consts::{LN_2, LOG2_E};
-use core::marker::PhantomData;
 
 /// What the functions compute with.
 ///
@@ -139,26 +138,28 @@ pub(crate) fn flush<S: Simd<Element = f32>>(s: S, v: S::Vector, constants: &Cons
 ///
 /// A trait rather than a closure: the compiler would not inline a closure's call into a function with other target
 /// features, and each vector operation would become a call.
-pub(crate) trait Function {
+pub(crate) trait Function: Copy {
     /// The function.
-    fn of<S: Simd<Element = f32>>(s: S, x: S::Vector) -> S::Vector;
+    fn of<S: Simd<Element = f32>>(self, s: S, x: S::Vector) -> S::Vector;
 }
 
 /// [`sigmoid`]
+#[derive(Clone, Copy)]
 pub(crate) struct Sigmoid;
 /// [`tanh`]
+#[derive(Clone, Copy)]
 pub(crate) struct Tanh;
 
 impl Function for Sigmoid {
     #[inline(always)]
-    fn of<S: Simd<Element = f32>>(s: S, x: S::Vector) -> S::Vector {
+    fn of<S: Simd<Element = f32>>(self, s: S, x: S::Vector) -> S::Vector {
         sigmoid(s, x, &CONSTANTS)
     }
 }
 
 impl Function for Tanh {
     #[inline(always)]
-    fn of<S: Simd<Element = f32>>(s: S, x: S::Vector) -> S::Vector {
+    fn of<S: Simd<Element = f32>>(self, s: S, x: S::Vector) -> S::Vector {
         tanh(s, x, &CONSTANTS)
     }
 }
@@ -166,12 +167,12 @@ impl Function for Tanh {
 /// Replaces every element of a slice by its image.
 pub(crate) struct Apply<'a, F> {
     values: &'a mut [f32],
-    function: PhantomData<F>,
+    function: F,
 }
 
 impl<'a, F> Apply<'a, F> {
-    pub(crate) fn new(values: &'a mut [f32]) -> Self {
-        Self { values, function: PhantomData }
+    pub(crate) fn new(values: &'a mut [f32], function: F) -> Self {
+        Self { values, function }
     }
 }
 
@@ -183,14 +184,14 @@ impl<S: Simd<Element = f32>, F: Function> Operation<S> for Apply<'_, F> {
         let mut chunks = self.values.chunks_exact_mut(S::LANES);
         for chunk in &mut chunks {
             // SAFETY: a chunk has LANES elements.
-            unsafe { s.store(chunk.as_mut_ptr(), F::of(s, s.load(chunk.as_ptr()))) };
+            unsafe { s.store(chunk.as_mut_ptr(), self.function.of(s, s.load(chunk.as_ptr()))) };
         }
         let rest = chunks.into_remainder();
         if !rest.is_empty() {
             let mut lanes = [0.0; MAX_LANES];
             lanes[..rest.len()].copy_from_slice(rest);
             // SAFETY: the buffer has at least LANES elements.
-            unsafe { s.store(lanes.as_mut_ptr(), F::of(s, s.load(lanes.as_ptr()))) };
+            unsafe { s.store(lanes.as_mut_ptr(), self.function.of(s, s.load(lanes.as_ptr()))) };
             rest.copy_from_slice(&lanes[..rest.len()]);
         }
     }

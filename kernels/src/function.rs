@@ -7,7 +7,7 @@
 //! ln(1 + u) = 2·artanh(u / (2 + u)) = 2·(q + q³/3 + q⁵/5 + …),  q ≤ ⅓ for u ≤ 1
 //! ```
 
-use crate::activation::{Constants, polynomial, sigmoid, tanh};
+use crate::activation::{CONSTANTS, Constants, Function, polynomial, sigmoid, tanh};
 use crate::simd::Simd;
 
 /// An activation function of [ONNX's LSTM](https://onnx.ai/onnx/operators/onnx__LSTM.html), α and β said aloud.
@@ -117,6 +117,13 @@ impl ActivationFunction {
                 s.select_less(x, zero, s.mul(s.splat(alpha), power), one)
             }
         }
+    }
+}
+
+impl Function for ActivationFunction {
+    #[inline(always)]
+    fn of<S: Simd<Element = f32>>(self, s: S, x: S::Vector) -> S::Vector {
+        self.value(s, x, &CONSTANTS)
     }
 }
 

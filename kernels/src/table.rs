@@ -3,10 +3,11 @@
 //! A table is only handed out when the CPU has its instruction set, so holding a [`Kernels`] is the proof that its
 //! functions may run. The choice is made once, when a plan is drawn up; calls go through a function pointer.
 
-use crate::activation::{Apply, Function, Sigmoid, Tanh};
+use crate::activation::{Apply, Sigmoid, Tanh};
 use crate::cell::{LSTM_GATES, LstmCell, LstmRows};
 use crate::cell_backward::LstmCellBackward;
 use crate::column_sums::ColumnSums;
+use crate::function::ActivationFunction;
 use crate::general_cell::{CellOptions, Family, GeneralForward, Normalisation, RawNormalisation};
 use crate::general_cell_backward::{GeneralBackward, NORMALISATION_TERMS, PEEPHOLE_TERMS};
 use crate::panel::{GROUP, Packed, PanelLayout};
@@ -221,6 +222,7 @@ pub struct Kernels {
     general_cell_backward: unsafe fn(GeneralBackward),
     sigmoid: unsafe fn(&mut [f32]),
     tanh: unsafe fn(&mut [f32]),
+    activate: unsafe fn(&mut [f32], ActivationFunction),
     fma_loop: unsafe fn(FmaLoop) -> (u64, f32),
     read: unsafe fn(Read<'_>) -> f32,
 }
@@ -257,9 +259,19 @@ unsafe fn general_cell_backward<S: Simd<Element = f32>>(cell: GeneralBackward) {
     unsafe { S::assume() }.vectorize(cell)
 }
 
-unsafe fn apply<S: Simd<Element = f32>, F: Function>(values: &mut [f32]) {
+unsafe fn sigmoid<S: Simd<Element = f32>>(values: &mut [f32]) {
     // SAFETY: the table exists, so the CPU has `S`.
-    unsafe { S::assume() }.vectorize(Apply::<F>::new(values))
+    unsafe { S::assume() }.vectorize(Apply::new(values, Sigmoid))
+}
+
+unsafe fn tanh<S: Simd<Element = f32>>(values: &mut [f32]) {
+    // SAFETY: the table exists, so the CPU has `S`.
+    unsafe { S::assume() }.vectorize(Apply::new(values, Tanh))
+}
+
+unsafe fn activate<S: Simd<Element = f32>>(values: &mut [f32], function: ActivationFunction) {
+    // SAFETY: the table exists, so the CPU has `S`.
+    unsafe { S::assume() }.vectorize(Apply::new(values, function))
 }
 
 unsafe fn fma_loop<S: Simd<Element = f32>>(fma_loop: FmaLoop) -> (u64, f32) {
@@ -284,8 +296,9 @@ const fn table<S: Simd<Element = f32>>(isa: Isa) -> Kernels {
         column_sums: column_sums::<S>,
         general_cell: general_cell::<S>,
         general_cell_backward: general_cell_backward::<S>,
-        sigmoid: apply::<S, Sigmoid>,
-        tanh: apply::<S, Tanh>,
+        sigmoid: sigmoid::<S>,
+        tanh: tanh::<S>,
+        activate: activate::<S>,
         fma_loop: fma_loop::<S>,
         read: read::<S>,
     }
@@ -560,6 +573,12 @@ impl Kernels {
     pub fn tanh(&self, values: &mut [f32]) {
         // SAFETY: holding the table is the proof that the CPU has the instruction set.
         unsafe { (self.tanh)(values) }
+    }
+
+    /// Replaces each x by φ(x).
+    pub fn activate(&self, function: ActivationFunction, values: &mut [f32]) {
+        // SAFETY: holding the table is the proof that the CPU has the instruction set.
+        unsafe { (self.activate)(values, function) }
     }
 
     /// Multiply-adds on registers alone, to find the peak of one core.

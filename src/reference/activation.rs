@@ -71,7 +71,7 @@ impl<R: Real> NaiveActivation<R> {
             Self::ThresholdedRelu { alpha } if x <= alpha => zero,
             Self::LeakyRelu { .. } | Self::ThresholdedRelu { .. } => x,
             Self::ScaledTanh { alpha, beta } => alpha * (beta * x).tanh(),
-            Self::Elu { alpha } if x < zero => alpha * (x.exp() - one),
+            Self::Elu { alpha } if x < zero => alpha * x.exp_m1(),
             Self::Elu { .. } => x,
         }
     }

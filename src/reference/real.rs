@@ -24,6 +24,8 @@ pub trait Real:
     fn exp(self) -> Self;
     /// ln(1 + x)
     fn ln_1p(self) -> Self;
+    /// eˣ − 1
+    fn exp_m1(self) -> Self;
     /// tanh x
     fn tanh(self) -> Self;
     /// √x
@@ -43,6 +45,9 @@ macro_rules! impl_real {
             }
             fn ln_1p(self) -> Self {
                 $float::ln_1p(self)
+            }
+            fn exp_m1(self) -> Self {
+                $float::exp_m1(self)
             }
             fn tanh(self) -> Self {
                 $float::tanh(self)

@@ -63,7 +63,7 @@ impl Tensors {
     }
 }
 
-fn function(of: NaiveActivation<f64>) -> ActivationFunction {
+pub fn function(of: NaiveActivation<f64>) -> ActivationFunction {
     use NaiveActivation::*;
     match of {
         Sigmoid => ActivationFunction::Sigmoid,
