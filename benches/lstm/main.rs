@@ -15,6 +15,7 @@ mod layer;
 mod limits;
 mod machine;
 mod mode;
+mod options;
 mod report;
 mod roofline;
 mod runner;
@@ -40,11 +41,12 @@ use train::TrainingStep;
 type RunGroup = fn(&mut Group<'_>, &Settings);
 
 /// The groups, in the order in which they run and are listed.
-const GROUPS: [(&str, RunGroup); 4] = [
+const GROUPS: [(&str, RunGroup); 5] = [
     ("forward", sequences::run::<ForwardPass>),
     ("train", sequences::run::<TrainingStep>),
     ("step", step::run),
     ("activation", activation::run),
+    ("options", options::run),
 ];
 
 fn main() -> ExitCode {
