@@ -50,6 +50,7 @@ mod general;
 mod lstm;
 mod options;
 mod pack;
+mod pages;
 mod parallel;
 mod plan;
 pub mod reference;

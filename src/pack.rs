@@ -1,6 +1,7 @@
 //! Weights in the order in which the tiles read them.
 
 use crate::options::Options;
+use crate::pages::Pages;
 use crate::weights::GateMatrix;
 use crate::{Error, LstmWeights, Zoneout};
 use aligned_vec::{AVec, ConstAlign};
@@ -124,8 +125,8 @@ impl Shape {
 #[derive(Debug)]
 pub(crate) struct PackedWeights {
     shape: Shape,
-    input: Buffer,
-    recurrent: Buffer,
+    input: Pages,
+    recurrent: Pages,
     bias: Buffer,
     transposed: Option<Transposed>,
     options: Option<Box<PackedOptions>>,
@@ -134,8 +135,8 @@ pub(crate) struct PackedWeights {
 /// Wᵀ and Rᵀ: from gate gradients back to x and h.
 #[derive(Debug)]
 struct Transposed {
-    input: Buffer,
-    recurrent: Buffer,
+    input: Pages,
+    recurrent: Pages,
 }
 
 /// The tensors of a layer's options; empty where there are none.
@@ -159,16 +160,19 @@ impl PackedWeights {
         let elements = |layout: PanelLayout| layout.elements();
         let transposed = if training {
             Some(Transposed {
-                input: zeros("input weights", elements(shape.transposed_layout(shape.inputs)))?,
-                recurrent: zeros("recurrent weights", elements(shape.transposed_layout(shape.outputs)))?,
+                input: Pages::zeros("input weights", elements(shape.transposed_layout(shape.inputs)))?,
+                recurrent: Pages::zeros(
+                    "recurrent weights",
+                    elements(shape.transposed_layout(shape.outputs)),
+                )?,
             })
         } else {
             None
         };
         Ok(Self {
             shape,
-            input: zeros("input weights", elements(shape.gates_layout(shape.inputs)))?,
-            recurrent: zeros("recurrent weights", elements(shape.gates_layout(shape.outputs)))?,
+            input: Pages::zeros("input weights", elements(shape.gates_layout(shape.inputs)))?,
+            recurrent: Pages::zeros("recurrent weights", elements(shape.gates_layout(shape.outputs)))?,
             bias: zeros("bias", elements(shape.gates_layout(1)))?,
             transposed,
             options: if options.are_plain() {

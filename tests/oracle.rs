@@ -94,6 +94,17 @@ fn every_tile_height_and_lane_remainder_agrees_with_the_oracle() {
 }
 
 #[test]
+fn weights_of_many_mebibytes_agree_with_the_oracle() {
+    // W has 9 MiB, and memory of its own kind.
+    let case = Case::random(11, Sizes { steps: 2, batch: 2, inputs: 2400, units: 250 });
+    for isa in levels() {
+        for run in [Run::on(isa), Run::on(isa).threads(2)] {
+            assert_close(&case.forward(run), &case.expected(), TOLERANCE, &run);
+        }
+    }
+}
+
+#[test]
 fn a_workspace_serves_smaller_batches_and_remembers_nothing() {
     for isa in levels() {
         let run = Run::on(isa);
