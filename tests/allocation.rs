@@ -7,8 +7,9 @@ mod common;
 use common::stack::StackCase;
 use common::{Case, Layout, Run, Sizes, levels, strides};
 use quadgate::{
-    Backward, Directions, Forward, GradientMode, Lstm, LstmStack, Matrix, MatrixMut, Schedule, Sequence,
-    SequenceMut, StackBackward, StackForward, StackTape, StackWorkspace, Workspace,
+    Backward, Directions, Forward, GradientMode, Lstm, LstmConfig, LstmStack, LstmWeights, Matrix, MatrixMut,
+    Orientation, Schedule, Sequence, SequenceMut, StackBackward, StackForward, StackTape, StackWorkspace,
+    Workspace,
 };
 use std::alloc::{GlobalAlloc, Layout as Bytes, System};
 use std::cell::Cell;
@@ -129,6 +130,56 @@ fn neither_forward_nor_step_nor_backward_allocates() {
             }
             assert_eq!(call(), 0, "{isa}, {schedule:?}, three pieces on two threads");
         }
+    }
+}
+
+#[test]
+fn a_layer_with_every_option_does_not_allocate_either() {
+    let (steps, batch, inputs, units, outputs) = (9, 5, 7, 18, 11);
+    let clip = quadgate::Clip { gate: Some(2.0), cell: Some(2.0), projection: Some(2.0) };
+    for isa in levels() {
+        let config = Run::on(isa)
+            .apply(LstmConfig::new(inputs, units))
+            .projection(outputs)
+            .projection_bias()
+            .peepholes()
+            .layer_normalisation(1e-5)
+            .clip(clip)
+            .zoneout(quadgate::Zoneout { hidden: 0.1, cell: 0.1 })
+            .recurrent_dropout()
+            .training();
+        let ones = vec![1.0; 4 * units * (inputs + units)];
+        let weights = || {
+            let (w, r) = (&ones[..4 * units * inputs], &ones[..4 * units * outputs]);
+            let (row, projection) = (&ones[..units], &ones[..outputs * units]);
+            LstmWeights::pytorch(&config, w, r, None, None)
+                .and_then(|weights| weights.with_peepholes([row; 3]))
+                .and_then(|weights| weights.with_layer_normalisation([row; 4]))
+                .and_then(|weights| {
+                    weights.with_projection(Orientation::GatesByInputs, projection, Some(&ones[..outputs]))
+                })
+                .unwrap()
+        };
+        let mut lstm = Lstm::new(&config, &weights()).unwrap();
+        let mut workspace = lstm.workspace(batch).unwrap();
+        let mut tape = lstm.tape(steps, batch).unwrap();
+        let mut state = lstm.state(batch).unwrap();
+        let mut gradients = vec![0.0; config.parameters().unwrap().total()];
+        let x = vec![0.5; steps * batch * inputs];
+        let mask = Matrix::new(&ones[..batch * outputs], batch, outputs);
+        let allocations = allocations_of(|| {
+            let input = Sequence::time_major(&x, steps, batch, inputs);
+            lstm.forward(&mut workspace, Forward::new(input)).unwrap();
+            lstm.forward(&mut workspace, Forward::new(input).recurrent_mask(mask).tape(&mut tape)).unwrap();
+            let call = Backward::new(input)
+                .recurrent_mask(mask)
+                .parameter_gradients(&mut gradients, GradientMode::Overwrite);
+            lstm.backward(&mut workspace, &mut tape, call).unwrap();
+            lstm.step(&mut state, Matrix::new(&x[..batch * inputs], batch, inputs)).unwrap();
+            lstm.set_weights(&weights()).unwrap();
+        });
+        assert_eq!(allocations, 0, "{isa}");
+        assert!(gradients.iter().all(|gradient| gradient.is_finite()));
     }
 }
 

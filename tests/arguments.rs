@@ -265,3 +265,122 @@ fn empty_sequences_batches_and_inputs_are_answered() {
     assert_eq!(output, [0.0; STEPS * BATCH * UNITS]);
     lstm.forward(&mut lstm.workspace(0).unwrap(), Forward::new(Sequence::time_major(&[], 0, 0, 0))).unwrap();
 }
+
+/// What a layer of such options says, with weights of a plain one.
+fn refused_options(option: impl FnOnce(LstmConfig) -> LstmConfig) -> Error {
+    let config = option(LstmConfig::new(INPUTS, UNITS));
+    let (w, r) = (vec![0.1; 4 * UNITS * INPUTS], vec![0.1; 4 * UNITS * config.output_size()]);
+    let weights = LstmWeights::pytorch(&config, &w, &r, None, None).unwrap();
+    Lstm::new(&config, &weights).unwrap_err()
+}
+
+#[test]
+fn options_that_make_no_sense_are_named() {
+    use quadgate::{ActivationFunction, Activations, Clip, Zoneout};
+    let value = |error: Error| match error {
+        Error::Value { argument, .. } => argument,
+        other => panic!("{other}"),
+    };
+    for limit in [0.0, -1.0, f32::NAN] {
+        let clip = Clip { gate: Some(limit), ..Clip::default() };
+        assert_eq!(value(refused_options(|config| config.clip(clip))), "gate clip");
+        let clip = Clip { cell: Some(limit), ..Clip::default() };
+        assert_eq!(value(refused_options(|config| config.clip(clip))), "cell clip");
+        let clip = Clip { projection: Some(limit), ..Clip::default() };
+        assert_eq!(value(refused_options(|config| config.clip(clip).projection(2))), "projection clip");
+    }
+    for rate in [-0.1, 1.1, f32::NAN] {
+        let zoneout = Zoneout { hidden: rate, cell: 0.0 };
+        assert_eq!(value(refused_options(|config| config.zoneout(zoneout))), "zoneout of h");
+        let zoneout = Zoneout { hidden: 0.0, cell: rate };
+        assert_eq!(value(refused_options(|config| config.zoneout(zoneout))), "zoneout of c");
+    }
+    for epsilon in [-1e-5, f32::NAN, f32::INFINITY] {
+        assert_eq!(value(refused_options(|config| config.layer_normalisation(epsilon))), "epsilon");
+    }
+    let gate = ActivationFunction::LeakyRelu { alpha: f32::NAN };
+    let activations = Activations { gate, ..Activations::default() };
+    assert_eq!(value(refused_options(|config| config.activations(activations))), "activation of gates");
+
+    assert_eq!(refused_options(|config| config.projection(0)), Error::Zero { argument: "projection" });
+    let unexpected = Error::Unexpected { argument: "projection bias" };
+    assert_eq!(refused_options(LstmConfig::projection_bias), unexpected);
+    let clip = Clip { projection: Some(1.0), ..Clip::default() };
+    let unexpected = Error::Unexpected { argument: "projection clip" };
+    assert_eq!(refused_options(|config| config.clip(clip)), unexpected);
+    let split = |config: LstmConfig| config.layer_normalisation(1e-5).split(quadgate::Split::Units);
+    assert!(matches!(refused_options(split), Error::Unsupported { argument: "split over units", .. }));
+}
+
+#[test]
+fn tensors_of_options_that_are_missing_unexpected_or_of_the_wrong_length_are_named() {
+    let missing = |argument| Error::Missing { argument };
+    assert_eq!(refused_options(LstmConfig::peepholes), missing("peepholes"));
+    assert_eq!(refused_options(|config| config.layer_normalisation(0.1)), missing("layer normalisation"));
+    assert_eq!(refused_options(|config| config.projection(3)), missing("projection"));
+
+    let config = LstmConfig::new(INPUTS, UNITS);
+    let (w, r) = (vec![0.1; 4 * UNITS * INPUTS], vec![0.1; 4 * UNITS * UNITS]);
+    let weights = LstmWeights::pytorch(&config, &w, &r, None, None).unwrap();
+    let right = [0.0; UNITS];
+    let unexpected = |weights: &LstmWeights<'_>, argument| {
+        assert_eq!(Lstm::new(&config, weights).unwrap_err(), Error::Unexpected { argument });
+    };
+    unexpected(&weights.with_peepholes([&right; 3]).unwrap(), "peepholes");
+    unexpected(&weights.with_layer_normalisation([&right; 4]).unwrap(), "layer normalisation");
+    let projection = [0.0; UNITS * UNITS];
+    let rows = Orientation::GatesByInputs;
+    unexpected(&weights.with_projection(rows, &projection, None).unwrap(), "projection");
+
+    let short = &right[1..];
+    let length = |argument, expected, found| Error::Length { argument, expected, found };
+    assert_eq!(
+        weights.with_peepholes([&right, short, &right]).unwrap_err(),
+        length("peephole of f", UNITS, UNITS - 1)
+    );
+    assert_eq!(
+        weights.with_layer_normalisation([&right, &right, &right, short]).unwrap_err(),
+        length("normalisation scale of o", UNITS, UNITS - 1)
+    );
+    assert_eq!(
+        weights.with_projection(rows, &projection[1..], None).unwrap_err(),
+        length("projection", UNITS * UNITS, UNITS * UNITS - 1)
+    );
+    assert_eq!(
+        weights.with_projection(rows, &projection, Some(short)).unwrap_err(),
+        length("projection bias", UNITS, UNITS - 1)
+    );
+}
+
+#[test]
+fn masks_that_no_option_asks_for_or_of_the_wrong_shape_are_named() {
+    static DATA: [f32; STEPS * BATCH * UNITS] = [1.0; STEPS * BATCH * UNITS];
+    let data = &DATA;
+    let share = Sequence::time_major(data, STEPS, BATCH, UNITS);
+    let mask = Matrix::new(&data[..BATCH * UNITS], BATCH, UNITS);
+    let unexpected = |argument| Error::Unexpected { argument };
+    assert_eq!(refused(|call, _| call.hidden_share(share)), unexpected("hidden_share"));
+    assert_eq!(refused(|call, _| call.cell_share(share)), unexpected("cell_share"));
+    assert_eq!(refused(|call, _| call.recurrent_mask(mask)), unexpected("recurrent_mask"));
+
+    let config = LstmConfig::new(INPUTS, UNITS).zoneout(quadgate::Zoneout::default()).recurrent_dropout();
+    let (w, r) = (vec![0.1; 4 * UNITS * INPUTS], vec![0.1; 4 * UNITS * UNITS]);
+    let lstm = Lstm::new(&config, &LstmWeights::pytorch(&config, &w, &r, None, None).unwrap()).unwrap();
+    let x = [1.0; STEPS * BATCH * INPUTS];
+    let call = || Forward::new(Sequence::time_major(&x, STEPS, BATCH, INPUTS));
+    let mut workspace = lstm.workspace(BATCH).unwrap();
+    let narrow = Sequence::time_major(data, STEPS, BATCH, UNITS - 1);
+    assert_eq!(
+        lstm.forward(&mut workspace, call().cell_share(narrow)).unwrap_err(),
+        Error::Dimension { argument: "cell_share", dimension: "features", expected: UNITS, found: UNITS - 1 }
+    );
+    let mask = Matrix::new(data, BATCH + 1, UNITS);
+    let error = lstm.forward(&mut workspace, call().recurrent_mask(mask)).unwrap_err();
+    assert!(error.to_string().starts_with("recurrent_mask"), "{error}");
+    // What was made for another layer is not taken.
+    let mut other = layer(INPUTS, UNITS).workspace(BATCH).unwrap();
+    assert!(matches!(
+        lstm.forward(&mut other, call()).unwrap_err(),
+        Error::Unsupported { argument: "workspace", .. }
+    ));
+}

@@ -6,7 +6,7 @@ use common::family::{FamilyCase, all_tensors, largest_difference, random_cell};
 use common::{Random, Recording, Run, fused_levels, runs};
 use proptest::prelude::*;
 use quadgate::Schedule;
-use quadgate::reference::{NaiveCallGradients, NaiveResult};
+use quadgate::reference::{NaiveCallGradients, NaiveMasks, NaiveResult};
 use std::num::NonZeroUsize;
 
 /// Relative to the largest entry of a tensor.
@@ -90,5 +90,46 @@ proptest! {
         let expected = case.run(Run::on(isa).schedule(Schedule::Fused), Recording::Full);
         let found = case.run(allowed(&case, run), recording);
         prop_assert_eq!(bits(&found), bits(&expected));
+    }
+
+    #[test]
+    fn steps_of_any_options_have_the_bits_of_the_sequence(
+        seed in any::<u64>(),
+        sizes in [1usize..7, 1usize..9],
+        inputs in 0usize..20,
+        units in 1usize..40,
+        run in runs(),
+    ) {
+        let mut case = case(seed, sizes, inputs, units);
+        case.call.masks[0] = NaiveMasks::default();
+        prop_assume!(is_bounded(&case));
+        let run = allowed(&case, run);
+        prop_assert_eq!(case.step_by_step(run), case.run(run, Recording::Full).0);
+    }
+}
+
+#[test]
+fn recorded_checksums_of_options_hold_on_every_level_with_fused_multiply_add() {
+    const RECORDED: [u64; 6] = [
+        0x4524_d691_de4c_fad9,
+        0x227f_9d90_23b5_4adf,
+        0x748d_1672_850d_5f17,
+        0x878f_12d8_6cde_ba8a,
+        0xc586_71ae_db2c_84d1,
+        0x78b5_da8b_6dd2_d87a,
+    ];
+    for isa in fused_levels() {
+        let checksum = |seed: u64| {
+            let case = case(seed, [5, 3], 7, 20 + seed as usize);
+            assert!(is_bounded(&case));
+            let tensors = bits(&case.run(Run::on(isa), Recording::Full));
+            let bytes = tensors.iter().flat_map(|(_, bits)| bits.iter().flat_map(|bits| bits.to_le_bytes()));
+            // FNV-1a
+            bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            })
+        };
+        let found = [1, 2, 3, 4, 5, 6].map(checksum);
+        assert_eq!(found, RECORDED, "{isa}: {found:#x?}");
     }
 }

@@ -358,6 +358,33 @@ impl FamilyCase {
         (result, gradients)
     }
 
+    /// The crate's answer by [`Lstm::step`], without masks. A sequence that is read in reverse is fed in reverse.
+    pub fn step_by_step(&self, run: Run) -> NaiveResult<f64> {
+        let (cell, call, config) = (self.cell(), &self.call, self.config(run));
+        let NaiveCall { steps, batch, .. } = *call;
+        let (inputs, outputs) = (cell.input_size, cell.output_size);
+        let tensors = Tensors::of(&cell.parameters);
+        let lstm = Lstm::new(&config, &tensors.weights(&config)).unwrap();
+        let mut state = lstm.state(batch).unwrap();
+        state.set_hidden(Matrix::new(&narrow(&call.initial[0].hidden), batch, outputs)).unwrap();
+        state.set_cell(Matrix::new(&narrow(&call.initial[0].cell), batch, cell.hidden_size)).unwrap();
+        let mut output = vec![0.0; steps * batch * outputs];
+        for step in 0..steps {
+            let t = if self.layer.directions == NaiveDirections::Reverse { steps - 1 - step } else { step };
+            let x = narrow(&call.input[t * batch * inputs..][..batch * inputs]);
+            lstm.step(&mut state, Matrix::new(&x, batch, inputs)).unwrap();
+            for row in 0..batch {
+                let to = &mut output[(t * batch + row) * outputs..][..outputs];
+                to.copy_from_slice(&widen(state.hidden(row).unwrap()));
+            }
+        }
+        let rows = |of: fn(&quadgate::State, usize) -> Option<&[f32]>| {
+            (0..batch).flat_map(|row| widen(of(&state, row).unwrap())).collect()
+        };
+        let last = NaiveState { hidden: rows(quadgate::State::hidden), cell: rows(quadgate::State::cell) };
+        NaiveResult { output, last: vec![last] }
+    }
+
     /// The oracle's answer and gradients.
     pub fn expected(&self) -> (NaiveResult<f64>, NaiveCallGradients<f64>) {
         (self.layer.forward(&self.call), self.layer.backward(&self.call, &self.cotangents))
