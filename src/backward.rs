@@ -4,7 +4,7 @@
 //! for each block of steps, from the last to the first:
 //!     for t in the block, from the last to the first:          rows of the batch or hidden units over threads
 //!         dh = dZ_{t+1}·R + cotangent of h_t;  dZ_t, dc = backward pass of the cell
-//!         [x_t | h_{t−1}] → the block's right factor
+//!         x_t, h_{t−1} → panels of the block's right factor
 //!     dX = dZ·W                                                rows of the batch or steps over threads
 //!     dW += dZᵀ·x,  dR += dZᵀ·h,  db += Σ dZ                   hidden units over threads
 //! dh₀ = dZ_0·R,  dc₀ = dc
@@ -36,13 +36,17 @@ use std::ops::Range;
 /// beside the products, few enough for dZ to stay in cache. Totals that are larger than the second cache want more.
 ///
 /// The sums depend on it, so it may depend on the shape alone. Measured with AVX-512 in a training step at one thread, in
-/// GFLOP/s for 256, 512 and 1024 rows: 221, 240 and 239 at T,B,X,H = 50,64,512,512; 216, 229 and 227 at 20,128,1024,1024;
-/// with differences below 1 % at 100,16,128,128 and 100,32,256,256, where fewer rows take less memory.
+/// GFLOP/s for 512 and 1024 rows: 246 and 251 at T,B,X,H = 20,128,1024,1024; with differences below 1 % between 256, 512
+/// and 1024 at 100,16,128,128 and 100,32,256,256, where fewer rows take less memory.
 fn block_rows(shape: Shape) -> usize {
     const LARGE: usize = 1 << 20;
     let weights = shape.inputs.saturating_add(shape.outputs).saturating_mul(GATES * shape.units);
-    if weights < LARGE { 256 } else { 512 }
+    if weights < LARGE { 256 } else { 1024 }
 }
+
+/// Hidden units whose weight gradients are computed at once: dZ of one of their gates stays in the second cache while all
+/// panels of x and h pass by. A multiple of the rows of every tile.
+const UNITS_AT_ONCE: usize = 96;
 
 /// Most rows of a block of up to `batch` rows a step: a block is cut after whole steps. `None` if that overflows.
 pub(crate) fn max_block_rows(shape: Shape, batch: usize) -> Option<usize> {
@@ -71,7 +75,7 @@ pub(crate) struct BackwardPass<'a> {
 pub(crate) struct Scratch<'a> {
     /// dZ of a block, and of the step after it: at least `block_steps + 1` times `[B, gates]`.
     pub(crate) gate_gradients: &'a mut [f32],
-    /// x and h of a block, padded: at least `block_steps` times `[B, X | H]`.
+    /// x and h of a block in panels: at least `[panels of x and h, block_steps, B, panel width]`.
     pub(crate) right: &'a mut [f32],
     /// Gradient of the last h, `[B, P]` padded; in the end that of the first.
     pub(crate) hidden_gradient: &'a mut [f32],
@@ -117,6 +121,7 @@ struct StepRows<'a> {
     first: usize,
     /// `[slots, rows · gates, gate stride]`: a step writes its slot, and reads that of the step after it.
     gate_gradients: SequenceMut<'a>,
+    /// `[panels · slots, rows, panel width]`
     right: SequenceMut<'a>,
     /// One slot.
     cell_gradient: SequenceMut<'a>,
@@ -171,8 +176,9 @@ struct Step<'a, 'g> {
     after: Option<Rows<'a>>,
     gate_gradients: RowsMut<'a>,
     cell_gradient: RowsMut<'a>,
-    /// Where x and h of the step before are kept for the weight gradients; one of those who share a step does it.
-    right: Option<RowsMut<'a>>,
+    /// Where x and h of the step before are kept for the weight gradients, `[panels · slots, rows, panel width]`; one of
+    /// those who share a step does it.
+    right: Option<SequenceMut<'a>>,
     general: Option<&'a mut GeneralRows<'g>>,
     scratch: &'a mut [f32],
 }
@@ -296,7 +302,12 @@ impl BackwardPass<'_> {
                 batch * GATES,
                 shape.gate_stride(),
             ),
-            right: view(&mut *scratch.right, block_steps, batch, shape.input_and_state_width()),
+            right: view(
+                &mut *scratch.right,
+                shape.input_and_state_panels() * block_steps,
+                batch,
+                shape.panel_width(),
+            ),
             cell_gradient: view(&mut *scratch.cell_gradient, 1, batch, shape.padded_units()),
             general,
             scratch: &mut [],
@@ -339,7 +350,7 @@ impl BackwardPass<'_> {
                 after: Some(after),
                 gate_gradients,
                 cell_gradient: work.cell_gradient.step(0).expect(CHECKED),
-                right: work.right.step(slots.right),
+                right: Some(work.right.all()),
                 general: work.general.as_mut(),
                 scratch: &mut *work.scratch,
             };
@@ -396,7 +407,7 @@ impl BackwardPass<'_> {
                     after: gate_gradients.before,
                     gate_gradients: gate_gradients.now.expect(CHECKED),
                     cell_gradient: cell_gradient.step(0).expect(CHECKED),
-                    right: if is_first { right.step(self.slots(number - block).right) } else { None },
+                    right: is_first.then(|| right.all()),
                     general: general.as_mut(),
                     // A batch that is too narrow for rows to be shared needs none.
                     scratch: &mut [],
@@ -476,12 +487,21 @@ impl BackwardPass<'_> {
         if let Some(mut right) = right {
             let x = self.input.batch_rows(time, batch.start, batch.len());
             let h = rows_of(segment.hidden, step, outputs);
-            for row in 0..batch.len() {
-                let (to_x, to_h) = right.row_mut(row).split_at_mut(shape.padded_inputs());
-                to_x[..shape.inputs].copy_from_slice(x.row(row));
-                to_h[..outputs].copy_from_slice(h.row(row));
-                if let Some(mask) = recurrent_mask {
-                    to_h.iter_mut().zip(mask.row(row)).for_each(|(h, mask)| *h *= mask);
+            let block_steps = block_steps(shape, self.input.shape[1]);
+            let mut panel = self.slots(in_block).right;
+            for (rows, mask) in [(x, None), (h, recurrent_mask)] {
+                for columns in shape.panels_of(rows.width()) {
+                    let mut to = right.step(panel).expect(CHECKED);
+                    panel += block_steps;
+                    let (from, mask) =
+                        (rows.columns(columns.clone()), mask.map(|mask| mask.columns(columns.clone())));
+                    for row in 0..batch.len() {
+                        let to = &mut to.row_mut(row)[..columns.len()];
+                        to.copy_from_slice(from.row(row));
+                        if let Some(mask) = mask {
+                            to.iter_mut().zip(mask.row(row)).for_each(|(h, mask)| *h *= mask);
+                        }
+                    }
                 }
             }
         }
@@ -571,27 +591,39 @@ impl BackwardPass<'_> {
             weight_ih: gates_by_units(&mut **weight_ih, inputs).expect(CHECKED),
             weight_hh: gates_by_units(&mut **weight_hh, shape.outputs).expect(CHECKED),
         };
-        let right = &scratch.right[first.right * batch * shape.input_and_state_width()..];
+        let right = &*scratch.right;
+        let first_row = first.right * batch;
         let add_to_total = *add;
-        parallel::run(work, self.plan.threads, &|work| self.unit_gradients(work, dz, right, add_to_total));
+        parallel::run(work, self.plan.threads, &|work| {
+            self.unit_gradients(work, dz, (right, first_row), add_to_total);
+        });
         // From the second block on, the gradients are sums of blocks.
         *add = true;
     }
 
-    /// dW and dR of some units.
-    fn unit_gradients(&self, work: Units<'_>, dz: Rows<'_>, right: &[f32], add: bool) {
-        let shape = self.shape();
-        let (rows, right_width) = (dz.rows(), shape.input_and_state_width());
-        let x = Rows::new(right, rows, shape.padded_inputs(), right_width).expect(CHECKED);
-        let h = &right[shape.padded_inputs()..];
-        let h = Rows::new(h, rows, shape.padded_outputs(), right_width).expect(CHECKED);
-        let Units { first, mut weight_ih, mut weight_hh } = work;
-        for gate in 0..GATES {
-            let from = gate * shape.gate_stride() + first;
-            let to = weight_hh.step(gate).expect(CHECKED);
-            self.kernels.column_product(ColumnProduct { left: dz, from, right: h, to, add });
-            let to = weight_ih.step(gate).expect(CHECKED);
-            self.kernels.column_product(ColumnProduct { left: dz, from, right: x, to, add });
+    /// dW and dR of some units, from the rows of dZ and those of the panels of x and h from `first_row`.
+    fn unit_gradients(&self, work: Units<'_>, dz: Rows<'_>, (right, first_row): (&[f32], usize), add: bool) {
+        let (shape, batch) = (self.shape(), self.input.shape[1]);
+        let width = shape.panel_width();
+        let panel_rows = block_steps(shape, batch) * batch;
+        let mut rest = work;
+        while parallel::Rows::rows(&rest) > 0 {
+            let (some, more) = parallel::Rows::split(rest, UNITS_AT_ONCE);
+            rest = more;
+            let Units { first, mut weight_ih, mut weight_hh } = some;
+            for gate in 0..GATES {
+                let from = gate * shape.gate_stride() + first;
+                let mut row = first_row;
+                for weights in [&mut weight_ih, &mut weight_hh] {
+                    for columns in shape.panels_of(weights.width()) {
+                        let mut to = weights.step(gate).expect(CHECKED);
+                        let to = to.columns(columns);
+                        let right = Rows::new(&right[row * width..], dz.rows(), width, width).expect(CHECKED);
+                        row += panel_rows;
+                        self.kernels.column_product(ColumnProduct { left: dz, from, right, to, add });
+                    }
+                }
+            }
         }
     }
 

@@ -16,7 +16,7 @@ pub(crate) use backward::{
 use crate::config::LstmConfig;
 use crate::forward::CHECKED;
 use crate::options::Options;
-use crate::pack::{GATES, PackedOptions, PackedWeights, Shape};
+use crate::pack::{PackedOptions, PackedWeights, Shape};
 use crate::view::Sequence;
 use quadgate_kernels::{
     CellFamily, GeneralCell, Kernels, Normalisation, Product, Rows, RowsMut, Start, Term,
@@ -79,7 +79,7 @@ pub(crate) struct GeneralStep<'a> {
 /// Elements of scratch for each row: of the kernels, for what is exposed to the projection, and for a masked h.
 pub(crate) fn scratch_per_row(shape: Shape, options: &Options) -> usize {
     let general = if options.are_plain() { 0 } else { shape.padded_units() + shape.padded_outputs() };
-    GATES * shape.lanes + general
+    shape.panel_width() + general
 }
 
 /// Rows of numbers that are all the same.
@@ -216,7 +216,7 @@ impl<'a> General<'a> {
         if scratch.is_empty() {
             return [&mut [], &mut [], &mut []];
         }
-        let (kernels, rest) = scratch.split_at_mut(rows * GATES * self.shape.lanes);
+        let (kernels, rest) = scratch.split_at_mut(rows * self.shape.panel_width());
         let (exposed, rest) = rest.split_at_mut(rows * self.shape.padded_units());
         [kernels, exposed, &mut rest[..rows * self.shape.padded_outputs()]]
     }

@@ -6,6 +6,7 @@ use crate::weights::GateMatrix;
 use crate::{Error, LstmWeights, Zoneout};
 use aligned_vec::{AVec, ConstAlign};
 use quadgate_kernels::{Packed, PanelLayout, Rows, rearrange};
+use std::ops::Range;
 
 /// Gates of an LSTM.
 pub(crate) const GATES: usize = 4;
@@ -42,11 +43,6 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// X, padded to whole vectors.
-    pub(crate) fn padded_inputs(self) -> usize {
-        self.inputs.next_multiple_of(self.lanes)
-    }
-
     /// H, padded to whole vectors.
     pub(crate) fn padded_units(self) -> usize {
         self.units.next_multiple_of(self.lanes)
@@ -91,10 +87,19 @@ impl Shape {
         GATES * self.gate_stride()
     }
 
-    /// Elements in a row of x and h side by side, each padded, with a gap as in [`Shape::gate_stride`].
-    pub(crate) fn input_and_state_width(self) -> usize {
-        let width = self.padded_inputs() + self.padded_outputs();
-        width + if width.is_multiple_of(CACHE_PERIOD) { CACHE_LINE } else { 0 }
+    /// Elements in a row of a full panel.
+    pub(crate) fn panel_width(self) -> usize {
+        GATES * self.lanes
+    }
+
+    /// The columns of each panel of rows of `width` elements, such as x or h.
+    pub(crate) fn panels_of(self, width: usize) -> impl Iterator<Item = Range<usize>> {
+        (0..width).step_by(self.panel_width()).map(move |start| start..width.min(start + self.panel_width()))
+    }
+
+    /// Panels of x and of h, which do not share any.
+    pub(crate) fn input_and_state_panels(self) -> usize {
+        self.inputs.div_ceil(self.panel_width()) + self.outputs.div_ceil(self.panel_width())
     }
 
     /// The layout of a matrix from `depth` inputs to the gates.

@@ -243,7 +243,7 @@ fn backward_lengths(shape: Shape, batch: usize) -> Option<[usize; 5]> {
     let rows = backward::max_block_rows(shape, batch)?;
     Some([
         shape.gate_gradients_width().checked_mul(rows.checked_add(batch)?)?,
-        shape.input_and_state_width().checked_mul(rows)?,
+        shape.input_and_state_panels().checked_mul(shape.panel_width())?.checked_mul(rows)?,
         shape.padded_outputs().checked_mul(batch)?,
         shape.padded_units().checked_mul(batch)?,
         shape.gate_gradients_width(),

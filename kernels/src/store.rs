@@ -47,4 +47,19 @@ impl<S: Simd<Element = f32>, const G: usize> Epilogue<S, G> for Store {
             }
         }
     }
+
+    #[inline(always)]
+    unsafe fn fetch<const R: usize, const P: usize>(&self, s: S, row: usize, vector: usize) {
+        if !self.add {
+            return;
+        }
+        for r in 0..R {
+            // SAFETY: whoever made the sweep vouches for `columns` elements in each of its rows.
+            let to = unsafe { self.to.at(row + r, vector * S::LANES) };
+            for n in 0..P * G {
+                // Vectors may reach beyond the columns.
+                s.prefetch(to.wrapping_add(n * S::LANES));
+            }
+        }
+    }
 }

@@ -22,7 +22,8 @@
 //! 5. Where a panel is too large to stay in the second cache while the blocks of rows pass over it, k is cut into parts of
 //!    [`PART_BYTES`] of weights; the sums of all rows wait in a scratch buffer between the parts.
 //! 6. While the first blocks of rows pass over a part, the next part is fetched from memory.
-//! 7. Panels are walked forward or backward: at batch 1 the weights stream through the caches once a step, and
+//! 7. Before the K loop, the epilogue asks for what it will read: totals, to which it adds.
+//! 8. Panels are walked forward or backward: at batch 1 the weights stream through the caches once a step, and
 //!    turning round makes the next step begin with what is still there.
 
 use crate::panel::GROUP;
@@ -122,6 +123,13 @@ pub(crate) trait Epilogue<S: Simd, const G: usize> {
         vector: usize,
         sums: [[[S::Vector; G]; P]; R],
     );
+
+    /// Asks, before the K loop of the same rows and vectors, for what `finish` will read from memory.
+    ///
+    /// # Safety
+    /// - As of `finish`.
+    #[inline(always)]
+    unsafe fn fetch<const R: usize, const P: usize>(&self, _s: S, _row: usize, _vector: usize) {}
 }
 
 /// An epilogue for panels of any width.
@@ -376,6 +384,7 @@ unsafe fn tile<S, F, const G: usize, const R: usize, const P: usize, const BY_CO
     let mut sums = [[[s.zero(); G]; P]; R];
     // SAFETY: the rows and vectors are covered by the contract of the sweep.
     unsafe {
+        epilogue.fetch::<R, P>(s, row, vector - sweep.vectors[0]);
         if !start.is_null() {
             let start = start.add(row * start_stride);
             for r in 0..R {
