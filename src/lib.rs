@@ -69,7 +69,10 @@ pub use lstm::{Forward, Lstm};
 pub use options::{Clip, Zoneout};
 pub use plan::Plan;
 pub use quadgate_kernels::{ActivationFunction, Activations, Coupling, Isa};
-pub use stack::{Directions, LstmStack, StackBackward, StackConfig, StackForward, StackTape, StackWorkspace};
+pub use stack::{
+    Arrangement, Directions, LstmStack, StackBackward, StackConfig, StackForward, StackPlan, StackTape,
+    StackWorkspace,
+};
 pub use tape::Tape;
 pub use training::{Backward, GradientMode};
 pub use view::{Matrix, MatrixMut, Sequence, SequenceMut};

@@ -9,7 +9,7 @@ use crate::plan::Plan;
 use crate::view::check_sequence;
 use crate::workspace;
 use crate::{Error, Isa, LstmWeights, Matrix, MatrixMut, Sequence, SequenceMut, State, Tape, Workspace};
-use quadgate_kernels::{Kernels, RowsMut};
+use quadgate_kernels::{Kernels, Rows, RowsMut};
 
 /// A single LSTM layer in one [direction](crate::Direction), with packed weights.
 ///
@@ -253,18 +253,23 @@ impl Lstm {
 
     /// How a call of this shape would run.
     pub fn plan(&self, steps: usize, batch: usize) -> Plan {
-        Plan::new(&self.config, self.isa(), self.shape(), steps, batch)
+        self.plan_of([steps, batch], usize::MAX)
+    }
+
+    /// How a call would run with no more than `most` threads.
+    pub(crate) fn plan_of(&self, steps_and_batch: [usize; 2], most: usize) -> Plan {
+        Plan::new(&self.config, self.isa(), self.shape(), steps_and_batch, most)
     }
 
     /// The same, if a workspace has room for it.
     pub(crate) fn plan_within(
         &self,
         workspace: &Workspace,
-        steps: usize,
-        batch: usize,
+        [steps, batch]: [usize; 2],
+        most: usize,
     ) -> Result<Plan, Error> {
         workspace.state.check("workspace", self.shape(), self.options(), batch)?;
-        let plan = self.plan(steps, batch);
+        let plan = self.plan_of([steps, batch], most);
         let (expected, found) = (self.sums_len(plan, batch), workspace.sums.len());
         if found < expected {
             return Err(Error::Length { argument: "workspace", expected, found });
@@ -324,59 +329,35 @@ impl Lstm {
             last_hidden.map(|rows| rows.checked("last_hidden", batch, output_size)).transpose()?;
         let last_cell = last_cell.map(|rows| rows.checked("last_cell", batch, hidden_size)).transpose()?;
         let general = self.general(masks.checked(&self.config, [steps, batch])?);
-        let plan = self.plan_within(workspace, steps, batch)?;
+        let plan = self.plan_within(workspace, [steps, batch], usize::MAX)?;
         if let Some(tape) = &tape {
             tape.check_room(self.shape(), self.config.options(), steps, batch)?;
         }
-
-        let Workspace { state, sums, tools, .. } = workspace;
-        state.load(batch, initial_hidden, initial_cell);
-        match tape {
-            None => {
-                let pass = self.pass(plan, general, input, 0, steps);
-                let sums = self.sums(plan, batch, sums);
-                let states = state.rows(batch);
-                pass.run(BatchRows { first: 0, states, sums, scratch: &mut [], output }, tools);
-                state.advance(steps);
-            }
-            Some(tape) => self.record(plan, general, input, workspace, output, tape),
-        }
-        let state = &workspace.state;
-        write_rows(last_hidden, |row| state.hidden(row));
-        write_rows(last_cell, |row| state.cell(row));
+        let mut run =
+            self.begin(plan, general, workspace, [initial_hidden, initial_cell], tape, [steps, batch]);
+        run.steps(input, output);
+        run.end(last_hidden, last_cell);
         Ok(())
     }
 
-    /// Runs the sequence from the state of `workspace` on a tape, and leaves the last h and c there.
-    fn record(
-        &self,
+    /// Begins a forward pass of `steps` steps and `batch` rows whose arguments were checked.
+    pub(crate) fn begin<'a>(
+        &'a self,
         plan: Plan,
-        general: Option<General<'_>>,
-        input: Sequence<'_>,
-        workspace: &mut Workspace,
-        mut output: Option<quadgate_kernels::SequenceMut<'_>>,
-        tape: &mut Tape,
-    ) {
-        let Workspace { state, sums, tools, .. } = workspace;
-        let [steps, batch, _] = input.shape;
-        let hidden_len = batch * self.shape().padded_outputs();
-        let cell_len = batch * self.shape().padded_units();
-        tape.begin(steps, batch);
-        tape.hidden[..hidden_len].copy_from_slice(&state.latest_hidden()[..hidden_len]);
-        tape.cell[..cell_len].copy_from_slice(&state.latest_cell()[..cell_len]);
-        let segment = tape.segment();
-        let mut last = 0;
-        for first_step in (0..steps).step_by(segment) {
-            tape.carry(last, batch);
-            last = segment.min(steps - first_step);
-            tape.save(first_step / segment, batch);
-            let pass = self.pass(plan, general, input, first_step, last);
-            let output = output.as_mut().map(quadgate_kernels::SequenceMut::all);
-            let (states, sums) = (tape.segment_mut(batch), self.sums(plan, batch, sums));
-            pass.run(BatchRows { first: 0, states, sums, scratch: &mut [], output }, tools);
+        general: Option<General<'a>>,
+        workspace: &'a mut Workspace,
+        [initial_hidden, initial_cell]: [Option<Rows<'_>>; 2],
+        mut tape: Option<&'a mut Tape>,
+        [steps, batch]: [usize; 2],
+    ) -> ForwardRun<'a> {
+        workspace.state.load(batch, initial_hidden, initial_cell);
+        if let Some(tape) = &mut tape {
+            let (state, [hidden_len, cell_len]) = (&mut workspace.state, self.state_lengths(batch));
+            tape.begin(steps, batch);
+            tape.hidden[..hidden_len].copy_from_slice(&state.latest_hidden()[..hidden_len]);
+            tape.cell[..cell_len].copy_from_slice(&state.latest_cell()[..cell_len]);
         }
-        state.latest_hidden()[..hidden_len].copy_from_slice(&tape.hidden[last * hidden_len..][..hidden_len]);
-        state.latest_cell()[..cell_len].copy_from_slice(&tape.cell[last * cell_len..][..cell_len]);
+        ForwardRun { lstm: self, plan, general, workspace, tape, batch, done: 0 }
     }
 
     /// `steps` steps from `first_step`, in the order in which they are run.
@@ -428,6 +409,11 @@ impl Lstm {
         self.weights.shape()
     }
 
+    /// Elements of h and of c of all rows, padded.
+    fn state_lengths(&self, batch: usize) -> [usize; 2] {
+        [self.shape().padded_outputs() * batch, self.shape().padded_units() * batch]
+    }
+
     /// Steps whose sums a plan keeps: those of a block, if they are hoisted, and one more for the general cell.
     fn sums_steps(&self, plan: Plan) -> usize {
         let hoisted = if plan.schedule == Schedule::Hoisted { plan.block_steps } else { 0 };
@@ -455,6 +441,77 @@ impl Lstm {
             }
         }
     }
+}
+
+/// A forward pass at work, some steps at a time. Its arguments were checked.
+pub(crate) struct ForwardRun<'a> {
+    lstm: &'a Lstm,
+    plan: Plan,
+    general: Option<General<'a>>,
+    workspace: &'a mut Workspace,
+    tape: Option<&'a mut Tape>,
+    batch: usize,
+    /// Steps that were run.
+    done: usize,
+}
+
+impl ForwardRun<'_> {
+    /// Runs the next steps: those that `input` has, which `output` is to have too.
+    pub(crate) fn steps(
+        &mut self,
+        input: Sequence<'_>,
+        mut output: Option<quadgate_kernels::SequenceMut<'_>>,
+    ) {
+        let Self { lstm, plan, general, batch, done, .. } = *self;
+        let Workspace { state, sums, tools, .. } = &mut *self.workspace;
+        let steps = input.shape[0];
+        match &mut self.tape {
+            None => {
+                let (states, sums) = (state.rows(batch), lstm.sums(plan, batch, sums));
+                let work = BatchRows { first: 0, states, sums, scratch: &mut [], output };
+                lstm.pass(plan, general, input, 0, steps).run(work, tools);
+                state.advance(steps);
+            }
+            Some(tape) => {
+                let segment = tape.segment();
+                let mut first_step = 0;
+                while first_step < steps {
+                    let before = done + first_step;
+                    let in_segment = before % segment;
+                    if in_segment == 0 {
+                        tape.carry(steps_in_last_segment(before, segment), batch);
+                        tape.save(before / segment, batch);
+                    }
+                    let count = (segment - in_segment).min(steps - first_step);
+                    let output = output.as_mut().map(quadgate_kernels::SequenceMut::all);
+                    let (states, sums) = (tape.segment_mut(batch, in_segment), lstm.sums(plan, batch, sums));
+                    let work = BatchRows { first: 0, states, sums, scratch: &mut [], output };
+                    lstm.pass(plan, general, input, first_step, count).run(work, tools);
+                    first_step += count;
+                }
+            }
+        }
+        self.done += steps;
+    }
+
+    /// Writes the last states.
+    pub(crate) fn end(self, last_hidden: Option<RowsMut<'_>>, last_cell: Option<RowsMut<'_>>) {
+        let state = &mut self.workspace.state;
+        if let Some(tape) = self.tape {
+            let [hidden_len, cell_len] = self.lstm.state_lengths(self.batch);
+            let last = steps_in_last_segment(self.done, tape.segment());
+            let (hidden, cell) = (&tape.hidden[last * hidden_len..], &tape.cell[last * cell_len..]);
+            state.latest_hidden()[..hidden_len].copy_from_slice(&hidden[..hidden_len]);
+            state.latest_cell()[..cell_len].copy_from_slice(&cell[..cell_len]);
+        }
+        write_rows(last_hidden, |row| state.hidden(row));
+        write_rows(last_cell, |row| state.cell(row));
+    }
+}
+
+/// How many of so many steps are in the last segment that has any.
+fn steps_in_last_segment(steps: usize, segment: usize) -> usize {
+    steps.checked_sub(1).map_or(0, |last| last % segment + 1)
 }
 
 /// Copies rows to where the caller wants them.

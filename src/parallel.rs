@@ -37,3 +37,8 @@ pub(crate) fn together(members: Range<usize>, member: &(impl Fn(usize) + Sync)) 
     let middle = start + (end - start) / 2;
     rayon::join(|| together(start..middle, member), || together(middle..end, member));
 }
+
+/// Runs both, at the same time if the current rayon pool has a thread to spare.
+pub(crate) fn both(first: impl FnOnce() + Send, second: impl FnOnce() + Send) {
+    rayon::join(first, second);
+}

@@ -29,7 +29,7 @@ const MIN_FLOPS_PER_MEMBER: [f64; 2] = [16e3, 100e3];
 
 /// Rows of the batch for each thread from which on rows are shared. Measured as above, units against rows: 49 % at
 /// T,B,X,H = 100,3,128,128, 24 % at 100,4,256,256, 22 % at 100,5,128,128, nothing at 100,6,128,128 and 50,8,512,512.
-const ROWS_PER_THREAD: usize = 3;
+pub(crate) const ROWS_PER_THREAD: usize = 3;
 
 /// Most threads that share hidden units: each more is one more to wait for after every step.
 const MAX_MEMBERS: usize = 64;
@@ -51,9 +51,15 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan for `steps` time steps of `batch` rows.
-    pub(crate) fn new(config: &LstmConfig, isa: Isa, shape: Shape, steps: usize, batch: usize) -> Self {
-        let (split, threads) = share(config, shape, steps, batch);
+    /// The plan for `steps` time steps of `batch` rows, with no more than `most` threads.
+    pub(crate) fn new(
+        config: &LstmConfig,
+        isa: Isa,
+        shape: Shape,
+        [steps, batch]: [usize; 2],
+        most: usize,
+    ) -> Self {
+        let (split, threads) = share(config, shape, [steps, batch], most);
         let rows_per_thread = if split == Split::Rows { batch.div_ceil(threads) } else { batch };
         let narrow = steps > 1 && rows_per_thread < hoist_below(shape);
         let chosen = if narrow { Schedule::Hoisted } else { Schedule::Fused };
@@ -90,16 +96,14 @@ impl Plan {
     }
 }
 
-/// What threads share, and how many take part.
-fn share(config: &LstmConfig, shape: Shape, steps: usize, batch: usize) -> (Split, usize) {
-    let inputs = shape.inputs as f64 + shape.outputs as f64;
-    let flops_per_step = 8.0 * shape.units as f64 * inputs * batch as f64;
+/// What threads share, and how many take part: no more than `most`.
+fn share(config: &LstmConfig, shape: Shape, [steps, batch]: [usize; 2], most: usize) -> (Split, usize) {
+    let flops_per_step = flops_per_step(shape, batch);
     let (threads, least_flops) = match config.thread_choice() {
         Threads::Serial => (1, 0.0),
-        Threads::Exactly(threads) => (threads.get(), 0.0),
+        Threads::Exactly(threads) => (threads.get().min(most), 0.0),
         Threads::Auto => {
-            let useful = (flops_per_step * steps as f64 / MIN_FLOPS_PER_THREAD) as usize;
-            let threads = if useful > 1 { useful.min(parallel::current_threads()) } else { 1 };
+            let threads = useful_threads(flops_per_step * steps as f64, most);
             (threads, MIN_FLOPS_PER_MEMBER[usize::from(batch >= threads)])
         }
     };
@@ -113,4 +117,15 @@ fn share(config: &LstmConfig, shape: Shape, steps: usize, batch: usize) -> (Spli
         None if narrow => (Split::Units, members),
         _ => (Split::Rows, rows),
     }
+}
+
+/// Floating point operations of a step of a layer.
+pub(crate) fn flops_per_step(shape: Shape, batch: usize) -> f64 {
+    8.0 * shape.units as f64 * (shape.inputs as f64 + shape.outputs as f64) * batch as f64
+}
+
+/// Threads of the current pool that pay for so many floating point operations: no more than `most`, at least one.
+pub(crate) fn useful_threads(flops: f64, most: usize) -> usize {
+    let useful = ((flops / MIN_FLOPS_PER_THREAD) as usize).min(most);
+    if useful > 1 { useful.min(parallel::current_threads()) } else { 1 }
 }

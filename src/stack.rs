@@ -1,21 +1,22 @@
 //! Layers on top of each other, in one direction or both.
 //!
-//! A stack runs its layers one after the other, and the directions of a layer one after the other. Each is an [`Lstm`],
-//! which writes its part of the rows of the layer's output; what goes from layer to layer lies in buffers of the caller's
-//! workspace or tape.
+//! Each directed layer is an [`Lstm`], which writes its part of the rows of the layer's output; what goes from layer to layer
+//! lies in buffers of the caller's workspace or tape. A stack runs its layers, and the directions of a layer, one after the
+//! other or, where threads would else have little to share, side by side.
 
 mod backward;
 mod config;
+mod forward;
 mod memory;
+mod plan;
 
 pub use backward::StackBackward;
 pub use config::{Directions, StackConfig};
 pub use memory::{StackTape, StackWorkspace};
+pub use plan::{Arrangement, StackPlan};
 
-use crate::lstm::MaskArguments;
 use crate::view::check_sequence;
-use crate::{Error, Forward, Isa, Lstm, LstmWeights, Matrix, MatrixMut, Sequence, SequenceMut};
-use memory::below_and_above;
+use crate::{Error, Isa, Lstm, LstmWeights, Matrix, MatrixMut, Sequence, SequenceMut};
 
 /// Layers of LSTMs, each of which reads the output of the one before it.
 ///
@@ -177,83 +178,37 @@ impl LstmStack {
         self.layers.iter().map(Lstm::packed_bytes).sum()
     }
 
-    /// Runs the whole sequence through all layers.
-    ///
-    /// Allocates nothing and, under [`Threads::Serial`](crate::Threads::Serial), locks nothing.
-    ///
-    /// # Errors
-    /// An [`Error`] that names the argument that does not fit; nothing has been written then.
-    pub fn forward(&self, workspace: &mut StackWorkspace, mut call: StackForward<'_>) -> Result<(), Error> {
-        self.check_forward(workspace, &mut call)?;
-        let StackForward { input, initial_hidden, initial_cell, mut output, tape, .. } = call;
-        let (mut last_hidden, mut last_cell) = (call.last_hidden, call.last_cell);
-        let [steps, batch, _] = input.shape;
-        let (layers, directions, width) =
-            (self.config.layers(), self.config.directions(), self.config.output_size());
-        let (hidden_size, is_summed) = (self.config.hidden_size(), directions == Directions::Summed);
-        let StackWorkspace { layers: workspaces, between, second, .. } = workspace;
-        let (mut tapes, between) = match tape {
-            None => (None, between),
-            Some(StackTape { tapes, activations, .. }) => (Some(tapes), activations),
-        };
-        for layer in 0..layers {
-            let [below, above] = below_and_above(between, layer, layers);
-            let input = below.map_or(input, |below| Sequence::time_major(below, steps, batch, width));
-            let mut output = match above {
-                None => output.as_mut().map(SequenceMut::all),
-                Some(above) => Some(SequenceMut::time_major(above, steps, batch, width)),
-            };
-            for direction in 0..directions.count() {
-                let index = layer * directions.count() + direction;
-                let rows = index * batch;
-                let is_added = is_summed && direction == 1;
-                let from = if is_summed { 0 } else { direction * hidden_size };
-                let own = output.as_mut().map(|output| {
-                    if is_added {
-                        SequenceMut::time_major(&mut *second, steps, batch, hidden_size)
-                    } else {
-                        output.columns(from, hidden_size)
-                    }
-                });
-                let call = Forward {
-                    input,
-                    initial_hidden: initial_hidden.map(|all| all.part(rows, batch)),
-                    initial_cell: initial_cell.map(|all| all.part(rows, batch)),
-                    output: own,
-                    last_hidden: last_hidden.as_mut().map(|all| all.part(rows, batch)),
-                    last_cell: last_cell.as_mut().map(|all| all.part(rows, batch)),
-                    tape: tapes.as_mut().map(|tapes| &mut tapes[index]),
-                    masks: MaskArguments::default(),
-                };
-                self.layers[index].forward(workspaces.of(layer), call)?;
-                if let (Some(output), true) = (&mut output, is_added) {
-                    output.add(Sequence::time_major(second, steps, batch, hidden_size));
-                }
-            }
-        }
-        Ok(())
+    /// How a call of this shape would run.
+    pub fn plan(&self, steps: usize, batch: usize) -> StackPlan {
+        StackPlan::new(self, [steps, batch], usize::MAX)
     }
 
     /// `Ok` if every argument fits.
-    fn check_forward(&self, workspace: &StackWorkspace, call: &mut StackForward<'_>) -> Result<(), Error> {
+    fn check_forward(
+        &self,
+        workspace: &StackWorkspace,
+        call: &mut StackForward<'_>,
+    ) -> Result<StackPlan, Error> {
         let [steps, batch, _] = call.input.shape;
-        let (hidden_size, width) = (self.config.hidden_size(), self.config.output_size());
+        let ([hidden, cell], width) = (self.config.state_widths(), self.config.output_size());
         check_sequence("input", [steps, batch, self.config.input_size()], call.input.shape)?;
         call.input.check_bounds("input")?;
         let rows = self.state_rows(batch)?;
-        for (argument, states) in
-            [("initial_hidden", call.initial_hidden), ("initial_cell", call.initial_cell)]
+        for (argument, states, width) in
+            [("initial_hidden", call.initial_hidden, hidden), ("initial_cell", call.initial_cell, cell)]
         {
-            states.map(|states| states.checked(argument, rows, hidden_size)).transpose()?;
+            states.map(|states| states.checked(argument, rows, width)).transpose()?;
         }
         let output = call.output.as_mut();
         output.map(|output| output.all().checked("output", [steps, batch, width])).transpose()?;
-        for (argument, states) in [("last_hidden", &mut call.last_hidden), ("last_cell", &mut call.last_cell)]
+        for (argument, states, width) in
+            [("last_hidden", &mut call.last_hidden, hidden), ("last_cell", &mut call.last_cell, cell)]
         {
-            states.as_mut().map(|states| states.all().checked(argument, rows, hidden_size)).transpose()?;
+            states.as_mut().map(|states| states.all().checked(argument, rows, width)).transpose()?;
         }
-        self.check_workspace(workspace, [steps, batch])?;
-        call.tape.as_ref().map_or(Ok(()), |tape| self.check_tape(tape, [steps, batch]))
+        let plan = self.plan_within(workspace, [steps, batch])?;
+        call.tape.as_ref().map_or(Ok(()), |tape| self.check_tape(tape, [steps, batch]))?;
+        Ok(plan)
     }
 
     /// Rows of the states of all directed layers.

@@ -166,8 +166,9 @@ impl Tape {
         self.recorded = Some([steps, batch]);
     }
 
-    /// The buffers of a segment of `batch` rows, to write: h and c before and after each step, and gates.
-    pub(crate) fn segment_mut(&mut self, batch: usize) -> States<'_> {
+    /// The buffers of a segment of `batch` rows from its step `first` on, to write: h and c before and after each step, and
+    /// gates.
+    pub(crate) fn segment_mut(&mut self, batch: usize, first: usize) -> States<'_> {
         let steps = self.segment.min(self.capacity[0]);
         let shape = self.shape;
         let view = |data, steps, width| {
@@ -176,10 +177,11 @@ impl Tape {
         let has_projected = !self.projected.is_empty();
         States {
             hidden: view(&mut *self.hidden, steps + 1, shape.padded_outputs()),
-            first: 1,
+            first: first + 1,
             cell: view(&mut *self.cell, steps + 1, shape.padded_units()),
-            gates: Some(view(&mut *self.gates, steps, shape.gates_width())),
-            projected: has_projected.then(|| view(&mut *self.projected, steps, shape.outputs)),
+            gates: Some(view(&mut *self.gates, steps, shape.gates_width()).split_steps(first).1),
+            projected: has_projected
+                .then(|| view(&mut *self.projected, steps, shape.outputs).split_steps(first).1),
         }
     }
 

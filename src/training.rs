@@ -214,7 +214,7 @@ impl Lstm {
         }
         let general = self.general(call.masks.checked(&self.config, [steps, batch])?);
         tape.check_recorded(self.shape(), self.config.options(), steps, batch)?;
-        let plan = self.plan_within(workspace, steps, batch)?;
+        let plan = self.plan_within(workspace, [steps, batch], usize::MAX)?;
         let Workspace { sums, tools, backward, .. } = workspace;
         let Some(backward) = backward else { return Err(Error::NotForTraining { argument: "workspace" }) };
 
@@ -239,7 +239,7 @@ impl Lstm {
             if !tape.holds(index) {
                 tape.restore(index, batch);
                 let forward = self.pass(plan, general, input, first_step, end - first_step);
-                let (states, sums) = (tape.segment_mut(batch), self.sums(plan, batch, sums));
+                let (states, sums) = (tape.segment_mut(batch, 0), self.sums(plan, batch, sums));
                 forward.run(BatchRows { first: 0, states, sums, scratch: &mut [], output: None }, tools);
             }
             let segment = Segment {

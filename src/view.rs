@@ -2,6 +2,7 @@
 
 use crate::Error;
 use quadgate_kernels::{Rows, RowsMut};
+use std::ops::Range;
 
 /// A sequence to read: `steps × batch` rows of `features` elements.
 ///
@@ -175,6 +176,14 @@ impl<'a> SequenceMut<'a> {
     }
 }
 
+impl<'a> SequenceMut<'a> {
+    /// The rows. Bounds were checked.
+    pub(crate) fn rows(self) -> quadgate_kernels::SequenceMut<'a> {
+        let shape = self.shape;
+        self.checked("rows", shape).expect("bounds were checked before the call ran")
+    }
+}
+
 impl<'a> Sequence<'a> {
     /// `Ok` if every row lies inside the slice.
     pub(crate) fn check_bounds(&self, argument: &'static str) -> Result<(), Error> {
@@ -197,6 +206,13 @@ impl<'a> Sequence<'a> {
         let [steps, batch, _] = self.shape;
         let data = &self.data[start(first, self.data.len())..];
         Sequence { data, shape: [steps, batch, features], strides: self.strides }
+    }
+
+    /// The steps of `range`. Bounds were checked.
+    pub(crate) fn steps(self, range: Range<usize>) -> Sequence<'a> {
+        let [_, batch, features] = self.shape;
+        let data = &self.data[start(range.start.saturating_mul(self.strides[0]), self.data.len())..];
+        Sequence { data, shape: [range.len(), batch, features], strides: self.strides }
     }
 
     /// Rows `first..first + rows` of the batch at step `t`.

@@ -7,9 +7,9 @@ mod common;
 use common::stack::StackCase;
 use common::{Case, Layout, Run, Sizes, levels, strides};
 use quadgate::{
-    Backward, Directions, Forward, GradientMode, Lstm, LstmConfig, LstmStack, LstmWeights, Matrix, MatrixMut,
-    Orientation, Schedule, Sequence, SequenceMut, StackBackward, StackForward, StackTape, StackWorkspace,
-    Workspace,
+    Arrangement, Backward, Directions, Forward, GradientMode, Lstm, LstmConfig, LstmStack, LstmWeights,
+    Matrix, MatrixMut, Orientation, Schedule, Sequence, SequenceMut, StackBackward, StackForward, StackTape,
+    StackWorkspace, Workspace,
 };
 use std::alloc::{GlobalAlloc, Layout as Bytes, System};
 use std::cell::Cell;
@@ -220,11 +220,16 @@ fn neither_forward_nor_backward_of_a_stack_allocates() {
     let _only_one = POOL.lock().unwrap_or_else(PoisonError::into_inner);
     let pool =
         rayon::ThreadPoolBuilder::new().num_threads(2).start_handler(|_| IN_POOL.set(true)).build().unwrap();
-    for directions in [Directions::Reverse, Directions::Concatenated, Directions::Summed] {
+    for (directions, arrangement) in [
+        (Directions::Forward, Arrangement::InTurn),
+        (Directions::Reverse, Arrangement::SideBySide),
+        (Directions::Concatenated, Arrangement::SideBySide),
+        (Directions::Summed, Arrangement::InTurn),
+    ] {
         let case = StackCase::random(2, sizes, (3, directions));
         for isa in levels() {
             for schedule in [Schedule::Fused, Schedule::Hoisted] {
-                let run = Run::on(isa).schedule(schedule);
+                let run = Run::on(isa).schedule(schedule).arrangement(arrangement);
                 let config = case.config(run).training();
                 let (mut stack, weights) = (case.stack(&config), case.weights(&config));
                 let (output, states) = (9 * 5 * case.width(), case.state_rows() * 18);

@@ -11,8 +11,8 @@ use common::{
 use proptest::prelude::*;
 use quadgate::reference::{NaiveCallGradients, NaiveResult, NaiveState};
 use quadgate::{
-    Directions, Error, Forward, GradientMode, Lstm, LstmStack, LstmWeights, Matrix, MatrixMut, Schedule,
-    Sequence, SequenceMut, Split, StackBackward, StackConfig, StackForward, Threads,
+    Arrangement, Directions, Error, Forward, GradientMode, Lstm, LstmStack, LstmWeights, Matrix, MatrixMut,
+    Schedule, Sequence, SequenceMut, Split, StackBackward, StackConfig, StackForward, Threads,
 };
 use std::num::NonZeroUsize;
 
@@ -94,7 +94,7 @@ proptest! {
     }
 
     #[test]
-    fn threads_schedule_split_layout_and_tape_do_not_change_the_bits(
+    fn threads_arrangement_schedule_split_layout_and_tape_do_not_change_the_bits(
         seed in any::<u64>(),
         sizes in sizes(),
         form in forms(),
@@ -110,8 +110,12 @@ proptest! {
             let forward = outcome_bits(&case.forward(plain));
             let gradients = gradient_bits(&case.gradients(plain, Recording::Full, &cotangents, None));
             for schedule in [Schedule::Fused, Schedule::Hoisted] {
-                for split in [Split::Rows, Split::Units] {
-                    let run = plain.threads(threads).schedule(schedule).split(split).layout(layout);
+                for run in [
+                    plain.arrangement(Arrangement::InTurn).split(Split::Rows),
+                    plain.arrangement(Arrangement::InTurn).split(Split::Units),
+                    plain.arrangement(Arrangement::SideBySide),
+                ] {
+                    let run = run.threads(threads).schedule(schedule).layout(layout);
                     prop_assert_eq!(&outcome_bits(&case.forward(run)), &forward, "{:?}", run);
                     let found = case.gradients(run, checkpoints, &cotangents, None);
                     prop_assert_eq!(&gradient_bits(&found), &gradients, "{:?}", run);

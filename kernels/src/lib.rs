@@ -12,7 +12,8 @@
 //! - [`Kernels::sigmoid`] and [`Kernels::tanh`] over slices,
 //! - [`Kernels::fma_loop`] and [`Kernels::read`], which measure what the machine can do.
 //!
-//! [`Team`] lets several threads share the columns of what they write, step by step.
+//! [`Team`] lets several threads share the columns of what they write, step by step; [`Wavefront`] lets them lead blocks
+//! through stages.
 //!
 //! Every algorithm is written once, generic over the crate's small `Simd` trait; an instruction set is one
 //! implementation of that trait plus one line in the table. The functions here are safe: the views that they take
@@ -43,6 +44,7 @@ mod table;
 mod team;
 mod tile;
 mod views;
+mod wavefront;
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
@@ -60,3 +62,4 @@ pub use table::{
 };
 pub use team::{Progress, Shared, Slots, Stepped, Team, Turn};
 pub use views::{Rows, RowsMut, SequenceMut, ViewError};
+pub use wavefront::{BlockOrder, Visit, VisitParts, Wavefront};

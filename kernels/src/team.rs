@@ -28,9 +28,9 @@ const LOOKS: usize = 4096;
 #[repr(align(128))]
 pub struct Progress {
     /// Steps that were taken by some member.
-    taken: AtomicUsize,
+    pub(crate) taken: AtomicUsize,
     /// Steps that are done.
-    done: AtomicUsize,
+    pub(crate) done: AtomicUsize,
 }
 
 impl Clone for Progress {
@@ -188,12 +188,30 @@ impl<'a, const STEPPED: usize, const OWNED: usize> Team<'a, STEPPED, OWNED> {
     #[inline]
     fn wait_for(&self, steps: usize) {
         for piece in self.progress {
-            let mut looks = 0;
+            let mut patience = Patience::new();
             while piece.done.load(Ordering::Acquire) < steps {
-                looks += 1;
-                if looks < LOOKS { core::hint::spin_loop() } else { offer_core() }
+                patience.wait();
             }
         }
+    }
+}
+
+/// How often a waiting member has looked in vain.
+pub(crate) struct Patience {
+    looks: usize,
+}
+
+impl Patience {
+    #[inline]
+    pub(crate) fn new() -> Self {
+        Self { looks: 0 }
+    }
+
+    /// Waits for a moment: on the core first, then without it.
+    #[inline]
+    pub(crate) fn wait(&mut self) {
+        self.looks += 1;
+        if self.looks < LOOKS { core::hint::spin_loop() } else { offer_core() }
     }
 }
 

@@ -319,6 +319,17 @@ impl<'a> SequenceMut<'a> {
         (Self { steps: at, ..self }, Self { base: second, steps: self.steps - at, ..self })
     }
 
+    /// Cuts the view before column `at` (clamped to the width).
+    #[inline]
+    pub fn split_columns(self, at: usize) -> (Self, Self) {
+        let at = at.min(self.width);
+        // Without rows there may be no elements at all.
+        let offset = if self.steps > 0 && self.batch > 0 { at } else { 0 };
+        // SAFETY: column `at` of row (0, 0) is in the slice, or one past its end.
+        let second = unsafe { self.base.add(offset) };
+        (Self { width: at, ..self }, Self { base: second, width: self.width - at, ..self })
+    }
+
     /// All rows of all steps, one step after the other; `None` unless they are equally far apart.
     #[inline]
     pub fn all_rows(&mut self) -> Option<RowsMut<'_>> {
@@ -519,6 +530,33 @@ mod tests {
                 assert_eq!(first.batch() + second.batch(), shape[1]);
                 assert_eq!(first.step(shape[0] / 2).is_some(), shape[0] > 0);
                 assert_eq!(first.batch_row(0).is_some(), first.batch() > 0);
+            }
+        }
+    }
+
+    #[test]
+    fn columns_of_a_split_cover_every_element_once() {
+        let (steps, batch, width) = (3, 2, 5);
+        for strides in [[batch * width, width], [width, steps * width], [11, 40]] {
+            for at in 0..=width + 1 {
+                let mut data = vec![0.0; 100];
+                let view = SequenceMut::new(&mut data, [steps, batch, width], strides).unwrap();
+                let (left, right) = view.split_columns(at);
+                assert_eq!((left.width(), right.width()), (at.min(width), width - at.min(width)));
+                for (mut part, value) in [(left, 1.0), (right, 2.0)] {
+                    for t in 0..steps {
+                        let mut rows = part.step(t).unwrap();
+                        (0..batch).for_each(|row| rows.row_mut(row).iter_mut().for_each(|x| *x += value));
+                    }
+                }
+                for place in 0..data.len() {
+                    let column = (0..steps * batch)
+                        .map(|row| (row / batch) * strides[0] + (row % batch) * strides[1])
+                        .find(|&start| (start..start + width).contains(&place))
+                        .map(|start| place - start);
+                    let expected = column.map_or(0.0, |column| if column < at { 1.0 } else { 2.0 });
+                    assert_eq!(data[place], expected, "{strides:?} {at} {place}");
+                }
             }
         }
     }

@@ -1,7 +1,8 @@
 //! The backward pass of a stack: its layers from the last to the first.
 
-use super::memory::below_and_above;
+use super::memory::buffers_from;
 use super::{Directions, LstmStack, StackTape, StackWorkspace};
+use crate::forward::CHECKED;
 use crate::lstm::MaskArguments;
 use crate::view::check_sequence;
 use crate::{Backward, Error, GradientMode, Matrix, MatrixMut, Sequence, SequenceMut};
@@ -128,26 +129,27 @@ impl LstmStack {
         let [steps, batch, inputs] = call.input.shape;
         let (layers, directions, width) =
             (self.config.layers(), self.config.directions(), self.config.output_size());
-        let hidden_size = self.config.hidden_size();
+        let own_width = self.config.state_widths()[0];
         let StackWorkspace { layers: workspaces, between, second, .. } = workspace;
         for layer in (0..layers).rev() {
             let (input, features) = match layer.checked_sub(1) {
                 None => (call.input, inputs),
                 Some(below) => (Sequence::time_major(&tape.activations[below], steps, batch, width), width),
             };
-            let [below, above] = below_and_above(between, layer, layers);
-            let cotangent = match above {
-                None => call.output_cotangent,
-                Some(above) => Some(Sequence::time_major(above, steps, batch, width)),
+            let mut buffers = buffers_from(between, layer, steps * batch * width);
+            let mut gradient = match layer {
+                0 => call.input_gradient.as_mut().map(SequenceMut::all),
+                _ => Some(SequenceMut::time_major(buffers.next().expect(CHECKED), steps, batch, width)),
             };
-            let mut gradient = match below {
-                None => call.input_gradient.as_mut().map(SequenceMut::all),
-                Some(below) => Some(SequenceMut::time_major(below, steps, batch, width)),
+            let cotangent = if layer + 1 == layers {
+                call.output_cotangent
+            } else {
+                Some(Sequence::time_major(buffers.next().expect(CHECKED), steps, batch, width))
             };
             for direction in 0..directions.count() {
                 let index = layer * directions.count() + direction;
                 let rows = index * batch;
-                let from = if directions == Directions::Summed { 0 } else { direction * hidden_size };
+                let from = if directions == Directions::Summed { 0 } else { direction * own_width };
                 let own = gradient.as_mut().map(|gradient| {
                     if direction == 1 {
                         SequenceMut::time_major(&mut *second, steps, batch, features)
@@ -159,7 +161,7 @@ impl LstmStack {
                 let parameters = call.parameter_gradients.as_mut();
                 let backward = Backward {
                     input,
-                    output_cotangent: cotangent.map(|all| all.columns(from, hidden_size)),
+                    output_cotangent: cotangent.map(|all| all.columns(from, own_width)),
                     last_hidden_cotangent: call.last_hidden_cotangent.map(|all| all.part(rows, batch)),
                     last_cell_cotangent: call.last_cell_cotangent.map(|all| all.part(rows, batch)),
                     input_gradient: own,
@@ -175,7 +177,11 @@ impl LstmStack {
                         .map(|(all, mode)| (&mut all[ranges.weight_ih.start..ranges.total()], *mode)),
                     masks: MaskArguments::default(),
                 };
-                self.layers[index].backward(workspaces.of(layer), &mut tape.tapes[index], backward)?;
+                self.layers[index].backward(
+                    &mut workspaces.of(layer)[0],
+                    &mut tape.tapes[index],
+                    backward,
+                )?;
                 if let (Some(gradient), 1) = (&mut gradient, direction) {
                     gradient.add(Sequence::time_major(second, steps, batch, features));
                 }
@@ -195,7 +201,7 @@ impl LstmStack {
             return Err(Error::NotForTraining { argument: "stack" });
         }
         let [steps, batch, _] = call.input.shape;
-        let (inputs, hidden_size) = (self.config.input_size(), self.config.hidden_size());
+        let (inputs, [hidden, cell]) = (self.config.input_size(), self.config.state_widths());
         check_sequence("input", [steps, batch, inputs], call.input.shape)?;
         call.input.check_bounds("input")?;
         if let Some(cotangent) = call.output_cotangent {
@@ -203,19 +209,19 @@ impl LstmStack {
             cotangent.check_bounds("output_cotangent")?;
         }
         let rows = self.state_rows(batch)?;
-        for (argument, states) in [
-            ("last_hidden_cotangent", call.last_hidden_cotangent),
-            ("last_cell_cotangent", call.last_cell_cotangent),
+        for (argument, states, width) in [
+            ("last_hidden_cotangent", call.last_hidden_cotangent, hidden),
+            ("last_cell_cotangent", call.last_cell_cotangent, cell),
         ] {
-            states.map(|states| states.checked(argument, rows, hidden_size)).transpose()?;
+            states.map(|states| states.checked(argument, rows, width)).transpose()?;
         }
         let gradient = call.input_gradient.as_mut();
         gradient.map(|rows| rows.all().checked("input_gradient", [steps, batch, inputs])).transpose()?;
-        for (argument, states) in [
-            ("initial_hidden_gradient", &mut call.initial_hidden_gradient),
-            ("initial_cell_gradient", &mut call.initial_cell_gradient),
+        for (argument, states, width) in [
+            ("initial_hidden_gradient", &mut call.initial_hidden_gradient, hidden),
+            ("initial_cell_gradient", &mut call.initial_cell_gradient, cell),
         ] {
-            states.as_mut().map(|states| states.all().checked(argument, rows, hidden_size)).transpose()?;
+            states.as_mut().map(|states| states.all().checked(argument, rows, width)).transpose()?;
         }
         if let Some((gradients, _)) = &call.parameter_gradients {
             let (expected, found) = (self.config.total_parameters()?, gradients.len());
@@ -224,7 +230,7 @@ impl LstmStack {
             }
         }
         self.check_recorded(tape, [steps, batch])?;
-        self.check_workspace(workspace, [steps, batch])?;
+        self.plan_within(workspace, [steps, batch])?;
         if workspace.is_for_training() {
             Ok(())
         } else {

@@ -1,5 +1,6 @@
 //! What a stack is, apart from its weights.
 
+use super::Arrangement;
 use crate::{Direction, Error, Isa, LstmConfig, ParameterRanges, Schedule, Split, Threads};
 
 /// Which way the layers of a stack read, and what becomes of two directions.
@@ -49,13 +50,28 @@ pub struct StackConfig {
     layer: LstmConfig,
     layers: usize,
     directions: Directions,
+    arrangement: Option<Arrangement>,
 }
 
 impl StackConfig {
     /// A stack of `layers` (≥ 1) layers that reads `input_size` (X ≥ 0) features and has `hidden_size` (H ≥ 1) units in
     /// each layer and direction.
     pub fn new(input_size: usize, hidden_size: usize, layers: usize, directions: Directions) -> Self {
-        Self { layer: LstmConfig::new(input_size, hidden_size), layers, directions }
+        Self::of(LstmConfig::new(input_size, hidden_size), layers, directions)
+    }
+
+    /// A stack of `layers` (≥ 1) layers that are like `layer`, with all its options. `layer` says what the first one reads;
+    /// the others read the output of the one below. Its direction gives way to `directions`.
+    ///
+    /// ```
+    /// use quadgate::{Directions, LstmConfig, StackConfig};
+    ///
+    /// let config = StackConfig::of(LstmConfig::new(40, 100).projection(30), 2, Directions::Concatenated);
+    /// assert_eq!((config.hidden_size(), config.output_size()), (100, 60));
+    /// assert_eq!(config.directed_layer(2).input_size(), 60);
+    /// ```
+    pub fn of(layer: LstmConfig, layers: usize, directions: Directions) -> Self {
+        Self { layer, layers, directions, arrangement: None }
     }
 
     /// As [`LstmConfig::isa`], for all layers.
@@ -79,6 +95,14 @@ impl StackConfig {
     /// As [`LstmConfig::threads`], for all layers.
     pub fn threads(mut self, threads: Threads) -> Self {
         self.layer = self.layer.threads(threads);
+        self
+    }
+
+    /// Demands how directed layers are arranged over threads. Without this, the plan chooses by the shape.
+    ///
+    /// A stack of a single directed layer has no choice, nor has one with one thread.
+    pub fn arrangement(mut self, arrangement: Arrangement) -> Self {
+        self.arrangement = Some(arrangement);
         self
     }
 
@@ -108,13 +132,27 @@ impl StackConfig {
         self.directions
     }
 
-    /// Elements in a row of the output: H, or 2H if directions are concatenated.
+    /// Elements in a row of the output: H (P with a projection), or twice that if directions are concatenated.
     pub fn output_size(&self) -> usize {
         match self.directions {
             // One that overflows saturates, and is refused when the stack is made.
-            Directions::Concatenated => self.hidden_size().saturating_mul(2),
-            _ => self.hidden_size(),
+            Directions::Concatenated => self.layer.output_size().saturating_mul(2),
+            _ => self.layer.output_size(),
         }
+    }
+
+    /// Elements in a row of h, and in one of c.
+    pub(super) fn state_widths(&self) -> [usize; 2] {
+        [self.layer.output_size(), self.hidden_size()]
+    }
+
+    pub(super) fn forced_arrangement(&self) -> Option<Arrangement> {
+        self.arrangement
+    }
+
+    /// What all layers are like but for what they read.
+    pub(super) fn layer(&self) -> &LstmConfig {
+        &self.layer
     }
 
     /// Whether the stack is prepared for [`LstmStack::backward`](crate::LstmStack::backward).

@@ -1,9 +1,10 @@
 //! Memory of a stack that the caller owns and lends: what goes from layer to layer, and what each layer needs.
 
+use super::plan::{StackPlan, most_side_by_side};
 use super::{LstmStack, StackConfig};
-use crate::forward::CHECKED;
 use crate::pack::{Buffer, zeros};
-use crate::{Directions, Error, Tape, Workspace};
+use crate::{Directions, Error, Lstm, Tape, Workspace};
+use quadgate_kernels::Progress;
 use std::num::NonZeroUsize;
 
 /// What the memory of a stack depends on beside that of its layers.
@@ -42,38 +43,48 @@ fn output_len(config: &StackConfig, [steps, batch]: [usize; 2]) -> Option<usize>
     config.output_size().checked_mul(batch)?.checked_mul(steps)
 }
 
-/// Buffers between layers: each layer reads one and writes the other.
+/// Workspaces: of the directions of the first layer, and of those of other layers, that run side by side.
+fn workspaces(config: &StackConfig) -> [usize; 2] {
+    let side_by_side = most_side_by_side(config);
+    let has_two_directions = config.directions().count() == 2;
+    let lowest = if has_two_directions { side_by_side } else { 1 };
+    let others = if has_two_directions { lowest } else { side_by_side.max(2) - 1 };
+    [lowest, if config.layers() > 1 { others } else { 0 }]
+}
+
+/// Buffers between layers, used in turn: those that layers which run side by side read and write.
 fn buffers_between(config: &StackConfig) -> usize {
-    (config.layers() - 1).min(2)
+    let pairs = config.layers() - 1;
+    if config.directions().count() == 2 { pairs.min(2) } else { pairs.min(workspaces(config)[1] + 1) }
 }
 
 /// Elements of what a second direction yields before it is added to the first: its output, and its gradient of x.
 fn second_len(config: &StackConfig, [steps, batch]: [usize; 2]) -> Option<usize> {
-    let output = if config.directions() == Directions::Summed { config.hidden_size() } else { 0 };
+    let output = if config.directions() == Directions::Summed { config.output_size() } else { 0 };
     let has_gradients = config.is_for_training() && config.directions().count() == 2;
     let between = if config.layers() > 1 { config.output_size() } else { 0 };
     let gradient = if has_gradients { config.input_size().max(between) } else { 0 };
     output.max(gradient).checked_mul(batch)?.checked_mul(steps)
 }
 
-/// Workspaces of layers; directions, and layers that read rows of the same width, use one in turn.
+/// Workspaces of layers, used in turn by those that do not run side by side and read rows of the same width.
 #[derive(Clone, Debug)]
 pub(super) struct LayerWorkspaces {
-    first: Workspace,
-    /// That of all layers but the first.
-    others: Option<Workspace>,
+    all: Vec<Workspace>,
+    /// How many of them are those of the first layer.
+    lowest: usize,
 }
 
 impl LayerWorkspaces {
-    pub(super) fn of(&mut self, layer: usize) -> &mut Workspace {
-        match &mut self.others {
-            Some(others) if layer > 0 => others,
-            _ => &mut self.first,
-        }
+    /// Those that a layer can use.
+    pub(super) fn of(&mut self, layer: usize) -> &mut [Workspace] {
+        let (lowest, others) = self.all.split_at_mut(self.lowest);
+        if layer == 0 { lowest } else { others }
     }
 
-    fn all(&self) -> impl Iterator<Item = &Workspace> {
-        std::iter::once(&self.first).chain(&self.others)
+    /// Those of the layers of one direction that run side by side from layer `first` on.
+    pub(super) fn group(&mut self, first: usize) -> &mut [Workspace] {
+        if first == 0 { &mut self.all } else { self.of(first) }
     }
 }
 
@@ -86,6 +97,8 @@ pub struct StackWorkspace {
     pub(super) between: Vec<Buffer>,
     /// What the second direction of a layer yields before it is added to the first.
     pub(super) second: Buffer,
+    /// How far layers have come that run side by side.
+    pub(super) progress: Vec<Progress>,
 }
 
 impl StackWorkspace {
@@ -100,14 +113,14 @@ impl StackWorkspace {
     }
 
     pub(super) fn is_for_training(&self) -> bool {
-        self.layers.all().all(|workspace| workspace.backward.is_some())
+        self.layers.all.iter().all(|workspace| workspace.backward.is_some())
     }
 
     /// Bytes that this workspace owns.
     pub fn bytes(&self) -> usize {
-        let layers: usize = self.layers.all().map(Workspace::bytes).sum();
+        let layers: usize = self.layers.all.iter().map(Workspace::bytes).sum();
         let elements = self.second.len() + self.between.iter().map(|buffer| buffer.len()).sum::<usize>();
-        layers + elements * size_of::<f32>()
+        layers + elements * size_of::<f32>() + self.progress.len() * size_of::<Progress>()
     }
 }
 
@@ -147,17 +160,22 @@ impl LstmStack {
     pub fn workspace(&self, steps: usize, batch: usize) -> Result<StackWorkspace, Error> {
         let (config, capacity) = (&self.config, [steps, batch]);
         let between = || zeros("steps and batch", output_len(config, capacity));
-        let others = self.layers.get(config.directions().count());
-        let layers = LayerWorkspaces {
-            first: self.layers[0].workspace(batch)?,
-            others: others.map(|lstm| lstm.workspace(batch)).transpose()?,
-        };
+        let [lowest, _] = workspaces(config);
+        let all = self.workspace_layers().map(|lstm| lstm.workspace(batch)).collect::<Result<_, _>>()?;
         Ok(StackWorkspace {
             form: Form::new(config, capacity),
-            layers,
+            layers: LayerWorkspaces { all, lowest },
             between: (0..buffers_between(config)).map(|_| between()).collect::<Result<_, _>>()?,
             second: zeros("steps and batch", second_len(config, capacity))?,
+            progress: vec![Progress::default(); most_side_by_side(config)],
         })
+    }
+
+    /// The layer of each workspace.
+    fn workspace_layers(&self) -> impl Iterator<Item = &Lstm> {
+        let [lowest, others] = workspaces(&self.config);
+        let others = std::iter::repeat_n(self.layers.get(self.config.directions().count()), others);
+        std::iter::repeat_n(&self.layers[0], lowest).chain(others.flatten())
     }
 
     /// Bytes that a workspace for `steps` steps of `batch` rows would own.
@@ -170,7 +188,8 @@ impl LstmStack {
             .and_then(|len| len.checked_mul(buffers_between(config)))
             .and_then(|len| len.checked_add(second_len(config, capacity)?));
         let mut bytes = elements.and_then(|elements| elements.checked_mul(size_of::<f32>()));
-        for lstm in self.layers.iter().step_by(config.directions().count()).take(2) {
+        bytes = bytes.and_then(|bytes| bytes.checked_add(most_side_by_side(config) * size_of::<Progress>()));
+        for lstm in self.workspace_layers() {
             let of_layer = lstm.workspace_bytes(batch)?;
             bytes = bytes.and_then(|bytes| bytes.checked_add(of_layer));
         }
@@ -210,14 +229,22 @@ impl LstmStack {
         })
     }
 
-    /// `Ok` if a workspace is that of this stack, with room for a call.
-    pub(super) fn check_workspace(&self, workspace: &StackWorkspace, call: [usize; 2]) -> Result<(), Error> {
+    /// How a call would run, if a workspace is that of this stack and has room for it.
+    pub(super) fn plan_within(
+        &self,
+        workspace: &StackWorkspace,
+        call: [usize; 2],
+    ) -> Result<StackPlan, Error> {
         workspace.form.check("workspace", &self.config, call)?;
-        let firsts = self.layers.iter().step_by(self.config.directions().count());
-        for (lstm, workspace) in firsts.zip(workspace.layers.all()) {
-            lstm.plan_within(workspace, call[0], call[1])?;
+        let plan = StackPlan::new(self, call, workspace.progress.len());
+        let (steps, threads) = (plan.block_steps, plan.threads_of_layer(&self.config));
+        let (lowest, others) = workspace.layers.all.split_at(workspace.layers.lowest);
+        for (index, workspaces) in [(0, lowest), (self.config.directions().count(), others)] {
+            for workspace in workspaces {
+                self.layers[index].plan_within(workspace, [steps, call[1]], threads)?;
+            }
         }
-        Ok(())
+        Ok(plan)
     }
 
     /// `Ok` if a tape is that of this stack, with room for a call.
@@ -239,25 +266,15 @@ impl LstmStack {
     }
 }
 
-/// The buffers below and above a layer, where it reads or writes one; caller's slices are below the first and above the
-/// last. There may be one for each pair of layers, or two that are used in turn.
-pub(super) fn below_and_above(
+/// The buffers between layers from the one below `layer` on, or from the one above the first layer; `len` elements of each.
+///
+/// There may be one for each pair of layers, or fewer that are used in turn.
+pub(super) fn buffers_from(
     buffers: &mut [Buffer],
     layer: usize,
-    layers: usize,
-) -> [Option<&mut [f32]>; 2] {
-    let count = buffers.len();
-    let slot = |pair: usize| pair % count;
-    match (layer.checked_sub(1), layer + 1 < layers) {
-        (None, false) => [None, None],
-        (None, true) => [None, buffers.get_mut(0).map(|above| &mut **above)],
-        (Some(pair), false) => {
-            let below = slot(pair);
-            [buffers.get_mut(below).map(|below| &mut **below), None]
-        }
-        (Some(pair), true) => {
-            let [below, above] = buffers.get_disjoint_mut([slot(pair), slot(layer)]).expect(CHECKED);
-            [Some(below), Some(above)]
-        }
-    }
+    len: usize,
+) -> impl Iterator<Item = &mut [f32]> {
+    let first = layer.saturating_sub(1).checked_rem(buffers.len()).unwrap_or(0);
+    let (later, sooner) = buffers.split_at_mut(first);
+    sooner.iter_mut().chain(later).map(move |buffer| &mut buffer[..len])
 }

@@ -9,8 +9,8 @@ pub mod stack;
 use proptest::prelude::*;
 use quadgate::reference::{NaiveCotangents, NaiveGradients, NaiveLstm, NaiveOutput};
 use quadgate::{
-    Backward, Direction, Forward, GradientMode, Isa, Lstm, LstmConfig, LstmWeights, Matrix, MatrixMut,
-    Schedule, Sequence, SequenceMut, Split, Threads,
+    Arrangement, Backward, Direction, Forward, GradientMode, Isa, Lstm, LstmConfig, LstmWeights, Matrix,
+    MatrixMut, Schedule, Sequence, SequenceMut, Split, Threads,
 };
 use std::num::NonZeroUsize;
 
@@ -105,6 +105,8 @@ pub struct Run {
     pub direction: Direction,
     pub schedule: Option<Schedule>,
     pub split: Option<Split>,
+    /// Of a stack.
+    pub arrangement: Option<Arrangement>,
     pub threads: Threads,
     pub layout: Layout,
 }
@@ -125,6 +127,7 @@ impl Run {
             direction: Direction::Forward,
             schedule: None,
             split: None,
+            arrangement: None,
             threads: Threads::Serial,
             layout: Layout::TimeMajor,
         }
@@ -140,6 +143,10 @@ impl Run {
 
     pub fn split(self, split: Split) -> Self {
         Run { split: Some(split), ..self }
+    }
+
+    pub fn arrangement(self, arrangement: Arrangement) -> Self {
+        Run { arrangement: Some(arrangement), ..self }
     }
 
     pub fn threads(self, threads: usize) -> Self {
@@ -168,12 +175,13 @@ pub fn runs() -> impl Strategy<Value = Run> {
         proptest::sample::select(levels()),
         proptest::option::of(prop_oneof![Just(Schedule::Fused), Just(Schedule::Hoisted)]),
         proptest::option::of(prop_oneof![Just(Split::Rows), Just(Split::Units)]),
+        proptest::option::of(prop_oneof![Just(Arrangement::InTurn), Just(Arrangement::SideBySide)]),
         0usize..5,
         prop_oneof![Just(Layout::TimeMajor), Just(Layout::BatchMajor), Just(Layout::Gaps)],
     )
-        .prop_map(|(isa, schedule, split, threads, layout)| {
+        .prop_map(|(isa, schedule, split, arrangement, threads, layout)| {
             let run = if threads == 0 { Run::on(isa) } else { Run::on(isa).threads(threads) };
-            Run { schedule, split, ..run.layout(layout) }
+            Run { schedule, split, arrangement, ..run.layout(layout) }
         })
 }
 

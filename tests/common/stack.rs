@@ -77,6 +77,7 @@ impl StackCase {
         let config = StackConfig::new(inputs, units, self.layers, self.directions);
         let config = config.isa(run.isa).threads(run.threads);
         let config = run.split.into_iter().fold(config, StackConfig::split);
+        let config = run.arrangement.into_iter().fold(config, StackConfig::arrangement);
         run.schedule.into_iter().fold(config, StackConfig::schedule)
     }
 

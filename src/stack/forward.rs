@@ -1,0 +1,226 @@
+//! The forward pass of a stack.
+//!
+//! ```text
+//! in turn:       for each layer:  for each of its directions:  all steps
+//! side by side:  two directions:  for each layer:  both directions at the same time, all steps
+//!                one direction:   for each group of layers:  blocks of steps pass through them, one layer a thread
+//! ```
+
+use super::memory::buffers_from;
+use super::plan::MOST_SIDE_BY_SIDE;
+use super::{Arrangement, Directions, LstmStack, StackForward, StackPlan, StackTape, StackWorkspace};
+use crate::forward::CHECKED;
+use crate::general::Masks;
+use crate::lstm::ForwardRun;
+use crate::{Direction, Error, Matrix, MatrixMut, Sequence, SequenceMut, Tape, Workspace, parallel};
+use quadgate_kernels::{BlockOrder, VisitParts, Wavefront};
+use std::array;
+
+/// What all directed layers of a call share.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    plan: StackPlan,
+    steps: usize,
+    batch: usize,
+    /// h and c of all directed layers.
+    initial: [Option<Matrix<'a>>; 2],
+}
+
+/// A layer through which blocks of steps pass.
+struct Stage<'a> {
+    run: ForwardRun<'a>,
+    /// Where the last layer of the stack writes.
+    output: Option<quadgate_kernels::SequenceMut<'a>>,
+}
+
+impl LstmStack {
+    /// Runs the whole sequence through all layers.
+    ///
+    /// Allocates nothing and, under [`Threads::Serial`](crate::Threads::Serial), locks nothing.
+    ///
+    /// # Errors
+    /// An [`Error`] that names the argument that does not fit; nothing has been written then.
+    pub fn forward(
+        &self,
+        workspace: &mut StackWorkspace,
+        mut arguments: StackForward<'_>,
+    ) -> Result<(), Error> {
+        let plan = self.check_forward(workspace, &mut arguments)?;
+        let [steps, batch, _] = arguments.input.shape;
+        let initial = [arguments.initial_hidden, arguments.initial_cell];
+        let call = Call { plan, steps, batch, initial };
+        if plan.arrangement == Arrangement::SideBySide && self.config.directions().count() == 1 {
+            self.forward_in_blocks(call, workspace, arguments);
+        } else {
+            self.forward_layers(call, workspace, arguments);
+        }
+        Ok(())
+    }
+
+    /// One layer after the other.
+    fn forward_layers(&self, call: Call<'_>, workspace: &mut StackWorkspace, arguments: StackForward<'_>) {
+        let Call { plan, steps, batch, .. } = call;
+        let StackForward { input, mut output, tape, .. } = arguments;
+        let mut last = [arguments.last_hidden, arguments.last_cell];
+        let (directions, width) = (self.config.directions(), self.config.output_size());
+        let StackWorkspace { layers: workspaces, between, second, .. } = workspace;
+        let (mut tapes, between) = match tape {
+            None => (None, between),
+            Some(StackTape { tapes, activations, .. }) => (Some(tapes), activations),
+        };
+        for layer in 0..self.config.layers() {
+            let mut buffers = buffers_from(between, layer, steps * batch * width);
+            let input = match layer {
+                0 => input,
+                _ => Sequence::time_major(buffers.next().expect(CHECKED), steps, batch, width),
+            };
+            let mut output = if layer + 1 == self.config.layers() {
+                output.as_mut().map(SequenceMut::all)
+            } else {
+                Some(SequenceMut::time_major(buffers.next().expect(CHECKED), steps, batch, width))
+            };
+            let whole = output.as_mut().map(SequenceMut::all).map(SequenceMut::rows);
+            let outputs = match (directions, whole) {
+                (Directions::Concatenated, Some(whole)) => {
+                    let (forward, reverse) = whole.split_columns(width / 2);
+                    [Some(forward), Some(reverse)]
+                }
+                (Directions::Summed, Some(whole)) => {
+                    let second = SequenceMut::time_major(second, steps, batch, width);
+                    [Some(whole), Some(second.rows())]
+                }
+                (_, whole) => [whole, None],
+            };
+            let index = layer * directions.count();
+            let mut tapes = tapes.iter_mut().flat_map(|tapes| &mut tapes[index..]);
+            match (plan.arrangement, workspaces.of(layer)) {
+                (Arrangement::SideBySide, [first, second]) => {
+                    let [first_output, second_output] = outputs;
+                    let mut first = self.begin_layer(call, index, first, tapes.next());
+                    let mut second = self.begin_layer(call, index + 1, second, tapes.next());
+                    parallel::both(
+                        || first.steps(input, first_output),
+                        || second.steps(input, second_output),
+                    );
+                    self.end_layer(index, first, batch, &mut last);
+                    self.end_layer(index + 1, second, batch, &mut last);
+                }
+                (_, workspaces) => {
+                    for (direction, output) in outputs.into_iter().take(directions.count()).enumerate() {
+                        let mut run =
+                            self.begin_layer(call, index + direction, &mut workspaces[0], tapes.next());
+                        run.steps(input, output);
+                        self.end_layer(index + direction, run, batch, &mut last);
+                    }
+                }
+            }
+            if let (Directions::Summed, Some(output)) = (directions, &mut output) {
+                output.add(Sequence::time_major(second, steps, batch, width));
+            }
+        }
+    }
+
+    /// Groups of layers of one direction, and blocks of steps through all layers of a group.
+    fn forward_in_blocks(&self, call: Call<'_>, workspace: &mut StackWorkspace, arguments: StackForward<'_>) {
+        let Call { plan, steps, batch, .. } = call;
+        let StackForward { input, output, tape, .. } = arguments;
+        let mut last = [arguments.last_hidden, arguments.last_cell];
+        let (layers, width) = (self.config.layers(), self.config.output_size());
+        let StackWorkspace { layers: workspaces, between, progress, .. } = workspace;
+        let (mut tapes, between) = match tape {
+            None => (None, between),
+            Some(StackTape { tapes, activations, .. }) => (Some(tapes), activations),
+        };
+        let mut output = output.map(SequenceMut::rows);
+        let direction = self.layers[0].config().reading_direction();
+        let order = match direction {
+            Direction::Forward => BlockOrder::Ascending,
+            Direction::Reverse => BlockOrder::Descending,
+        };
+        let blocks = steps.div_ceil(plan.block_steps);
+        let mut first = 0;
+        while first < layers {
+            let workspaces = workspaces.group(first);
+            let end = layers.min(first + workspaces.len());
+            let mut buffers = buffers_from(between, first, steps * batch * width);
+            let input = match first {
+                0 => input,
+                _ => Sequence::time_major(buffers.next().expect(CHECKED), steps, batch, width),
+            };
+            let buffers: [_; MOST_SIDE_BY_SIDE] = array::from_fn(|_| buffers.next().unwrap_or_default());
+            let mut workspaces = workspaces.iter_mut();
+            let mut tapes = tapes.iter_mut().flat_map(|tapes| &mut tapes[first..]);
+            let mut stages: [_; MOST_SIDE_BY_SIDE] = array::from_fn(|stage| {
+                let layer = first + stage;
+                let workspace = workspaces.next().filter(|_| layer < end)?;
+                let run = self.begin_layer(call, layer, workspace, tapes.next());
+                Some(Stage { run, output: if layer + 1 == layers { output.take() } else { None } })
+            });
+            let wavefront = Wavefront::new(
+                &mut progress[..end - first],
+                &mut stages,
+                blocks,
+                plan.block_steps * batch * width,
+                order,
+                buffers,
+            );
+            let members = plan.threads.min(end - first);
+            parallel::together(0..members, &|member| {
+                wavefront.join(member, members, |visit| {
+                    let is_last = first + visit.stage() + 1 == layers;
+                    let begin = visit.place() * plan.block_steps;
+                    let times = begin..steps.min(begin + plan.block_steps);
+                    let VisitParts { stage, before, after } = visit.parts();
+                    let stage = stage.as_mut().expect(CHECKED);
+                    let block = |data| Sequence::time_major(data, times.len(), batch, width);
+                    let input = before.map_or_else(|| input.steps(times.clone()), block);
+                    let output = if is_last {
+                        stage.output.as_mut().map(|output| output.steps(times))
+                    } else {
+                        Some(SequenceMut::time_major(after, times.len(), batch, width).rows())
+                    };
+                    stage.run.steps(input, output);
+                });
+            });
+            for (layer, stage) in (first..end).zip(stages.into_iter().flatten()) {
+                self.end_layer(layer, stage.run, batch, &mut last);
+            }
+            first = end;
+        }
+    }
+
+    /// Begins the run of directed layer `index`.
+    fn begin_layer<'a>(
+        &'a self,
+        call: Call<'_>,
+        index: usize,
+        workspace: &'a mut Workspace,
+        tape: Option<&'a mut Tape>,
+    ) -> ForwardRun<'a> {
+        let Call { plan, steps, batch, initial } = call;
+        let lstm = &self.layers[index];
+        let plan = lstm.plan_of([plan.block_steps, batch], plan.threads_of_layer(&self.config));
+        let mut widths = self.config.state_widths().into_iter();
+        let initial = initial.map(|all| {
+            let (part, width) = (all?.part(index * batch, batch), widths.next()?);
+            Some(part.checked("states", batch, width).expect(CHECKED))
+        });
+        lstm.begin(plan, lstm.general(Masks::default()), workspace, initial, tape, [steps, batch])
+    }
+
+    /// Writes the last states of directed layer `index`.
+    fn end_layer(
+        &self,
+        index: usize,
+        run: ForwardRun<'_>,
+        batch: usize,
+        last: &mut [Option<MatrixMut<'_>>; 2],
+    ) {
+        let mut widths = self.config.state_widths().into_iter();
+        let [hidden, cell] = last.each_mut().map(|all| {
+            let (part, width) = (all.as_mut()?.part(index * batch, batch), widths.next()?);
+            Some(part.checked("states", batch, width).expect(CHECKED))
+        });
+        run.end(hidden, cell);
+    }
+}
