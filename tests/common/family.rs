@@ -3,11 +3,12 @@
 use super::{GAP, Layout, Random, Recording, Run, gather, narrow, spread, strides, widen};
 use quadgate::reference::{
     NaiveActivation, NaiveActivations, NaiveCall, NaiveCallGradients, NaiveCell, NaiveClip, NaiveCoupling,
-    NaiveDirections, NaiveLayer, NaiveMasks, NaiveParameters, NaiveResult, NaiveState,
+    NaiveDirections, NaiveLayer, NaiveMasks, NaiveParameters, NaiveResult, NaiveStack, NaiveState,
 };
 use quadgate::{
-    ActivationFunction, Activations, Backward, Clip, Coupling, Direction, Forward, GradientMode, Lstm,
-    LstmConfig, LstmWeights, Matrix, MatrixMut, Orientation, Sequence, SequenceMut, Zoneout,
+    ActivationFunction, Activations, Backward, Clip, Coupling, Direction, Directions, Forward, GradientMode,
+    Lstm, LstmConfig, LstmStack, LstmWeights, Matrix, MatrixMut, Orientation, ParameterRanges, Sequence,
+    SequenceMut, StackBackward, StackConfig, StackForward, Zoneout,
 };
 
 /// A directed layer and a call of it. Every number is one that f32 has.
@@ -341,19 +342,10 @@ impl FamilyCase {
             .initial_cell_gradient(MatrixMut::new(&mut dc0, batch, units))
             .parameter_gradients(&mut gradients, GradientMode::Overwrite);
         lstm.backward(&mut workspace, &mut tape, with_masks!(backward)).unwrap();
-        let tensor = |range: std::ops::Range<usize>| widen(&gradients[range]);
-        let option = |range: std::ops::Range<usize>| (!range.is_empty()).then(|| tensor(range));
-        let parameters = NaiveParameters {
-            peephole: option(ranges.peepholes),
-            normalisation: option(ranges.layer_normalisation),
-            projection: option(ranges.projection),
-            projection_bias: option(ranges.projection_bias),
-            ..NaiveParameters::new(tensor(ranges.weight_ih), tensor(ranges.weight_hh), tensor(ranges.bias))
-        };
         let gradients = NaiveCallGradients {
             input: widen(&gather(&mut dx, run.layout, shape(inputs))),
             initial: vec![NaiveState { hidden: widen(&dh0), cell: widen(&dc0) }],
-            parameters: vec![parameters],
+            parameters: vec![parameters(&gradients, ranges)],
         };
         (result, gradients)
     }
@@ -443,4 +435,95 @@ pub fn largest_difference(
         }
     }
     worst
+}
+
+/// The crate's answer and gradients of a stack of such layers, without masks.
+pub fn run_stack(
+    stack: &NaiveStack<f64>,
+    call: &NaiveCall<f64>,
+    cotangents: &NaiveResult<f64>,
+    run: Run,
+) -> (NaiveResult<f64>, NaiveCallGradients<f64>) {
+    let NaiveCall { steps, batch, .. } = *call;
+    let cells: Vec<&NaiveCell<f64>> = stack.layers.iter().flat_map(|layer| &layer.cells).collect();
+    let directions = match stack.layers[0].directions {
+        NaiveDirections::Forward => Directions::Forward,
+        NaiveDirections::Reverse => Directions::Reverse,
+        NaiveDirections::Concatenated => Directions::Concatenated,
+        NaiveDirections::Summed => Directions::Summed,
+    };
+    let (inputs, units, outputs) = (cells[0].input_size, cells[0].hidden_size, cells[0].output_size);
+    let layer = run.apply(config_of(cells[0], &NaiveMasks::default())).training();
+    let config = StackConfig::of(layer, stack.layers.len(), directions);
+    let tensors: Vec<Tensors> = cells.iter().map(|cell| Tensors::of(&cell.parameters)).collect();
+    let weights: Vec<LstmWeights<'_>> = tensors
+        .iter()
+        .enumerate()
+        .map(|(index, tensors)| tensors.weights(&config.directed_layer(index)))
+        .collect();
+    let lstm = LstmStack::new(&config, &weights).unwrap();
+    let mut workspace = lstm.workspace(steps, batch).unwrap();
+    let mut tape = lstm.tape(steps, batch).unwrap();
+
+    let (rows, width) = (cells.len() * batch, config.output_size());
+    let flat = |of: fn(&NaiveState<f64>) -> &Vec<f64>, states: &[NaiveState<f64>]| {
+        narrow(&states.iter().flat_map(of).copied().collect::<Vec<f64>>())
+    };
+    let states =
+        |states: &[NaiveState<f64>]| (flat(|state| &state.hidden, states), flat(|state| &state.cell, states));
+    let split = |hidden: &[f32], cell: &[f32]| -> Vec<NaiveState<f64>> {
+        let (hidden, cell) = (hidden.chunks(batch * outputs), cell.chunks(batch * units));
+        hidden
+            .zip(cell)
+            .map(|(hidden, cell)| NaiveState { hidden: widen(hidden), cell: widen(cell) })
+            .collect()
+    };
+    let (x, cotangent) = (narrow(&call.input), narrow(&cotangents.output));
+    let x = Sequence::time_major(&x, steps, batch, inputs);
+    let (h0, c0) = states(&call.initial);
+    let mut output = vec![GAP; steps * batch * width];
+    let (mut hn, mut cn) = (vec![GAP; rows * outputs], vec![GAP; rows * units]);
+    let forward = StackForward::new(x)
+        .initial_hidden(Matrix::new(&h0, rows, outputs))
+        .initial_cell(Matrix::new(&c0, rows, units))
+        .output(SequenceMut::time_major(&mut output, steps, batch, width))
+        .last_hidden(MatrixMut::new(&mut hn, rows, outputs))
+        .last_cell(MatrixMut::new(&mut cn, rows, units))
+        .tape(&mut tape);
+    lstm.forward(&mut workspace, forward).unwrap();
+    let result = NaiveResult { output: widen(&output), last: split(&hn, &cn) };
+
+    let (d_hn, d_cn) = states(&cotangents.last);
+    let mut dx = vec![GAP; steps * batch * inputs];
+    let (mut dh0, mut dc0) = (vec![GAP; rows * outputs], vec![GAP; rows * units]);
+    let mut gradients = vec![f32::NAN; config.total_parameters().unwrap()];
+    let backward = StackBackward::new(x)
+        .output_cotangent(Sequence::time_major(&cotangent, steps, batch, width))
+        .last_hidden_cotangent(Matrix::new(&d_hn, rows, outputs))
+        .last_cell_cotangent(Matrix::new(&d_cn, rows, units))
+        .input_gradient(SequenceMut::time_major(&mut dx, steps, batch, inputs))
+        .initial_hidden_gradient(MatrixMut::new(&mut dh0, rows, outputs))
+        .initial_cell_gradient(MatrixMut::new(&mut dc0, rows, units))
+        .parameter_gradients(&mut gradients, GradientMode::Overwrite);
+    lstm.backward(&mut workspace, &mut tape, backward).unwrap();
+    let parameters = (0..cells.len()).map(|index| parameters(&gradients, config.parameters(index).unwrap()));
+    let gradients = NaiveCallGradients {
+        input: widen(&dx),
+        initial: split(&dh0, &dc0),
+        parameters: parameters.collect(),
+    };
+    (result, gradients)
+}
+
+/// The parts of a buffer of gradients.
+fn parameters(gradients: &[f32], ranges: ParameterRanges) -> NaiveParameters<f64> {
+    let tensor = |range: std::ops::Range<usize>| widen(&gradients[range]);
+    let option = |range: std::ops::Range<usize>| (!range.is_empty()).then(|| tensor(range));
+    NaiveParameters {
+        peephole: option(ranges.peepholes),
+        normalisation: option(ranges.layer_normalisation),
+        projection: option(ranges.projection),
+        projection_bias: option(ranges.projection_bias),
+        ..NaiveParameters::new(tensor(ranges.weight_ih), tensor(ranges.weight_hh), tensor(ranges.bias))
+    }
 }
