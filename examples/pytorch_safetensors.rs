@@ -1,4 +1,5 @@
-//! Loads an `nn.LSTM` that PyTorch saved as safetensors, and runs it on a sine wave.
+//! Loads an `nn.LSTM` that PyTorch saved as safetensors, of any depth, in one direction or both, with or without a projection,
+//! and runs it on a sine wave.
 //!
 //! In Python:
 //!
@@ -14,7 +15,10 @@
 //!
 //! For an LSTM inside a larger model, add what stands before the names of its tensors, such as `encoder.lstm.`.
 
-use quadgate::{Forward, Lstm, LstmConfig, LstmWeights, MatrixMut, Sequence, SequenceMut};
+use quadgate::{
+    Directions, LstmConfig, LstmStack, LstmWeights, MatrixMut, Orientation, Sequence, SequenceMut,
+    StackConfig, StackForward,
+};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use std::error::Error;
@@ -43,43 +47,84 @@ fn run() -> Result<()> {
         _ => return Err(USAGE.into()),
     };
     let bytes = std::fs::read(path).map_err(|error| format!("{path}: {error}"))?;
-    let lstm = load(&bytes, prefix).map_err(|error| format!("{path}: {error}"))?;
-    let (inputs, hidden) = (lstm.config().input_size(), lstm.config().hidden_size());
-    println!("layer: {inputs} features, {hidden} units, on {}", lstm.isa());
+    let stack = load(&bytes, prefix).map_err(|error| format!("{path}: {error}"))?;
+    let config = stack.config();
+    let (inputs, hidden, width) = (config.input_size(), config.hidden_size(), config.output_size());
+    println!("{} layers of {hidden} units, {:?}, on {}", config.layers(), config.directions(), stack.isa());
 
     let x: Vec<f32> = (0..STEPS * inputs).map(|i| (i as f32 * 0.1).sin()).collect();
-    let mut output = vec![0.0; STEPS * hidden];
-    let mut last_cell = vec![0.0; hidden];
-    lstm.forward(
-        &mut lstm.workspace(1)?,
-        Forward::new(Sequence::time_major(&x, STEPS, 1, inputs))
-            .output(SequenceMut::time_major(&mut output, STEPS, 1, hidden))
-            .last_cell(MatrixMut::new(&mut last_cell, 1, hidden)),
+    let mut output = vec![0.0; STEPS * width];
+    let rows = config.directed_layers();
+    let mut last_cell = vec![0.0; rows * hidden];
+    stack.forward(
+        &mut stack.workspace(STEPS, 1)?,
+        StackForward::new(Sequence::time_major(&x, STEPS, 1, inputs))
+            .output(SequenceMut::time_major(&mut output, STEPS, 1, width))
+            .last_cell(MatrixMut::new(&mut last_cell, rows, hidden)),
     )?;
 
-    println!("x [{STEPS}, 1, {inputs}] → h [{STEPS}, 1, {hidden}]");
+    println!("x [{STEPS}, 1, {inputs}] → h [{STEPS}, 1, {width}]");
     println!("sum of all h: {:.6}", output.iter().copied().map(f64::from).sum::<f64>());
-    println!("last h: {}", start_of(&output[(STEPS - 1) * hidden..]));
-    println!("last c: {}", start_of(&last_cell));
+    println!("last h: {}", start_of(&output[(STEPS - 1) * width..]));
+    println!("last c of the last layer: {}", start_of(&last_cell[(rows - 1) * hidden..]));
     Ok(())
 }
 
-/// The first layer of the `nn.LSTM` whose tensors' names start with `prefix`.
-fn load(file: &[u8], prefix: &str) -> Result<Lstm> {
+/// The tensors of one layer in one direction, as PyTorch names them.
+#[derive(Default)]
+struct Tensors {
+    weight_ih: Vec<f32>,
+    weight_hh: Vec<f32>,
+    bias_ih: Option<Vec<f32>>,
+    bias_hh: Option<Vec<f32>>,
+    weight_hr: Option<Vec<f32>>,
+}
+
+/// The `nn.LSTM` whose tensors' names start with `prefix`.
+pub(crate) fn load(file: &[u8], prefix: &str) -> Result<LstmStack> {
     let tensors =
         SafeTensors::deserialize(file).map_err(|error| format!("expected a safetensors file: {error}"))?;
+    let has = |name: &str| tensors.tensor(&format!("{prefix}{name}")).is_ok();
     let find = |name: &str| find(&tensors, &format!("{prefix}{name}"));
-    let (weight_ih, weight_hh) = (find("weight_ih_l0")?, find("weight_hh_l0")?);
-    let config = config(&weight_ih, &weight_hh)?;
-    // A layer made with bias=False has neither; a layer with only one of the two is broken.
-    let has_bias = ["bias_ih_l0", "bias_hh_l0"].iter().any(|name| find(name).is_ok());
-    let bias = |name| if has_bias { floats(&find(name)?).map(Some) } else { Ok(None) };
-    let (bias_ih, bias_hh) = (bias("bias_ih_l0")?, bias("bias_hh_l0")?);
+    let both = has("weight_ih_l0_reverse");
+    let layers = (0..).take_while(|layer| has(&format!("weight_ih_l{layer}"))).count().max(1);
+    let projection = if has("weight_hr_l0") { Some(find("weight_hr_l0")?) } else { None };
+    let layer = layer(&find("weight_ih_l0")?, &find("weight_hh_l0")?, projection.as_ref())?;
+    let directions = if both { Directions::Concatenated } else { Directions::Forward };
+    let config = StackConfig::of(layer, layers, directions);
 
-    let (weight_ih, weight_hh) = (floats(&weight_ih)?, floats(&weight_hh)?);
-    let weights =
-        LstmWeights::pytorch(&config, &weight_ih, &weight_hh, bias_ih.as_deref(), bias_hh.as_deref())?;
-    Ok(Lstm::new(&config, &weights)?)
+    let suffixes: &[&str] = if both { &["", "_reverse"] } else { &[""] };
+    let mut all = Vec::new();
+    for layer in 0..layers {
+        for suffix in suffixes {
+            let needed = |kind: &str| floats(&find(&format!("{kind}_l{layer}{suffix}"))?);
+            // A layer made with bias=False has neither; a layer with only one of the two is broken.
+            let has_bias = ["bias_ih", "bias_hh"].iter().any(|kind| has(&format!("{kind}_l{layer}{suffix}")));
+            let optional = |kind: &str, there: bool| there.then(|| needed(kind)).transpose();
+            all.push(Tensors {
+                weight_ih: needed("weight_ih")?,
+                weight_hh: needed("weight_hh")?,
+                bias_ih: optional("bias_ih", has_bias)?,
+                bias_hh: optional("bias_hh", has_bias)?,
+                weight_hr: optional("weight_hr", projection.is_some())?,
+            });
+        }
+    }
+    let weights: Vec<LstmWeights<'_>> = all
+        .iter()
+        .enumerate()
+        .map(|(index, tensors)| {
+            let Tensors { weight_ih, weight_hh, bias_ih, bias_hh, weight_hr } = tensors;
+            let config = config.directed_layer(index);
+            let weights =
+                LstmWeights::pytorch(&config, weight_ih, weight_hh, bias_ih.as_deref(), bias_hh.as_deref())?;
+            match weight_hr {
+                Some(weight_hr) => weights.with_projection(Orientation::GatesByInputs, weight_hr, None),
+                None => Ok(weights),
+            }
+        })
+        .collect::<std::result::Result<_, _>>()?;
+    Ok(LstmStack::new(&config, &weights)?)
 }
 
 fn find<'a>(tensors: &SafeTensors<'a>, name: &str) -> Result<TensorView<'a>> {
@@ -90,16 +135,27 @@ fn find<'a>(tensors: &SafeTensors<'a>, name: &str) -> Result<TensorView<'a>> {
     })
 }
 
-/// The layer's sizes, from the shapes [4H, X] and [4H, H].
-fn config(weight_ih: &TensorView<'_>, weight_hh: &TensorView<'_>) -> Result<LstmConfig> {
-    match (weight_ih.shape(), weight_hh.shape()) {
-        (&[rows, inputs], &[rows_hh, hidden]) if rows == rows_hh && rows / 4 == hidden && rows % 4 == 0 => {
-            Ok(LstmConfig::new(inputs, hidden))
+/// The first layer's sizes, from the shapes `[4H, X]` and `[4H, H]`, or `[4H, P]` and `[P, H]` with a projection.
+fn layer(
+    weight_ih: &TensorView<'_>,
+    weight_hh: &TensorView<'_>,
+    weight_hr: Option<&TensorView<'_>>,
+) -> Result<LstmConfig> {
+    match (weight_ih.shape(), weight_hh.shape(), weight_hr.map(TensorView::shape)) {
+        (&[rows, inputs], &[rows_hh, outputs], projection) if rows == rows_hh && rows % 4 == 0 => {
+            let config = LstmConfig::new(inputs, rows / 4);
+            match projection {
+                None if outputs == rows / 4 => return Ok(config),
+                Some(&[size, hidden]) if size == outputs && hidden == rows / 4 => {
+                    return Ok(config.projection(size));
+                }
+                _ => {}
+            }
         }
-        (ih, hh) => {
-            Err(format!("expected an LSTM's weights [4H, X] and [4H, H], found {ih:?} and {hh:?}").into())
-        }
+        _ => {}
     }
+    let (ih, hh) = (weight_ih.shape(), weight_hh.shape());
+    Err(format!("expected an LSTM's weights [4H, X] and [4H, H], found {ih:?} and {hh:?}").into())
 }
 
 fn floats(tensor: &TensorView<'_>) -> Result<Vec<f32>> {

@@ -10,11 +10,17 @@ pub struct GoldenFile {
 
 impl GoldenFile {
     pub fn load(name: &str) -> Self {
-        let path = format!("{}/tests/data/golden/{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
-        let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
+        let file = Self::plain(&format!("golden/{name}"));
+        let (_, metadata) = SafeTensors::read_metadata(&file.bytes).unwrap();
         let config = serde_json::from_str(&metadata.metadata().as_ref().unwrap()["config"]).unwrap();
-        Self { name: name.to_owned(), config, bytes }
+        Self { name: name.to_owned(), config, ..file }
+    }
+
+    /// A file without a configuration, anywhere in `tests/data`.
+    pub fn plain(name: &str) -> Self {
+        let path = format!("{}/tests/data/{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
+        let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        Self { name: name.to_owned(), config: serde_json::Value::Null, bytes }
     }
 
     /// A size of the configuration.

@@ -1,0 +1,85 @@
+//! The examples that load files of other frameworks get layers that answer as those frameworks do.
+
+#[allow(dead_code)] // Its command line is not run here.
+#[path = "../examples/onnx_lstm.rs"]
+mod onnx_lstm;
+#[allow(dead_code)] // Its command line is not run here.
+#[path = "../examples/pytorch_safetensors.rs"]
+mod pytorch_safetensors;
+
+mod common;
+
+use common::golden::{GoldenFile, assert_relative, transpose};
+use common::{narrow, widen};
+use quadgate::{Matrix, Sequence, SequenceMut, StackForward};
+
+fn bytes(path: &str) -> Vec<u8> {
+    let path = format!("{}/tests/data/{path}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[test]
+fn an_lstm_of_pytorch_of_any_depth_direction_and_projection_answers_as_recorded() {
+    for name in [
+        "lstm_small",
+        "lstm_no_bias",
+        "lstm_two_layers",
+        "lstm_bidirectional_three_layers",
+        "lstm_projection",
+        "lstm_projection_bidirectional_two_layers",
+    ] {
+        let golden = GoldenFile::load(name);
+        let stack = pytorch_safetensors::load(&bytes(&format!("golden/{name}.safetensors")), "").unwrap();
+        let [steps, batch, inputs] = ["seq_len", "batch", "input_size"].map(|key| golden.size(key));
+        let (width, rows) = (stack.config().output_size(), stack.config().directed_layers() * batch);
+        let x = golden.narrow("x");
+        let [h0, c0] = ["h0", "c0"].map(|state| golden.optional(state).map(|state| narrow(&state)));
+        let mut output = vec![0.0; steps * batch * width];
+        let mut call = StackForward::new(Sequence::time_major(&x, steps, batch, inputs))
+            .output(SequenceMut::time_major(&mut output, steps, batch, width));
+        if let (Some(h0), Some(c0)) = (&h0, &c0) {
+            let (hidden, cell) = (h0.len() / rows.max(1), c0.len() / rows.max(1));
+            call =
+                call.initial_hidden(Matrix::new(h0, rows, hidden)).initial_cell(Matrix::new(c0, rows, cell));
+        }
+        stack.forward(&mut stack.workspace(steps, batch).unwrap(), call).unwrap();
+        assert_relative(name, &widen(&output), &golden.tensor("out"), 1e-6);
+    }
+}
+
+#[test]
+fn a_file_that_is_no_lstm_of_pytorch_is_refused_by_name() {
+    let missing = pytorch_safetensors::load(&bytes("golden/lstm_small.safetensors"), "encoder.").unwrap_err();
+    assert!(missing.to_string().contains("encoder.weight_ih_l0"), "{missing}");
+    let other = pytorch_safetensors::load(b"no safetensors", "").unwrap_err();
+    assert!(other.to_string().contains("safetensors"), "{other}");
+}
+
+#[test]
+fn lstm_nodes_of_an_onnx_file_answer_as_onnx_runtime_does() {
+    let nodes = onnx_lstm::load(&bytes("onnx/lstms.onnx")).unwrap();
+    let expected = GoldenFile::plain("onnx/lstms");
+    let (steps, batch) = (6, 3);
+    let mut input = expected.narrow("x");
+    for (node, (name, directions)) in nodes.iter().zip([("y1", 2), ("y2", 1)]) {
+        let output = node.run(&input, steps, batch).unwrap();
+        // Y is [T, directions, B, H].
+        let y = expected.tensor(name);
+        let width = y.len() / (steps * directions * batch);
+        let y: Vec<f64> = y
+            .chunks_exact(directions * batch * width)
+            .flat_map(|step| transpose(step, [directions, batch, width]))
+            .collect();
+        assert_relative(name, &widen(&output), &y, 5e-6);
+        input = output;
+    }
+    assert_eq!(nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>(), ["both_ways", "coupled"]);
+}
+
+#[test]
+fn an_onnx_file_that_ends_before_its_weights_do_is_refused() {
+    let whole = bytes("onnx/lstms.onnx");
+    for len in (0..whole.len() - 1000).step_by(97) {
+        assert!(onnx_lstm::load(&whole[..len]).is_err(), "{len} bytes");
+    }
+}
