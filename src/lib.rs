@@ -70,8 +70,8 @@ pub use options::{Clip, Zoneout};
 pub use plan::Plan;
 pub use quadgate_kernels::{ActivationFunction, Activations, Coupling, Isa};
 pub use stack::{
-    Arrangement, Directions, LstmStack, StackBackward, StackConfig, StackForward, StackPlan, StackTape,
-    StackWorkspace,
+    Arrangement, Directions, Dropout, LstmStack, StackBackward, StackConfig, StackForward, StackPlan,
+    StackState, StackTape, StackWorkspace,
 };
 pub use tape::Tape;
 pub use training::{Backward, GradientMode};

@@ -389,7 +389,7 @@ impl Lstm {
     pub fn step(&self, state: &mut State, input: Matrix<'_>) -> Result<(), Error> {
         let batch = state.batch();
         let (data, stride) = input.checked_parts("input", batch, self.config.input_size())?;
-        state.check("state", self.shape(), self.options(), batch)?;
+        self.check_state(state, batch)?;
         let mut plan = self.plan(1, batch);
         plan.schedule = Schedule::Fused;
         let input = Sequence::with_strides(data, [1, batch, self.config.input_size()], [0, stride]);
@@ -403,6 +403,11 @@ impl Lstm {
     /// The options, if there are any.
     fn options(&self) -> Option<&Options> {
         self.weights.options().map(|_| self.config.options())
+    }
+
+    /// `Ok` if a state is that of this layer, with at least `batch` rows.
+    pub(crate) fn check_state(&self, state: &State, batch: usize) -> Result<(), Error> {
+        state.check("state", self.shape(), self.options(), batch)
     }
 
     pub(crate) fn shape(&self) -> Shape {

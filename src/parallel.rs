@@ -39,6 +39,9 @@ pub(crate) fn together(members: Range<usize>, member: &(impl Fn(usize) + Sync)) 
 }
 
 /// Runs both, at the same time if the current rayon pool has a thread to spare.
-pub(crate) fn both(first: impl FnOnce() + Send, second: impl FnOnce() + Send) {
-    rayon::join(first, second);
+pub(crate) fn both<A: Send, B: Send>(
+    first: impl FnOnce() -> A + Send,
+    second: impl FnOnce() -> B + Send,
+) -> (A, B) {
+    rayon::join(first, second)
 }

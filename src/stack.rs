@@ -6,14 +6,18 @@
 
 mod backward;
 mod config;
+mod dropout;
 mod forward;
 mod memory;
 mod plan;
+mod step;
 
 pub use backward::StackBackward;
 pub use config::{Directions, StackConfig};
+pub use dropout::Dropout;
 pub use memory::{StackTape, StackWorkspace};
 pub use plan::{Arrangement, StackPlan};
+pub use step::StackState;
 
 use crate::view::check_sequence;
 use crate::{Error, Isa, Lstm, LstmWeights, Matrix, MatrixMut, Sequence, SequenceMut};
@@ -78,6 +82,7 @@ pub struct StackForward<'a> {
     last_hidden: Option<MatrixMut<'a>>,
     last_cell: Option<MatrixMut<'a>>,
     tape: Option<&'a mut StackTape>,
+    dropout: Option<Dropout>,
 }
 
 impl<'a> StackForward<'a> {
@@ -91,6 +96,7 @@ impl<'a> StackForward<'a> {
             last_hidden: None,
             last_cell: None,
             tape: None,
+            dropout: None,
         }
     }
 
@@ -121,6 +127,12 @@ impl<'a> StackForward<'a> {
     /// Writes the last c of each directed layer, `[layers · directions · B, H]`.
     pub fn last_cell(mut self, cell: MatrixMut<'a>) -> Self {
         self.last_cell = Some(cell);
+        self
+    }
+
+    /// Applies dropout to what goes from each layer to the next. A tape records it for [`LstmStack::backward`].
+    pub fn dropout(mut self, dropout: Dropout) -> Self {
+        self.dropout = Some(dropout);
         self
     }
 
@@ -206,7 +218,7 @@ impl LstmStack {
         {
             states.as_mut().map(|states| states.all().checked(argument, rows, width)).transpose()?;
         }
-        let plan = self.plan_within(workspace, [steps, batch])?;
+        let plan = self.plan_within(workspace, [steps, batch], usize::MAX)?;
         call.tape.as_ref().map_or(Ok(()), |tape| self.check_tape(tape, [steps, batch]))?;
         Ok(plan)
     }

@@ -172,6 +172,17 @@ impl Lstm {
         tape: &mut Tape,
         call: Backward<'_>,
     ) -> Result<(), Error> {
+        self.backward_on(usize::MAX, workspace, tape, call)
+    }
+
+    /// The same, with no more than `most` threads.
+    pub(crate) fn backward_on(
+        &self,
+        most: usize,
+        workspace: &mut Workspace,
+        tape: &mut Tape,
+        call: Backward<'_>,
+    ) -> Result<(), Error> {
         let input = call.input;
         let [steps, batch, _] = input.shape;
         let (inputs, units) = (self.config.input_size(), self.config.hidden_size());
@@ -214,7 +225,7 @@ impl Lstm {
         }
         let general = self.general(call.masks.checked(&self.config, [steps, batch])?);
         tape.check_recorded(self.shape(), self.config.options(), steps, batch)?;
-        let plan = self.plan_within(workspace, [steps, batch], usize::MAX)?;
+        let plan = self.plan_within(workspace, [steps, batch], most)?;
         let Workspace { sums, tools, backward, .. } = workspace;
         let Some(backward) = backward else { return Err(Error::NotForTraining { argument: "workspace" }) };
 

@@ -116,6 +116,19 @@ impl<'a> Matrix<'a> {
     }
 }
 
+impl<'a> MatrixMut<'a> {
+    /// The first `rows` rows, and the others. Bounds were checked.
+    pub(crate) fn split(self, rows: usize) -> (MatrixMut<'a>, MatrixMut<'a>) {
+        let Self { data, rows: all, width, stride } = self;
+        let at = start(rows * stride, data.len());
+        let (first, second) = data.split_at_mut(at);
+        (
+            MatrixMut { data: first, rows, width, stride },
+            MatrixMut { data: second, rows: all - rows, width, stride },
+        )
+    }
+}
+
 impl MatrixMut<'_> {
     /// `rows` rows from row `first` on.
     pub(crate) fn part(&mut self, first: usize, rows: usize) -> MatrixMut<'_> {

@@ -74,6 +74,12 @@ impl State {
         (row < self.batch).then(|| &self.hidden[start..][..self.shape.outputs])
     }
 
+    /// h of all rows.
+    pub(crate) fn hidden_rows(&self) -> Matrix<'_> {
+        let (padded, len) = (self.shape.padded_outputs(), self.hidden.len() / 2);
+        Matrix::new(&self.hidden[self.slot * len..][..len], self.batch, self.shape.outputs).stride(padded)
+    }
+
     /// c of one row, H elements; `None` if there is no such row.
     pub fn cell(&self, row: usize) -> Option<&[f32]> {
         let start = row.min(self.batch) * self.shape.padded_units();

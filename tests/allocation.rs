@@ -7,9 +7,9 @@ mod common;
 use common::stack::StackCase;
 use common::{Case, Layout, Run, Sizes, levels, strides};
 use quadgate::{
-    Arrangement, Backward, Directions, Forward, GradientMode, Lstm, LstmConfig, LstmStack, LstmWeights,
-    Matrix, MatrixMut, Orientation, Schedule, Sequence, SequenceMut, StackBackward, StackForward, StackTape,
-    StackWorkspace, Workspace,
+    Arrangement, Backward, Directions, Dropout, Forward, GradientMode, Lstm, LstmConfig, LstmStack,
+    LstmWeights, Matrix, MatrixMut, Orientation, Schedule, Sequence, SequenceMut, StackBackward,
+    StackForward, StackTape, StackWorkspace, Workspace,
 };
 use std::alloc::{GlobalAlloc, Layout as Bytes, System};
 use std::cell::Cell;
@@ -203,7 +203,8 @@ fn stack_step(
         .output(SequenceMut::time_major(output, steps, batch, width))
         .last_hidden(MatrixMut::new(last_hidden, rows, units));
     stack.forward(workspace, call).unwrap();
-    stack.forward(workspace, StackForward::new(x).tape(tape)).unwrap();
+    let dropout = Dropout::new(0.5, 1).unwrap();
+    stack.forward(workspace, StackForward::new(x).dropout(dropout).tape(tape)).unwrap();
     let call = StackBackward::new(x)
         .output_cotangent(Sequence::time_major(output, steps, batch, width))
         .last_cell_cotangent(c0)
@@ -237,6 +238,10 @@ fn neither_forward_nor_backward_of_a_stack_allocates() {
                 let mut buffers =
                     [output, states, 9 * 5 * 7, states, states, total].map(|len| vec![0.0; len]);
                 let mut workspace = stack.workspace(9, 5).unwrap();
+                if let Ok(mut state) = stack.state(5) {
+                    let x = Matrix::new(&case.x, 5, 7);
+                    assert_eq!(allocations_of(|| stack.step(&mut state, x).unwrap()), 0, "{isa}, step");
+                }
                 for mut tape in [stack.tape(9, 5).unwrap(), stack.checkpointed_tape(9, 5, None).unwrap()] {
                     let serial = allocations_of(|| {
                         stack_step(&stack, &case, &mut workspace, &mut tape, &mut buffers);

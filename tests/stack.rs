@@ -2,25 +2,33 @@
 
 mod common;
 
+use common::family::{Tensors, config_of, random_cell};
 use common::golden::{GoldenFile, assert_relative, transpose};
-use common::stack::{StackCase, forms, gradient_bits, outcome_bits, sizes};
+use common::stack::{StackCase, dropouts, forms, gradient_bits, naive, outcome_bits, sizes};
 use common::{
     Case, Cotangents, Gradients, Layout, Outcome, Random, Recording, Run, Sizes, fused_levels, levels,
     max_error, relative_error, runs, widen,
 };
 use proptest::prelude::*;
-use quadgate::reference::{NaiveCallGradients, NaiveResult, NaiveState};
+use quadgate::reference::{
+    NaiveCall, NaiveCallGradients, NaiveCell, NaiveLayer, NaiveMasks, NaiveResult, NaiveStack, NaiveState,
+};
 use quadgate::{
-    Arrangement, Directions, Error, Forward, GradientMode, Lstm, LstmStack, LstmWeights, Matrix, MatrixMut,
-    Schedule, Sequence, SequenceMut, Split, StackBackward, StackConfig, StackForward, Threads,
+    Arrangement, Directions, Dropout, Error, Forward, GradientMode, Lstm, LstmStack, LstmWeights, Matrix,
+    MatrixMut, Schedule, Sequence, SequenceMut, Split, StackBackward, StackConfig, StackForward, State,
+    Threads,
 };
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// States here stay within ±4, so this is about five units in their last place; twice that for a sum of two.
 const TOLERANCE: f64 = 4e-6;
 
 /// Relative to the largest entry of each tensor, which may be the only one and a difference of larger terms.
 const GRADIENT_TOLERANCE: f64 = 1e-5;
+
+/// The same with options, beside what rounding does to weights near a kink of a function or a limit.
+const OPTIONS_TOLERANCE: f64 = 3e-5;
 
 fn joined(states: &[NaiveState<f64>], of: fn(&NaiveState<f64>) -> &Vec<f64>) -> Vec<f64> {
     states.iter().flat_map(|state| of(state).clone()).collect()
@@ -70,9 +78,10 @@ proptest! {
         seed in any::<u64>(),
         sizes in sizes(),
         form in forms(),
+        dropout in dropouts(),
         run in runs(),
     ) {
-        let case = StackCase::random(seed, sizes, form);
+        let case = StackCase::random(seed, sizes, form).dropout(dropout);
         let (expected, _) = case.expected(&case.cotangents(seed));
         assert_close(&case.forward(run), &expected, TOLERANCE, &(sizes, form, run));
     }
@@ -82,10 +91,11 @@ proptest! {
         seed in any::<u64>(),
         sizes in sizes(),
         form in forms(),
+        dropout in dropouts(),
         run in runs(),
         every in proptest::option::of(1usize..8),
     ) {
-        let case = StackCase::random(seed, sizes, form);
+        let case = StackCase::random(seed, sizes, form).dropout(dropout);
         let cotangents = case.cotangents(seed);
         let (_, expected) = case.expected(&cotangents);
         let recording = every.map_or(Recording::Full, |every| Recording::Checkpoints(NonZeroUsize::new(every)));
@@ -98,11 +108,12 @@ proptest! {
         seed in any::<u64>(),
         sizes in sizes(),
         form in forms(),
+        dropout in dropouts(),
         threads in 1usize..6,
         every in proptest::option::of(1usize..8),
         layout in prop_oneof![Just(Layout::TimeMajor), Just(Layout::BatchMajor), Just(Layout::Gaps)],
     ) {
-        let case = StackCase::random(seed, sizes, form);
+        let case = StackCase::random(seed, sizes, form).dropout(dropout);
         let cotangents = case.cotangents(seed);
         let checkpoints = Recording::Checkpoints(every.and_then(NonZeroUsize::new));
         for isa in levels() {
@@ -179,6 +190,48 @@ proptest! {
         let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
         prop_assert_eq!(bits(&found.output), bits(&x));
         prop_assert_eq!(bits(&found.last_hidden), bits(&last_hidden));
+    }
+
+    #[test]
+    fn a_sequence_fed_step_by_step_has_the_bits_of_the_whole(
+        seed in any::<u64>(),
+        sizes in sizes(),
+        layers in 1usize..5,
+        run in runs(),
+    ) {
+        let case = StackCase::random(seed, sizes, (layers, Directions::Forward));
+        let Sizes { steps, batch, inputs, units } = sizes;
+        let stack = case.stack(&case.config(run));
+        let mut state = stack.state(batch).unwrap();
+        for (layer, state) in state.layers_mut().iter_mut().enumerate() {
+            let of = |all| Matrix::new(&<[f32]>::as_ref(all)[layer * batch * units..], batch, units);
+            state.set_hidden(of(&case.initial_hidden[..])).unwrap();
+            state.set_cell(of(&case.initial_cell[..])).unwrap();
+        }
+        let mut output = Vec::new();
+        for t in 0..steps {
+            let x = &case.x[t * batch * inputs..];
+            stack.step(&mut state, Matrix::new(x, batch, inputs)).unwrap();
+            output.extend((0..batch).flat_map(|row| state.hidden(row).unwrap()));
+        }
+        let rows = |of: fn(&State, usize) -> &[f32]| -> Vec<f32> {
+            let rows = state.layers().iter().flat_map(|state| (0..batch).map(move |row| of(state, row)));
+            rows.flatten().copied().collect()
+        };
+        let last_hidden = rows(|state, row| state.hidden(row).unwrap());
+        let last_cell = rows(|state, row| state.cell(row).unwrap());
+        let found = Outcome { output, last_hidden, last_cell };
+        prop_assert_eq!(outcome_bits(&found), outcome_bits(&case.forward(run)));
+    }
+
+    #[test]
+    fn options_of_a_layer_are_those_of_all_layers(
+        seed in any::<u64>(),
+        sizes in sizes(),
+        form in forms(),
+        run in runs(),
+    ) {
+        check_options(seed, sizes, form, Run { split: None, ..run })?;
     }
 
     #[test]
@@ -620,6 +673,236 @@ fn backward_names_what_does_not_fit_and_writes_nothing() {
         stack.backward(&mut workspace, &mut tape, StackBackward::new(x)),
         Err(Error::NotForTraining { argument: "workspace" })
     );
+}
+
+/// A stack whose layers have the same options, drawn at random, against the oracle; with one thread, and as `run` says.
+fn check_options(
+    seed: u64,
+    Sizes { steps, batch, inputs, units }: Sizes,
+    (layers, directions): (usize, Directions),
+    run: Run,
+) -> Result<(), TestCaseError> {
+    let mut random = Random(seed);
+    let first = random_cell(&mut random, inputs, units);
+    let config = |run: Run| {
+        let layer = run.apply(config_of(&first, &NaiveMasks::default()));
+        let config = StackConfig::of(layer, layers, directions).training();
+        run.arrangement.into_iter().fold(config, StackConfig::arrangement)
+    };
+    let config_of_run = config(run);
+    let (width, rows) = (config_of_run.output_size(), config_of_run.directed_layers() * batch);
+    let outputs = first.output_size;
+    let cells: Vec<NaiveCell<f64>> = (0..config_of_run.directed_layers())
+        .map(|index| {
+            let mut cell = first.clone();
+            cell.input_size = config_of_run.directed_layer(index).input_size();
+            let weight_ih = random.vec(4 * units * cell.input_size, 1.0 / (units as f32).sqrt());
+            cell.parameters.weight_ih = widen(&weight_ih);
+            cell
+        })
+        .collect();
+    let tensors: Vec<_> = cells.iter().map(|cell| Tensors::of(&cell.parameters)).collect();
+    let [h0, dh, c0, dc] = [outputs, outputs, units, units].map(|width| random.vec(rows * width, 1.0));
+    let (x, dy) = (random.vec(steps * batch * inputs, 1.0), random.vec(steps * batch * width, 1.0));
+
+    let answer = |config: &StackConfig| {
+        let numbered = tensors.iter().enumerate();
+        let weights = numbered.map(|(index, tensors)| tensors.weights(&config.directed_layer(index)));
+        let stack = LstmStack::new(config, &weights.collect::<Vec<_>>()).unwrap();
+        let (mut workspace, mut tape) =
+            (stack.workspace(steps, batch).unwrap(), stack.tape(steps, batch).unwrap());
+        let x = Sequence::time_major(&x, steps, batch, inputs);
+        let mut found = Outcome {
+            output: vec![f32::NAN; steps * batch * width],
+            last_hidden: vec![f32::NAN; rows * outputs],
+            last_cell: vec![f32::NAN; rows * units],
+        };
+        let call = StackForward::new(x)
+            .initial_hidden(Matrix::new(&h0, rows, outputs))
+            .initial_cell(Matrix::new(&c0, rows, units))
+            .output(SequenceMut::time_major(&mut found.output, steps, batch, width))
+            .last_hidden(MatrixMut::new(&mut found.last_hidden, rows, outputs))
+            .last_cell(MatrixMut::new(&mut found.last_cell, rows, units))
+            .tape(&mut tape);
+        stack.forward(&mut workspace, call).unwrap();
+        let mut gradients = Gradients {
+            input: vec![f32::NAN; steps * batch * inputs],
+            initial_hidden: vec![f32::NAN; rows * outputs],
+            initial_cell: vec![f32::NAN; rows * units],
+            parameters: vec![f32::NAN; config.total_parameters().unwrap()],
+        };
+        let call = StackBackward::new(x)
+            .output_cotangent(Sequence::time_major(&dy, steps, batch, width))
+            .last_hidden_cotangent(Matrix::new(&dh, rows, outputs))
+            .last_cell_cotangent(Matrix::new(&dc, rows, units))
+            .input_gradient(SequenceMut::time_major(&mut gradients.input, steps, batch, inputs))
+            .initial_hidden_gradient(MatrixMut::new(&mut gradients.initial_hidden, rows, outputs))
+            .initial_cell_gradient(MatrixMut::new(&mut gradients.initial_cell, rows, units))
+            .parameter_gradients(&mut gradients.parameters, GradientMode::Overwrite);
+        stack.backward(&mut workspace, &mut tape, call).unwrap();
+        (found, gradients)
+    };
+    let (found, gradients) = answer(&config_of_run);
+    let (plain, plain_gradients) = answer(&config(Run::on(run.isa)));
+    prop_assert_eq!(outcome_bits(&found), outcome_bits(&plain));
+    prop_assert_eq!(gradient_bits(&gradients), gradient_bits(&plain_gradients));
+
+    let states = |hidden: &[f32], cell: &[f32]| -> Vec<NaiveState<f64>> {
+        let of = |all: &[f32], index: usize, width| widen(&all[index * batch * width..][..batch * width]);
+        let state = |index| NaiveState { hidden: of(hidden, index, outputs), cell: of(cell, index, units) };
+        (0..cells.len()).map(state).collect()
+    };
+    let cotangents = NaiveResult { output: widen(&dy), last: states(&dh, &dc) };
+    // The oracle's tensors, with weights that are moved by so much of themselves, up or down.
+    let mut oracle = |by: f32| -> Vec<Vec<f64>> {
+        let mut cells = cells.clone();
+        for NaiveCell { parameters, .. } in &mut cells {
+            for weight in parameters.weight_ih.iter_mut().chain(&mut parameters.weight_hh) {
+                *weight *= 1.0 + f64::from(random.uniform(by));
+            }
+        }
+        let initial = states(&h0, &c0);
+        let call = NaiveCall { initial, ..NaiveCall::new([steps, batch], widen(&x), &cells) };
+        let (chunks, directions) = (cells.chunks(directions.count()), naive(directions));
+        let layers = chunks.map(|cells| NaiveLayer { cells: cells.to_vec(), directions }).collect();
+        let stack = NaiveStack { layers };
+        let (result, gradients) = (stack.forward(&call, &[]), stack.backward(&call, &[], &cotangents));
+        let parameters = gradients.parameters.into_iter();
+        [
+            result.output.clone(),
+            joined(&result.last, |state| &state.hidden),
+            joined(&result.last, |state| &state.cell),
+            gradients.input,
+            joined(&gradients.initial, |state| &state.hidden),
+            joined(&gradients.initial, |state| &state.cell),
+        ]
+        .into_iter()
+        .chain(parameters.flat_map(|of| [of.weight_ih, of.weight_hh, of.bias]))
+        .collect()
+    };
+    let expected = oracle(0.0);
+    let distance = |left: &[f64], right: &[f64]| {
+        let largest = right.iter().fold(f64::MIN_POSITIVE, |largest, value| largest.max(value.abs()));
+        let pairs = left.iter().zip(right);
+        pairs.map(|(left, right)| (left - right).abs()).fold(0.0, f64::max) / largest
+    };
+    let moved = oracle(3e-6);
+    let sensitivity =
+        moved.iter().zip(&expected).map(|(moved, expected)| distance(moved, expected)).fold(0.0, f64::max);
+    prop_assume!(sensitivity < 1e-3 && expected.iter().flatten().all(|value| value.abs() < 1e6));
+    let mut tensors = vec![
+        &found.output[..],
+        &found.last_hidden,
+        &found.last_cell,
+        &gradients.input,
+        &gradients.initial_hidden,
+        &gradients.initial_cell,
+    ];
+    for index in 0..config_of_run.directed_layers() {
+        let ranges = config_of_run.parameters(index).unwrap();
+        let ranges = [ranges.weight_ih, ranges.weight_hh, ranges.bias];
+        tensors.extend(ranges.map(|range| &gradients.parameters[range]));
+    }
+    for (number, (found, expected)) in tensors.into_iter().zip(&expected).enumerate() {
+        let error = distance(&widen(found), expected);
+        let allowed = OPTIONS_TOLERANCE + 2.0 * sensitivity;
+        prop_assert!(error <= allowed, "tensor {number}: {error:e} > {allowed:e} in {config_of_run:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn many_layers_side_by_side_have_the_bits_of_one_after_the_other_and_are_the_oracles() {
+    let sizes = Sizes { steps: 37, batch: 2, inputs: 3, units: 5 };
+    for directions in [Directions::Forward, Directions::Reverse] {
+        let case = StackCase::random(1, sizes, (19, directions)).dropout(Dropout::new(0.25, 5).ok());
+        let cotangents = case.cotangents(2);
+        let bits = |run: Run| {
+            let gradients = case.gradients(run, Recording::Checkpoints(None), &cotangents, None);
+            (outcome_bits(&case.forward(run)), gradient_bits(&gradients))
+        };
+        let (expected, _) = case.expected(&cotangents);
+        assert_close(&case.forward(plain()), &expected, TOLERANCE, &directions);
+        let serial = bits(plain());
+        for threads in [2, 3, 9] {
+            let run = plain().threads(threads).arrangement(Arrangement::SideBySide);
+            assert!(bits(run) == serial, "{directions:?}, {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn a_busy_pool_does_not_stall_layers_side_by_side() {
+    let case = StackCase::random(1, Sizes { steps: 50, ..SIZES }, (5, Directions::Forward));
+    let run = plain().threads(5).arrangement(Arrangement::SideBySide);
+    let expected = outcome_bits(&case.forward(plain()));
+    for threads in 1..4 {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let is_done = AtomicBool::new(false);
+        pool.scope(|scope| {
+            // As far as they come to run, these keep all threads but one from helping.
+            for _ in 1..threads {
+                scope.spawn(|_| {
+                    while !is_done.load(Ordering::Acquire) {
+                        std::thread::yield_now();
+                    }
+                });
+            }
+            let found = outcome_bits(&case.forward(run));
+            is_done.store(true, Ordering::Release);
+            assert!(found == expected, "{threads} threads");
+        });
+    }
+}
+
+#[test]
+fn a_plan_says_what_was_demanded_and_one_thread_has_no_choice() {
+    let threads = |number| Threads::Exactly(NonZeroUsize::new(number).unwrap());
+    for directions in [Directions::Forward, Directions::Concatenated] {
+        let case = StackCase::random(0, SIZES, (3, directions));
+        for (demanded, number, expected) in [
+            (Some(Arrangement::SideBySide), 2, Arrangement::SideBySide),
+            (Some(Arrangement::InTurn), 2, Arrangement::InTurn),
+            (Some(Arrangement::SideBySide), 1, Arrangement::InTurn),
+            (None, 1, Arrangement::InTurn),
+        ] {
+            let config = case.config(plain()).threads(threads(number));
+            let plan = case.stack(&demanded.into_iter().fold(config, StackConfig::arrangement)).plan(50, 1);
+            assert_eq!(plan.arrangement, expected, "{directions:?}, {demanded:?}, {number} threads");
+            assert!(plan.threads <= number);
+        }
+        let alone = StackCase::random(0, SIZES, (1, Directions::Reverse));
+        let alone = alone.config(plain()).threads(threads(4)).arrangement(Arrangement::SideBySide);
+        let alone = StackCase::random(0, SIZES, (1, Directions::Reverse)).stack(&alone);
+        assert_eq!(alone.plan(50, 1).arrangement, Arrangement::InTurn);
+    }
+}
+
+#[test]
+fn stacks_that_need_the_end_of_a_sequence_have_no_steps() {
+    let refused = Error::Unsupported { argument: "step", because: "a reverse direction" };
+    let forward = StackCase::random(0, SIZES, (2, Directions::Forward));
+    let forward = forward.stack(&forward.config(plain()));
+    let mut state = forward.state(2).unwrap();
+    for directions in [Directions::Reverse, Directions::Concatenated, Directions::Summed] {
+        let case = StackCase::random(0, SIZES, (2, directions));
+        let stack = case.stack(&case.config(plain()));
+        assert_eq!(stack.state(2).unwrap_err(), refused);
+        assert_eq!(stack.step(&mut state, Matrix::new(&case.x, 2, 4)), Err(refused.clone()));
+    }
+    let other = StackCase::random(0, SIZES, (3, Directions::Forward));
+    let other = other.stack(&other.config(plain()));
+    let x = [0.0; 10];
+    let dimension =
+        |argument, dimension, expected, found| Error::Dimension { argument, dimension, expected, found };
+    let found = other.step(&mut state, Matrix::new(&x, 2, 4));
+    assert_eq!(found, Err(dimension("state", "layers", 3, 2)));
+    assert_eq!(forward.step(&mut state, Matrix::new(&x, 2, 5)), Err(dimension("input", "width", 4, 5)));
+    let wide = StackCase::random(0, Sizes { units: 40, ..SIZES }, (2, Directions::Forward));
+    let wide = wide.stack(&wide.config(plain()));
+    let found = wide.step(&mut state, Matrix::new(&x, 2, 4));
+    assert!(matches!(found, Err(Error::Workspace { argument: "state", .. })), "{found:?}");
+    assert!(state.layers().iter().all(|state| state.hidden(1).unwrap().iter().all(|&h| h == 0.0)));
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod samples;
 mod sequences;
 mod settings;
 mod shapes;
+mod stack;
 mod step;
 mod suite;
 mod table;
@@ -41,12 +42,13 @@ use train::TrainingStep;
 type RunGroup = fn(&mut Group<'_>, &Settings);
 
 /// The groups, in the order in which they run and are listed.
-const GROUPS: [(&str, RunGroup); 5] = [
+const GROUPS: [(&str, RunGroup); 6] = [
     ("forward", sequences::run::<ForwardPass>),
     ("train", sequences::run::<TrainingStep>),
     ("step", step::run),
     ("activation", activation::run),
     ("options", options::run),
+    ("stack", stack::run),
 ];
 
 fn main() -> ExitCode {

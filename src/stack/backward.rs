@@ -1,11 +1,11 @@
 //! The backward pass of a stack: its layers from the last to the first.
 
 use super::memory::buffers_from;
-use super::{Directions, LstmStack, StackTape, StackWorkspace};
+use super::{Arrangement, Directions, LstmStack, StackPlan, StackTape, StackWorkspace};
 use crate::forward::CHECKED;
 use crate::lstm::MaskArguments;
 use crate::view::check_sequence;
-use crate::{Backward, Error, GradientMode, Matrix, MatrixMut, Sequence, SequenceMut};
+use crate::{Backward, Error, GradientMode, Matrix, MatrixMut, Sequence, SequenceMut, parallel};
 
 /// The arguments of [`LstmStack::backward`]: the input of the forward pass, the cotangents that are given, and the gradients
 /// that are wanted.
@@ -84,6 +84,27 @@ impl<'a> StackBackward<'a> {
     }
 }
 
+/// What directed layers write beside gradients of sequences: gradients of the initial h and c, and of parameters, one layer
+/// after the other.
+struct Written<'a> {
+    initial: [Option<MatrixMut<'a>>; 2],
+    parameters: Option<&'a mut [f32]>,
+}
+
+impl<'a> Written<'a> {
+    /// Cuts off what comes from a row of the states and from an element of the parameters on.
+    fn cut(&mut self, row: usize, parameter: usize) -> Self {
+        let initial = self.initial.each_mut().map(|rest| {
+            let (before, own) = rest.take()?.split(row);
+            *rest = Some(before);
+            Some(own)
+        });
+        let (before, own) = self.parameters.take().map(|rest| rest.split_at_mut(parameter)).unzip();
+        self.parameters = before;
+        Self { initial, parameters: own }
+    }
+}
+
 impl LstmStack {
     /// Computes gradients of the sequence that `tape` recorded: [`Lstm::backward`](crate::Lstm::backward) of each directed
     /// layer, from the last layer to the first.
@@ -125,12 +146,15 @@ impl LstmStack {
         tape: &mut StackTape,
         mut call: StackBackward<'_>,
     ) -> Result<(), Error> {
-        self.check_backward(workspace, tape, &mut call)?;
+        let plan = self.check_backward(workspace, tape, &mut call)?;
         let [steps, batch, inputs] = call.input.shape;
-        let (layers, directions, width) =
-            (self.config.layers(), self.config.directions(), self.config.output_size());
-        let own_width = self.config.state_widths()[0];
+        let (directions, width) = (self.config.directions(), self.config.output_size());
+        let (layers, own_width) = (self.config.layers(), self.config.state_widths()[0]);
         let StackWorkspace { layers: workspaces, between, second, .. } = workspace;
+        // What directed layers write lies one after the other: it is cut off from the end, as they are run.
+        let initial = [call.initial_hidden_gradient, call.initial_cell_gradient];
+        let (parameters, mode) = call.parameter_gradients.unzip();
+        let mut rest = Written { initial, parameters };
         for layer in (0..layers).rev() {
             let (input, features) = match layer.checked_sub(1) {
                 None => (call.input, inputs),
@@ -144,47 +168,59 @@ impl LstmStack {
             let cotangent = if layer + 1 == layers {
                 call.output_cotangent
             } else {
-                Some(Sequence::time_major(buffers.next().expect(CHECKED), steps, batch, width))
+                let above = buffers.next().expect(CHECKED);
+                if let Some(dropout) = tape.dropout {
+                    dropout.multiply(layer, 0, batch, width, above, plan.threads);
+                }
+                Some(Sequence::time_major(above, steps, batch, width))
             };
-            for direction in 0..directions.count() {
-                let index = layer * directions.count() + direction;
-                let rows = index * batch;
+            let index = layer * directions.count();
+            let mut backward = |direction: usize, input_gradient| -> Result<Backward<'_>, Error> {
+                let index = index + direction;
+                let written = rest.cut(index * batch, self.config.parameters(index)?.weight_ih.start);
+                let [initial_hidden_gradient, initial_cell_gradient] = written.initial;
                 let from = if directions == Directions::Summed { 0 } else { direction * own_width };
-                let own = gradient.as_mut().map(|gradient| {
-                    if direction == 1 {
-                        SequenceMut::time_major(&mut *second, steps, batch, features)
-                    } else {
-                        gradient.all()
-                    }
-                });
-                let ranges = self.config.parameters(index)?;
-                let parameters = call.parameter_gradients.as_mut();
-                let backward = Backward {
+                Ok(Backward {
                     input,
                     output_cotangent: cotangent.map(|all| all.columns(from, own_width)),
-                    last_hidden_cotangent: call.last_hidden_cotangent.map(|all| all.part(rows, batch)),
-                    last_cell_cotangent: call.last_cell_cotangent.map(|all| all.part(rows, batch)),
-                    input_gradient: own,
-                    initial_hidden_gradient: call
-                        .initial_hidden_gradient
-                        .as_mut()
-                        .map(|all| all.part(rows, batch)),
-                    initial_cell_gradient: call
-                        .initial_cell_gradient
-                        .as_mut()
-                        .map(|all| all.part(rows, batch)),
-                    parameter_gradients: parameters
-                        .map(|(all, mode)| (&mut all[ranges.weight_ih.start..ranges.total()], *mode)),
+                    last_hidden_cotangent: call
+                        .last_hidden_cotangent
+                        .map(|all| all.part(index * batch, batch)),
+                    last_cell_cotangent: call.last_cell_cotangent.map(|all| all.part(index * batch, batch)),
+                    input_gradient,
+                    initial_hidden_gradient,
+                    initial_cell_gradient,
+                    parameter_gradients: written.parameters.zip(mode),
                     masks: MaskArguments::default(),
-                };
-                self.layers[index].backward(
-                    &mut workspaces.of(layer)[0],
-                    &mut tape.tapes[index],
-                    backward,
-                )?;
-                if let (Some(gradient), 1) = (&mut gradient, direction) {
-                    gradient.add(Sequence::time_major(second, steps, batch, features));
+                })
+            };
+            let (lstms, tapes) = (&self.layers[index..], &mut tape.tapes[index..]);
+            let is_wanted = gradient.is_some();
+            let own = gradient.as_mut().map(SequenceMut::all);
+            if directions.count() == 1 {
+                lstms[0].backward(&mut workspaces.of(layer)[0], &mut tapes[0], backward(0, own)?)?;
+                continue;
+            }
+            let other = is_wanted.then(|| SequenceMut::time_major(&mut *second, steps, batch, features));
+            // The reverse direction comes last, so it is cut off first.
+            let (reverse, forward) = (backward(1, other)?, backward(0, own)?);
+            let (forward_tape, reverse_tapes) = tapes.split_at_mut(1);
+            match (plan.arrangement, workspaces.of(layer)) {
+                (Arrangement::SideBySide, [first, second]) => {
+                    let most = plan.threads_of_layer(&self.config);
+                    let results = parallel::both(
+                        || lstms[0].backward_on(most, first, &mut forward_tape[0], forward),
+                        || lstms[1].backward_on(most, second, &mut reverse_tapes[0], reverse),
+                    );
+                    results.0.and(results.1)?;
                 }
+                (_, workspaces) => {
+                    lstms[0].backward(&mut workspaces[0], &mut forward_tape[0], forward)?;
+                    lstms[1].backward(&mut workspaces[0], &mut reverse_tapes[0], reverse)?;
+                }
+            }
+            if let Some(gradient) = &mut gradient {
+                gradient.add(Sequence::time_major(second, steps, batch, features));
             }
         }
         Ok(())
@@ -196,7 +232,7 @@ impl LstmStack {
         workspace: &StackWorkspace,
         tape: &StackTape,
         call: &mut StackBackward<'_>,
-    ) -> Result<(), Error> {
+    ) -> Result<StackPlan, Error> {
         if !self.config.is_for_training() {
             return Err(Error::NotForTraining { argument: "stack" });
         }
@@ -230,9 +266,11 @@ impl LstmStack {
             }
         }
         self.check_recorded(tape, [steps, batch])?;
-        self.plan_within(workspace, [steps, batch])?;
+        // Layers of one direction do not run side by side yet.
+        let most = if self.config.directions().count() == 1 { 1 } else { usize::MAX };
+        let plan = self.plan_within(workspace, [steps, batch], most)?;
         if workspace.is_for_training() {
-            Ok(())
+            Ok(plan)
         } else {
             Err(Error::NotForTraining { argument: "workspace" })
         }

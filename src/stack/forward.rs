@@ -8,7 +8,9 @@
 
 use super::memory::buffers_from;
 use super::plan::MOST_SIDE_BY_SIDE;
-use super::{Arrangement, Directions, LstmStack, StackForward, StackPlan, StackTape, StackWorkspace};
+use super::{
+    Arrangement, Directions, Dropout, LstmStack, StackForward, StackPlan, StackTape, StackWorkspace,
+};
 use crate::forward::CHECKED;
 use crate::general::Masks;
 use crate::lstm::ForwardRun;
@@ -24,6 +26,7 @@ struct Call<'a> {
     batch: usize,
     /// h and c of all directed layers.
     initial: [Option<Matrix<'a>>; 2],
+    dropout: Option<Dropout>,
 }
 
 /// A layer through which blocks of steps pass.
@@ -48,7 +51,10 @@ impl LstmStack {
         let plan = self.check_forward(workspace, &mut arguments)?;
         let [steps, batch, _] = arguments.input.shape;
         let initial = [arguments.initial_hidden, arguments.initial_cell];
-        let call = Call { plan, steps, batch, initial };
+        let call = Call { plan, steps, batch, initial, dropout: arguments.dropout };
+        if let Some(tape) = &mut arguments.tape {
+            tape.dropout = arguments.dropout;
+        }
         if plan.arrangement == Arrangement::SideBySide && self.config.directions().count() == 1 {
             self.forward_in_blocks(call, workspace, arguments);
         } else {
@@ -59,7 +65,7 @@ impl LstmStack {
 
     /// One layer after the other.
     fn forward_layers(&self, call: Call<'_>, workspace: &mut StackWorkspace, arguments: StackForward<'_>) {
-        let Call { plan, steps, batch, .. } = call;
+        let Call { plan, steps, batch, dropout, .. } = call;
         let StackForward { input, mut output, tape, .. } = arguments;
         let mut last = [arguments.last_hidden, arguments.last_cell];
         let (directions, width) = (self.config.directions(), self.config.output_size());
@@ -70,9 +76,15 @@ impl LstmStack {
         };
         for layer in 0..self.config.layers() {
             let mut buffers = buffers_from(between, layer, steps * batch * width);
-            let input = match layer {
-                0 => input,
-                _ => Sequence::time_major(buffers.next().expect(CHECKED), steps, batch, width),
+            let input = match layer.checked_sub(1) {
+                None => input,
+                Some(layer_below) => {
+                    let below = buffers.next().expect(CHECKED);
+                    if let Some(dropout) = dropout {
+                        dropout.multiply(layer_below, 0, batch, width, below, plan.threads);
+                    }
+                    Sequence::time_major(below, steps, batch, width)
+                }
             };
             let mut output = if layer + 1 == self.config.layers() {
                 output.as_mut().map(SequenceMut::all)
@@ -122,7 +134,7 @@ impl LstmStack {
 
     /// Groups of layers of one direction, and blocks of steps through all layers of a group.
     fn forward_in_blocks(&self, call: Call<'_>, workspace: &mut StackWorkspace, arguments: StackForward<'_>) {
-        let Call { plan, steps, batch, .. } = call;
+        let Call { plan, steps, batch, dropout, .. } = call;
         let StackForward { input, output, tape, .. } = arguments;
         let mut last = [arguments.last_hidden, arguments.last_cell];
         let (layers, width) = (self.config.layers(), self.config.output_size());
@@ -167,7 +179,8 @@ impl LstmStack {
             let members = plan.threads.min(end - first);
             parallel::together(0..members, &|member| {
                 wavefront.join(member, members, |visit| {
-                    let is_last = first + visit.stage() + 1 == layers;
+                    let layer = first + visit.stage();
+                    let is_last = layer + 1 == layers;
                     let begin = visit.place() * plan.block_steps;
                     let times = begin..steps.min(begin + plan.block_steps);
                     let VisitParts { stage, before, after } = visit.parts();
@@ -177,9 +190,12 @@ impl LstmStack {
                     let output = if is_last {
                         stage.output.as_mut().map(|output| output.steps(times))
                     } else {
-                        Some(SequenceMut::time_major(after, times.len(), batch, width).rows())
+                        Some(SequenceMut::time_major(&mut *after, times.len(), batch, width).rows())
                     };
                     stage.run.steps(input, output);
+                    if let (Some(dropout), false) = (dropout, is_last) {
+                        dropout.multiply(layer, begin, batch, width, after, 1);
+                    }
                 });
             });
             for (layer, stage) in (first..end).zip(stages.into_iter().flatten()) {
@@ -197,7 +213,7 @@ impl LstmStack {
         workspace: &'a mut Workspace,
         tape: Option<&'a mut Tape>,
     ) -> ForwardRun<'a> {
-        let Call { plan, steps, batch, initial } = call;
+        let Call { plan, steps, batch, initial, .. } = call;
         let lstm = &self.layers[index];
         let plan = lstm.plan_of([plan.block_steps, batch], plan.threads_of_layer(&self.config));
         let mut widths = self.config.state_widths().into_iter();

@@ -1,7 +1,7 @@
 //! Memory of a stack that the caller owns and lends: what goes from layer to layer, and what each layer needs.
 
 use super::plan::{StackPlan, most_side_by_side};
-use super::{LstmStack, StackConfig};
+use super::{Dropout, LstmStack, StackConfig};
 use crate::pack::{Buffer, zeros};
 use crate::{Directions, Error, Lstm, Tape, Workspace};
 use quadgate_kernels::Progress;
@@ -130,8 +130,10 @@ pub struct StackTape {
     form: Form,
     /// Of each directed layer.
     pub(super) tapes: Vec<Tape>,
-    /// The output of each layer but the last.
+    /// The output of each layer but the last, after dropout.
     pub(super) activations: Vec<Buffer>,
+    /// That of the recorded pass.
+    pub(super) dropout: Option<Dropout>,
 }
 
 impl StackTape {
@@ -226,17 +228,20 @@ impl LstmStack {
             form: Form::new(&self.config, capacity),
             tapes,
             activations: (1..self.config.layers()).map(|_| activations()).collect::<Result<_, _>>()?,
+            dropout: None,
         })
     }
 
-    /// How a call would run, if a workspace is that of this stack and has room for it.
+    /// How a call would run with no more than `most` directed layers side by side, if a workspace is that of this stack and
+    /// has room for it.
     pub(super) fn plan_within(
         &self,
         workspace: &StackWorkspace,
         call: [usize; 2],
+        most: usize,
     ) -> Result<StackPlan, Error> {
         workspace.form.check("workspace", &self.config, call)?;
-        let plan = StackPlan::new(self, call, workspace.progress.len());
+        let plan = StackPlan::new(self, call, most.min(workspace.progress.len()));
         let (steps, threads) = (plan.block_steps, plan.threads_of_layer(&self.config));
         let (lowest, others) = workspace.layers.all.split_at(workspace.layers.lowest);
         for (index, workspaces) in [(0, lowest), (self.config.directions().count(), others)] {

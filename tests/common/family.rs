@@ -20,7 +20,7 @@ pub struct FamilyCase {
 }
 
 /// The parameters of a cell in f32.
-struct Tensors {
+pub struct Tensors {
     weight_ih: Vec<f32>,
     weight_hh: Vec<f32>,
     bias: Vec<f32>,
@@ -31,7 +31,7 @@ struct Tensors {
 }
 
 impl Tensors {
-    fn of(parameters: &NaiveParameters<f64>) -> Self {
+    pub fn of(parameters: &NaiveParameters<f64>) -> Self {
         let option = |values: &Option<Vec<f64>>| values.as_deref().map(narrow);
         Self {
             weight_ih: narrow(&parameters.weight_ih),
@@ -44,7 +44,7 @@ impl Tensors {
         }
     }
 
-    fn weights(&self, config: &LstmConfig) -> LstmWeights<'_> {
+    pub fn weights(&self, config: &LstmConfig) -> LstmWeights<'_> {
         let units = config.hidden_size();
         let part = |all: &'_ Vec<f32>, index: usize| index * units..(index + 1) * units.min(all.len());
         let mut weights =

@@ -9,8 +9,8 @@ use quadgate::reference::{
     NaiveStack, NaiveState,
 };
 use quadgate::{
-    Directions, GradientMode, LstmStack, LstmWeights, Matrix, MatrixMut, Sequence, SequenceMut,
-    StackBackward, StackConfig, StackForward, StackTape, StackWorkspace,
+    Directions, Dropout, GradientMode, LstmConfig, LstmStack, LstmWeights, Matrix, MatrixMut, Sequence,
+    SequenceMut, StackBackward, StackConfig, StackForward, StackTape, StackWorkspace,
 };
 
 /// A stack and a sequence for it; x is time-major, states are `[layers · directions, B, H]`.
@@ -25,12 +25,19 @@ pub struct StackCase {
     pub x: Vec<f32>,
     pub initial_hidden: Vec<f32>,
     pub initial_cell: Vec<f32>,
+    pub dropout: Option<Dropout>,
 }
 
 /// Few layers of any directions.
 pub fn forms() -> impl Strategy<Value = (usize, Directions)> {
     let directions = [Directions::Forward, Directions::Reverse, Directions::Concatenated, Directions::Summed];
     (1usize..5, proptest::sample::select(directions.to_vec()))
+}
+
+/// Dropout, half of the time.
+pub fn dropouts() -> impl Strategy<Value = Option<Dropout>> {
+    let dropout = |(probability, seed)| Dropout::new(probability, seed).unwrap();
+    proptest::option::of((0.0f32..0.9, any::<u64>()).prop_map(dropout))
 }
 
 pub fn sizes() -> impl Strategy<Value = Sizes> {
@@ -40,6 +47,16 @@ pub fn sizes() -> impl Strategy<Value = Sizes> {
         inputs,
         units,
     })
+}
+
+/// The oracle's name of directions.
+pub fn naive(directions: Directions) -> NaiveDirections {
+    match directions {
+        Directions::Forward => NaiveDirections::Forward,
+        Directions::Reverse => NaiveDirections::Reverse,
+        Directions::Concatenated => NaiveDirections::Concatenated,
+        Directions::Summed => NaiveDirections::Summed,
+    }
 }
 
 pub fn outcome_bits(outcome: &Outcome) -> Vec<u32> {
@@ -69,16 +86,19 @@ impl StackCase {
             x: random.vec(sizes.steps * sizes.batch * sizes.inputs, 1.0),
             initial_hidden: random.vec(states, 1.0),
             initial_cell: random.vec(states, 1.0),
+            dropout: None,
         }
+    }
+
+    pub fn dropout(self, dropout: Option<Dropout>) -> Self {
+        Self { dropout, ..self }
     }
 
     pub fn config(&self, run: Run) -> StackConfig {
         let Sizes { inputs, units, .. } = self.sizes;
-        let config = StackConfig::new(inputs, units, self.layers, self.directions);
-        let config = config.isa(run.isa).threads(run.threads);
-        let config = run.split.into_iter().fold(config, StackConfig::split);
-        let config = run.arrangement.into_iter().fold(config, StackConfig::arrangement);
-        run.schedule.into_iter().fold(config, StackConfig::schedule)
+        let layer = run.apply(LstmConfig::new(inputs, units));
+        let config = StackConfig::of(layer, self.layers, self.directions);
+        run.arrangement.into_iter().fold(config, StackConfig::arrangement)
     }
 
     pub fn weights<'a>(&'a self, config: &StackConfig) -> Vec<LstmWeights<'a>> {
@@ -141,6 +161,7 @@ impl StackCase {
             .last_hidden(MatrixMut::new(&mut last_hidden, rows, units))
             .last_cell(MatrixMut::new(&mut last_cell, rows, units));
         let call = tape.into_iter().fold(call, StackForward::tape);
+        let call = self.dropout.into_iter().fold(call, StackForward::dropout);
         stack.forward(workspace, call).unwrap();
         let output = gather(&mut out, run.layout, [steps, batch, width]);
         Outcome { output, last_hidden, last_cell }
@@ -215,12 +236,6 @@ impl StackCase {
                 NaiveCell::new(naive.input_size, naive.hidden_size, parameters)
             })
             .collect();
-        let directions = match self.directions {
-            Directions::Forward => NaiveDirections::Forward,
-            Directions::Reverse => NaiveDirections::Reverse,
-            Directions::Concatenated => NaiveDirections::Concatenated,
-            Directions::Summed => NaiveDirections::Summed,
-        };
         let states = |hidden: &[f32], cell: &[f32]| -> Vec<NaiveState<f64>> {
             let of = |all: &[f32], index: usize| widen(&all[index * batch * units..][..batch * units]);
             let state = |index| NaiveState { hidden: of(hidden, index), cell: of(cell, index) };
@@ -234,9 +249,22 @@ impl StackCase {
             output: widen(&cotangents.output),
             last: states(&cotangents.last_hidden, &cotangents.last_cell),
         };
-        let layers = cells.chunks(directions.count());
+        let layers = cells.chunks(self.directions.count());
+        let directions = naive(self.directions);
         let layers = layers.map(|cells| NaiveLayer { cells: cells.to_vec(), directions }).collect();
         let stack = NaiveStack { layers };
-        (stack.forward(&call, &[]), stack.backward(&call, &[], &cotangents))
+        let masks = self.masks();
+        (stack.forward(&call, &masks), stack.backward(&call, &masks, &cotangents))
+    }
+
+    /// The factors of dropout between layers, as the oracle takes them.
+    fn masks(&self) -> Vec<Option<Vec<f64>>> {
+        let shape = [self.sizes.steps, self.sizes.batch, self.width()];
+        let mask = |layer, dropout: Dropout| {
+            let mut factors = vec![f32::NAN; shape.iter().product()];
+            dropout.factors(layer, shape, &mut factors).unwrap();
+            widen(&factors)
+        };
+        (1..self.layers).map(|above| self.dropout.map(|dropout| mask(above - 1, dropout))).collect()
     }
 }

@@ -1,0 +1,105 @@
+//! One time step of a stack at a time.
+
+use super::LstmStack;
+use crate::{Error, Matrix, State};
+
+/// h and c of all layers of a stack of one direction, carried from step to step.
+///
+/// Made by [`LstmStack::state`], all zero.
+#[derive(Clone, Debug)]
+pub struct StackState {
+    layers: Vec<State>,
+}
+
+impl StackState {
+    /// B, the number of rows.
+    pub fn batch(&self) -> usize {
+        self.layers.first().map_or(0, State::batch)
+    }
+
+    /// h of one row of the last layer, H elements (P with a projection); `None` if there is no such row.
+    pub fn hidden(&self, row: usize) -> Option<&[f32]> {
+        self.layers.last()?.hidden(row)
+    }
+
+    /// The state of each layer.
+    pub fn layers(&self) -> &[State] {
+        &self.layers
+    }
+
+    /// The same, to be set.
+    pub fn layers_mut(&mut self) -> &mut [State] {
+        &mut self.layers
+    }
+
+    /// Sets h and c of all layers to zero.
+    pub fn reset(&mut self) {
+        self.layers.iter_mut().for_each(State::reset);
+    }
+
+    /// Bytes that this state owns.
+    pub fn bytes(&self) -> usize {
+        self.layers.iter().map(State::bytes).sum()
+    }
+}
+
+impl LstmStack {
+    /// A state of zeros for [`LstmStack::step`].
+    ///
+    /// # Errors
+    /// - [`Error::Unsupported`] if a layer reads from the last step to the first, and so needs the whole sequence,
+    /// - [`Error::Overflow`] if it could not be addressed.
+    pub fn state(&self, batch: usize) -> Result<StackState, Error> {
+        self.check_streaming()?;
+        let layers = self.layers.iter().map(|lstm| lstm.state(batch)).collect::<Result<_, _>>()?;
+        Ok(StackState { layers })
+    }
+
+    /// Runs one time step through all layers: reads x, `[B, X]`, and advances h and c of `state`.
+    ///
+    /// This is the call for streaming, without dropout. The new h of the last layer is [`StackState::hidden`]. A sequence
+    /// fed step by step yields the same bits as [`LstmStack::forward`]. Allocates nothing.
+    ///
+    /// ```
+    /// use quadgate::{Directions, LstmStack, LstmWeights, Matrix, StackConfig};
+    ///
+    /// // Two layers of one unit: every weight 1, no bias.
+    /// let config = StackConfig::new(1, 1, 2, Directions::Forward);
+    /// let weights = LstmWeights::pytorch(&config.directed_layer(0), &[1.0; 4], &[1.0; 4], None, None)?;
+    /// let stack = LstmStack::new(&config, &[weights.clone(), weights])?;
+    /// let mut state = stack.state(1)?;
+    /// for x in [0.5, -0.25, 1.0] {
+    ///     stack.step(&mut state, Matrix::new(&[x], 1, 1))?;
+    /// }
+    /// assert!(state.hidden(0).unwrap()[0] > 0.0);
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// An [`Error`] that names the argument that does not fit; nothing has been written then. [`Error::Unsupported`] if a
+    /// layer reads from the last step to the first.
+    pub fn step(&self, state: &mut StackState, input: Matrix<'_>) -> Result<(), Error> {
+        self.check_streaming()?;
+        let (expected, found) = (self.layers.len(), state.layers.len());
+        Error::check_dimension("state", "layers", expected, found)?;
+        let batch = state.batch();
+        for (lstm, state) in self.layers.iter().zip(&state.layers) {
+            lstm.check_state(state, batch)?;
+        }
+        let mut below: Option<&State> = None;
+        for (lstm, state) in self.layers.iter().zip(&mut state.layers) {
+            lstm.step(state, below.map_or(input, State::hidden_rows))?;
+            below = Some(state);
+        }
+        Ok(())
+    }
+
+    /// `Ok` if all layers read from the first step to the last.
+    fn check_streaming(&self) -> Result<(), Error> {
+        if self.config.directions() == super::Directions::Forward {
+            Ok(())
+        } else {
+            Err(Error::Unsupported { argument: "step", because: "a reverse direction" })
+        }
+    }
+}
