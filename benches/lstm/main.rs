@@ -26,6 +26,8 @@ mod shapes;
 mod stack;
 mod step;
 mod suite;
+mod sweep;
+mod sweep_plot;
 mod table;
 mod train;
 
@@ -52,6 +54,16 @@ const GROUPS: [(&str, RunGroup); 6] = [
 ];
 
 fn main() -> ExitCode {
+    let settings = match Settings::from_environment() {
+        Ok(settings) => settings,
+        Err(message) => {
+            eprintln!("error: {message}");
+            return ExitCode::from(2);
+        }
+    };
+    if sweep::is_asked_for() {
+        return finished(sweep::run(&settings));
+    }
     // Short, so that everything ends within a few minutes; the command line may ask for more.
     let criterion = Criterion::default()
         .warm_up_time(Duration::from_millis(300))
@@ -60,13 +72,6 @@ fn main() -> ExitCode {
         .nresamples(10_000)
         .without_plots()
         .configure_from_args();
-    let settings = match Settings::from_environment() {
-        Ok(settings) => settings,
-        Err(message) => {
-            eprintln!("error: {message}");
-            return ExitCode::from(2);
-        }
-    };
 
     let mut suite = Suite::new(criterion, Mode::from_arguments());
     for (name, run) in GROUPS {
@@ -75,7 +80,12 @@ fn main() -> ExitCode {
         group.criterion.sampling_mode(SamplingMode::Flat);
         run(&mut group, &settings);
     }
-    match suite.finish() {
+    finished(suite.finish())
+}
+
+/// Says what went wrong, if anything.
+fn finished(result: Result<(), String>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("error: {message}");

@@ -104,14 +104,15 @@ pub(crate) fn publish(limits: &Limits, runs: &[Run]) -> Result<(), String> {
         results: runs.iter().map(|run| row(limits, run)).collect(),
     };
     print!("{}", table::render(&report));
-    let path = output_path();
+    let path = output_directory().join("bench.json");
     write(&report, &path).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     println!("written: {}", path.display());
     Ok(())
 }
 
-fn output_path() -> PathBuf {
-    samples::target_directory().unwrap_or_else(|| "target".into()).join("quadgate/bench.json")
+/// Where results are written.
+pub(crate) fn output_directory() -> PathBuf {
+    samples::target_directory().unwrap_or_else(|| "target".into()).join("quadgate")
 }
 
 fn write(report: &Report, path: &Path) -> std::io::Result<()> {

@@ -1,9 +1,11 @@
-//! What the environment asks for: `QUADGATE_SHAPES`, `QUADGATE_THREADS` and `QUADGATE_ISA`.
+//! What the environment asks for: `QUADGATE_SHAPES`, `QUADGATE_THREADS`, `QUADGATE_ISA` and `QUADGATE_SWEEP`.
 
 use crate::runner::Runner;
 use crate::shapes::{Shape, shapes};
+use crate::sweep::SIZES;
 use quadgate::Isa;
 use quadgate_kernels::Kernels;
+use std::ops::RangeInclusive;
 
 /// More threads than this are a typing error.
 const MAX_THREADS: usize = 1024;
@@ -17,6 +19,8 @@ pub(crate) struct Settings {
     pub(crate) runners: Vec<Runner>,
     /// The instruction set that is forced. The library reads the variable too.
     pub(crate) isa: Option<Isa>,
+    /// Hidden units of the sweep.
+    pub(crate) sweep_sizes: RangeInclusive<usize>,
 }
 
 impl Settings {
@@ -29,6 +33,7 @@ impl Settings {
             shapes: read("QUADGATE_SHAPES", shapes)?,
             runners: read("QUADGATE_THREADS", runners)?,
             isa: read("QUADGATE_ISA", isa)?,
+            sweep_sizes: read("QUADGATE_SWEEP", sweep_sizes)?,
         })
     }
 }
@@ -62,6 +67,14 @@ fn parse_threads(count: &str, text: &str) -> Result<usize, String> {
 /// Threads that this process may run at once.
 pub(crate) fn available_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |threads| threads.get())
+}
+
+/// All sizes, or the first and the last of them.
+fn sweep_sizes(text: Option<&str>) -> Result<RangeInclusive<usize>, String> {
+    let Some(text) = text else { return Ok(SIZES) };
+    let parse = |size: &str| size.trim().parse().ok().filter(|size| SIZES.contains(size));
+    let sizes = text.split_once("..").and_then(|(first, last)| Some(parse(first)?..=parse(last)?));
+    sizes.ok_or_else(|| format!("expected FIRST..LAST, both from {SIZES:?}, found {text:?}"))
 }
 
 fn isa(text: Option<&str>) -> Result<Option<Isa>, String> {
