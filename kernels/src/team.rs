@@ -5,32 +5,50 @@
 //!
 //! ```text
 //! each member, for each step:
-//!     wait until every piece of the step before is done
-//!     take the piece that is its own, then any that nobody has taken
+//!     take the piece that is its own, unless somebody else has
+//!     wait until every piece is done; take those that nobody takes
 //! ```
 //!
 //! 1. A member waits for pieces that another one has taken, and so is at work on: never for a member that has not come.
 //!    In a pool that has no thread to spare, those who are there do it all.
-//! 2. Each takes its own piece first, so that the weights of a piece stay in the cache of one core.
+//! 2. Each takes its own piece, so that the weights of a piece stay in the cache of one core, and leaves those of others
+//!    alone for a while: looking whether a piece is taken calls its counter's cache line from one core to the other, which
+//!    a step of a few hundred nanoseconds feels. Whoever was late once is not waited for again.
 //! 3. Who has a [`Turn`] is the only one at its piece, and all before it is done. So a turn can hand out what to read and
 //!    what to write, safely.
 
 use crate::views::{Rows, RowsMut, SequenceMut};
-use core::ops::Range;
+use core::ops::{Deref, Range};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Looks at a counter before a waiting member offers its core to other threads of the machine: a few microseconds. A
 /// piece takes a fraction of one up to some ten.
 const LOOKS: usize = 4096;
 
-/// How far a piece has come, on a cache line of its own (two, since they are fetched in pairs).
+/// Looks at a piece of another member before taking it from them: about half a microsecond.
+const LENIENCE: usize = 32;
+
+/// How far a piece has come.
 #[derive(Debug, Default)]
-#[repr(align(128))]
 pub struct Progress {
     /// Steps that were taken by some member.
-    pub(crate) taken: AtomicUsize,
+    pub(crate) taken: Counter,
     /// Steps that are done.
-    pub(crate) done: AtomicUsize,
+    pub(crate) done: Counter,
+}
+
+/// A counter on a cache line of its own (two, since they are fetched in pairs).
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Counter(AtomicUsize);
+
+impl Deref for Counter {
+    type Target = AtomicUsize;
+
+    #[inline]
+    fn deref(&self) -> &AtomicUsize {
+        &self.0
+    }
 }
 
 impl Clone for Progress {
@@ -161,38 +179,54 @@ impl<'a, const STEPPED: usize, const OWNED: usize> Team<'a, STEPPED, OWNED> {
         Self { progress, steps, blocks, stepped, owned }
     }
 
-    /// Takes part as `member`, whose own piece has the same number. Returns when every piece was taken by somebody.
+    /// Takes part as `member`, whose own piece has the same number. Returns when every piece is done.
     #[inline]
     pub fn join(&self, member: usize, mut work: impl FnMut(&mut Turn<'_, 'a, STEPPED, OWNED>)) {
         let pieces = self.progress.len();
-        let member = member.min(pieces);
+        // The pieces, of the first 64, that this member had to take from others at the step before.
+        let mut late = 0u64;
         for step in 0..self.steps {
-            self.wait_for(step);
-            for other in member..member + pieces {
-                let piece = if other < pieces { other } else { other - pieces };
-                let taken = &self.progress[piece].taken;
-                // Looking first leaves the line where it is.
-                if taken.load(Ordering::Relaxed) != step
-                    || taken.compare_exchange(step, step + 1, Ordering::Relaxed, Ordering::Relaxed).is_err()
-                {
-                    continue;
+            if member < pieces {
+                self.take(step, member, &mut work);
+            }
+            for piece in 0..pieces {
+                let bit = 1u64.checked_shl(piece as u32).unwrap_or(0);
+                let mut looks_left = if late & bit == 0 { LENIENCE } else { 0 };
+                late &= !bit;
+                let mut patience = Patience::new();
+                while self.progress[piece].done.load(Ordering::Acquire) <= step {
+                    if looks_left > 0 {
+                        looks_left -= 1;
+                    } else if self.take(step, piece, &mut work) {
+                        late |= bit;
+                        break;
+                    } else {
+                        looks_left = LENIENCE;
+                    }
+                    patience.wait();
                 }
-                // Done even if the work panics: then others go on, and the panic reaches the caller.
-                let _done = Done { counter: &self.progress[piece].done, steps: step + 1 };
-                work(&mut Turn { team: self, step, piece });
             }
         }
     }
 
-    /// Waits until all pieces have done `steps` steps.
+    /// Does a piece of a step, unless somebody has taken it.
     #[inline]
-    fn wait_for(&self, steps: usize) {
-        for piece in self.progress {
-            let mut patience = Patience::new();
-            while piece.done.load(Ordering::Acquire) < steps {
-                patience.wait();
-            }
+    fn take(
+        &self,
+        step: usize,
+        piece: usize,
+        work: &mut impl FnMut(&mut Turn<'_, 'a, STEPPED, OWNED>),
+    ) -> bool {
+        let Progress { taken, done } = &self.progress[piece];
+        // Looking first leaves the line where it is.
+        let is_taken = taken.load(Ordering::Relaxed) == step
+            && taken.compare_exchange(step, step + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if is_taken {
+            // Done even if the work panics: then others go on, and the panic reaches the caller.
+            let _done = Done { counter: done, steps: step + 1 };
+            work(&mut Turn { team: self, step, piece });
         }
+        is_taken
     }
 }
 
