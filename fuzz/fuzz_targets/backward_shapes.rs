@@ -16,8 +16,10 @@
 use libfuzzer_sys::arbitrary::{self, Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use quadgate::reference::{NaiveCotangents, NaiveGradients, NaiveLstm};
-use quadgate::{
-    Activation, Backward, Error, Forward, GradientMode, Isa, Lstm, LstmConfig, LstmWeights, Threads,
+use quadgate::{Backward, Error, Forward, GradientMode, Isa, Lstm, LstmConfig, LstmWeights, Threads};
+use quadgate_fuzz::call::{
+    UNTOUCHED, assert_near, assert_same, dense, draw_isas, draw_optional, draw_threads, len_of, untouched,
+    verdict, write_rows,
 };
 use quadgate_fuzz::layout::{Layout, Verdict};
 use quadgate_fuzz::numbers::Numbers;
@@ -26,9 +28,6 @@ use quadgate_fuzz::rarely;
 use std::num::NonZeroUsize;
 
 fuzz_target!(|case: Case| case.run());
-
-/// What outputs are filled with before a call.
-const UNTOUCHED: f32 = 12_345.678;
 
 /// How a layer runs and remembers.
 #[derive(Clone, Copy, Debug)]
@@ -82,13 +81,7 @@ struct Written {
 
 impl Arbitrary<'_> for Case {
     fn arbitrary(u: &mut Unstructured<'_>) -> arbitrary::Result<Self> {
-        let available: Vec<Isa> =
-            Isa::ALL.into_iter().filter(|&isa| Activation::with_isa(isa).is_ok()).collect();
-        let isa = *u.choose(&available)?;
-        let same_arithmetic: Vec<Isa> = available
-            .into_iter()
-            .filter(|&other| (other == Isa::Portable) == (isa == Isa::Portable))
-            .collect();
+        let isas = draw_isas(u)?;
         // Now and then so many steps that they make several blocks.
         let steps = if rarely(u)? { u.int_in_range(100..=300)? } else { u.int_in_range(0..=6)? };
         let batch = u.int_in_range(0..=9)?;
@@ -96,23 +89,14 @@ impl Arbitrary<'_> for Case {
         let mut way = |isa| {
             Ok(Way {
                 isa,
-                threads: match u.int_in_range(0..=4)? {
-                    0 => Threads::Serial,
-                    pieces => Threads::Exactly(NonZeroUsize::new(pieces).unwrap()),
-                },
+                threads: draw_threads(u)?,
                 every: NonZeroUsize::new(u.int_in_range(0..=9)?),
                 spare_rows: u.int_in_range(0..=60)?,
             })
         };
-        let ways = [way(isa)?, way(same_arithmetic[0])?];
-        let sequence = |u: &mut Unstructured<'_>, features| match u.arbitrary()? {
-            false => Ok(None),
-            true => Layout::draw(u, [steps, batch, features], 0..=2).map(Some),
-        };
-        let matrix = |u: &mut Unstructured<'_>| match u.arbitrary()? {
-            false => Ok(None),
-            true => Layout::draw(u, [1, batch, hidden], 1..=2).map(Some),
-        };
+        let ways = [way(isas[0])?, way(isas[1])?];
+        let sequence = |u: &mut Unstructured<'_>, features| draw_optional(u, [steps, batch, features], 0..=2);
+        let matrix = |u: &mut Unstructured<'_>| draw_optional(u, [1, batch, hidden], 1..=2);
         Ok(Case {
             inputs,
             hidden,
@@ -145,16 +129,20 @@ impl Case {
         let (output, matrix) = ([steps, batch, self.hidden], [1, batch, self.hidden]);
         let input = [steps, batch, self.inputs];
         let parameters = if self.parameters == Some(1) { Verdict::Wrong } else { Verdict::Right };
-        [parameters, self.input.for_reading(input)]
-            .into_iter()
-            .chain(self.output_cotangent.iter().map(|layout| layout.for_reading(output)))
-            .chain(self.last_hidden_cotangent.iter().map(|layout| layout.for_reading(matrix)))
-            .chain(self.last_cell_cotangent.iter().map(|layout| layout.for_reading(matrix)))
-            .chain(self.input_gradient.iter().map(|layout| layout.for_writing(input)))
-            .chain(self.initial_hidden_gradient.iter().map(|layout| layout.for_writing(matrix)))
-            .chain(self.initial_cell_gradient.iter().map(|layout| layout.for_writing(matrix)))
-            .max()
-            .unwrap()
+        let arguments = verdict(
+            [
+                (Some(&self.input), input),
+                (self.output_cotangent.as_ref(), output),
+                (self.last_hidden_cotangent.as_ref(), matrix),
+                (self.last_cell_cotangent.as_ref(), matrix),
+            ],
+            [
+                (self.input_gradient.as_ref(), input),
+                (self.initial_hidden_gradient.as_ref(), matrix),
+                (self.initial_cell_gradient.as_ref(), matrix),
+            ],
+        );
+        parameters.max(arguments)
     }
 
     fn run(self) {
@@ -171,10 +159,10 @@ impl Case {
             match (self.backward(way, &data, &mut written), verdict) {
                 (Ok(()), Verdict::Right | Verdict::Exotic) => {
                     let first = first.get_or_insert_with(|| written.clone());
-                    assert_same(&written, first);
+                    assert_same_gradients(&written, first);
                 }
                 (Err(_), Verdict::Wrong) | (Err(Error::Overlap { .. }), Verdict::Exotic) => {
-                    assert_same(&written, &untouched);
+                    assert_same_gradients(&written, &untouched);
                 }
                 (result, _) => panic!("{result:?} for a call that is {verdict:?}"),
             }
@@ -199,13 +187,12 @@ impl Case {
     }
 
     fn untouched(&self) -> Written {
-        let fill = |layout| vec![UNTOUCHED; len_of(layout)];
         let total = 4 * self.hidden * (self.inputs + self.hidden + 1);
         Written {
             parameters: self.parameters.map_or(Vec::new(), |too_long| vec![UNTOUCHED; total + too_long]),
-            input: fill(&self.input_gradient),
-            initial_hidden: fill(&self.initial_hidden_gradient),
-            initial_cell: fill(&self.initial_cell_gradient),
+            input: untouched(&self.input_gradient),
+            initial_hidden: untouched(&self.initial_hidden_gradient),
+            initial_cell: untouched(&self.initial_cell_gradient),
         }
     }
 
@@ -269,12 +256,7 @@ impl Case {
             ("initial h", &written.initial_hidden, &expected.initial_hidden),
             ("initial c", &written.initial_cell, &expected.initial_cell),
         ] {
-            let largest = expected.iter().filter(|&&e| e != UNTOUCHED).fold(0.0f32, |a, b| a.max(b.abs()));
-            for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
-                // Errors grow through time as gradients do, so the bound is relative to the largest.
-                let near = (found - expected).abs() <= 1e-3 * largest + 1e-6;
-                assert!(near, "{what}, element {i}: expected {expected}, found {found}");
-            }
+            assert_near(found, expected, what);
         }
     }
 
@@ -287,23 +269,23 @@ impl Case {
             weight_hh: widen(&data.weight_hh),
             bias: widen(&data.bias),
         };
-        let x = dense(&Some(&self.input), &data.input, [steps, batch], self.inputs);
+        let x = dense(Some(&self.input), &data.input, [steps, batch], self.inputs);
         let zeros = vec![0.0; batch * self.hidden];
         let cotangents = NaiveCotangents {
             output: dense(
-                &self.output_cotangent.as_ref(),
+                self.output_cotangent.as_ref(),
                 &data.output_cotangent,
                 [steps, batch],
                 self.hidden,
             ),
             last_hidden: dense(
-                &self.last_hidden_cotangent.as_ref(),
+                self.last_hidden_cotangent.as_ref(),
                 &data.last_hidden_cotangent,
                 [1, batch],
                 self.hidden,
             ),
             last_cell: dense(
-                &self.last_cell_cotangent.as_ref(),
+                self.last_cell_cotangent.as_ref(),
                 &data.last_cell_cotangent,
                 [1, batch],
                 self.hidden,
@@ -313,42 +295,13 @@ impl Case {
     }
 }
 
-fn len_of(layout: &Option<Layout>) -> usize {
-    layout.as_ref().map_or(0, |layout| layout.len)
-}
-
-/// The rows of a layout one after the other; zeros without a layout.
-fn dense(layout: &Option<&Layout>, data: &[f32], [steps, batch]: [usize; 2], width: usize) -> Vec<f64> {
-    let Some(layout) = layout else { return vec![0.0; steps * batch * width] };
-    (0..steps)
-        .flat_map(|t| (0..batch).flat_map(move |b| widen(&data[layout.start(t, b)..][..width])))
-        .collect()
-}
-
-fn write_rows(layout: &Option<Layout>, to: &mut [f32], [steps, batch]: [usize; 2], from: &[f64]) {
-    let Some(layout) = layout else { return };
-    let width = layout.shape[2];
-    for t in 0..steps {
-        for b in 0..batch {
-            let row = &from[(t * batch + b) * width..][..width];
-            for (to, &from) in to[layout.start(t, b)..].iter_mut().zip(row) {
-                *to = from as f32;
-            }
-        }
-    }
-}
-
-fn assert_same(found: &Written, expected: &Written) {
+fn assert_same_gradients(found: &Written, expected: &Written) {
     for (what, found, expected) in [
         ("parameters", &found.parameters, &expected.parameters),
         ("x", &found.input, &expected.input),
         ("initial h", &found.initial_hidden, &expected.initial_hidden),
         ("initial c", &found.initial_cell, &expected.initial_cell),
     ] {
-        assert_eq!(found.len(), expected.len());
-        for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
-            let same = found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan();
-            assert!(same, "{what}, element {i}: expected {expected:?}, found {found:?}");
-        }
+        assert_same(found, expected, what);
     }
 }

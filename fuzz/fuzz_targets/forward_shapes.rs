@@ -17,17 +17,14 @@
 use libfuzzer_sys::arbitrary::{self, Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use quadgate::reference::NaiveLstm;
-use quadgate::{Activation, Error, Forward, Isa, Lstm, LstmConfig, LstmWeights, Schedule, Threads};
+use quadgate::{Error, Forward, Isa, Lstm, LstmConfig, LstmWeights, Schedule, Threads};
+use quadgate_fuzz::call::{assert_same, draw_isas, draw_optional, draw_threads, len_of, untouched, verdict};
 use quadgate_fuzz::layout::{Layout, Verdict};
 use quadgate_fuzz::numbers::Numbers;
 use quadgate_fuzz::oracle::{check_row, widen};
 use quadgate_fuzz::rarely;
-use std::num::NonZeroUsize;
 
 fuzz_target!(|case: Case| case.run());
-
-/// What outputs are filled with before a call.
-const UNTOUCHED: f32 = 12_345.678;
 
 /// A call, right or wrong.
 #[derive(Debug)]
@@ -70,30 +67,17 @@ struct Written {
 
 impl Arbitrary<'_> for Case {
     fn arbitrary(u: &mut Unstructured<'_>) -> arbitrary::Result<Self> {
-        let available: Vec<Isa> =
-            Isa::ALL.into_iter().filter(|&isa| Activation::with_isa(isa).is_ok()).collect();
-        let isa = *u.choose(&available)?;
-        let with_same_bits: Vec<Isa> = available
-            .into_iter()
-            .filter(|&other| (other == Isa::Portable) == (isa == Isa::Portable))
-            .collect();
+        let [isa, step_isa] = draw_isas(u)?;
         let (steps, batch) = (u.int_in_range(0..=6)?, u.int_in_range(0..=9)?);
         let (inputs, hidden) = (u.int_in_range(0..=40)?, u.int_in_range(0..=40)?);
-        let matrix = |u: &mut Unstructured<'_>| match u.arbitrary()? {
-            false => Ok(None),
-            true => Layout::draw(u, [1, batch, hidden], 1..=2).map(Some),
-        };
+        let matrix = |u: &mut Unstructured<'_>| draw_optional(u, [1, batch, hidden], 1..=2);
         Ok(Case {
             inputs,
             hidden,
             isa,
-            step_isa: *u.choose(&with_same_bits)?,
+            step_isa,
             schedule: *u.choose(&[None, Some(Schedule::Fused), Some(Schedule::Hoisted)])?,
-            threads: match u.int_in_range(0..=5)? {
-                0 => Threads::Serial,
-                1 => Threads::Auto,
-                pieces => Threads::Exactly(NonZeroUsize::new(pieces - 1).unwrap()),
-            },
+            threads: draw_threads(u)?,
             workspace: match rarely(u)? {
                 false => batch + u.int_in_range(0..=2)?,
                 true => u.int_in_range(0..=batch)?,
@@ -101,10 +85,7 @@ impl Arbitrary<'_> for Case {
             biases: u.arbitrary()?,
             too_long: if rarely(u)? { Some(u.int_in_range(0..=3)?) } else { None },
             input: Layout::draw(u, [steps, batch, inputs], 1..=2)?,
-            output: match u.arbitrary()? {
-                false => None,
-                true => Some(Layout::draw(u, [steps, batch, hidden], 0..=2)?),
-            },
+            output: draw_optional(u, [steps, batch, hidden], 0..=2)?,
             initial_hidden: matrix(u)?,
             initial_cell: matrix(u)?,
             last_hidden: matrix(u)?,
@@ -125,15 +106,19 @@ impl Case {
         let [steps, batch, _] = self.input.shape;
         let (output, matrix) = ([steps, batch, self.hidden], [1, batch, self.hidden]);
         let room = if self.workspace < batch { Verdict::Wrong } else { Verdict::Right };
-        [room, self.input.for_reading([steps, batch, self.inputs])]
-            .into_iter()
-            .chain(self.initial_hidden.iter().map(|layout| layout.for_reading(matrix)))
-            .chain(self.initial_cell.iter().map(|layout| layout.for_reading(matrix)))
-            .chain(self.output.iter().map(|layout| layout.for_writing(output)))
-            .chain(self.last_hidden.iter().map(|layout| layout.for_writing(matrix)))
-            .chain(self.last_cell.iter().map(|layout| layout.for_writing(matrix)))
-            .max()
-            .unwrap()
+        let arguments = verdict(
+            [
+                (Some(&self.input), [steps, batch, self.inputs]),
+                (self.initial_hidden.as_ref(), matrix),
+                (self.initial_cell.as_ref(), matrix),
+            ],
+            [
+                (self.output.as_ref(), output),
+                (self.last_hidden.as_ref(), matrix),
+                (self.last_cell.as_ref(), matrix),
+            ],
+        );
+        room.max(arguments)
     }
 
     fn run(self) {
@@ -192,11 +177,10 @@ impl Case {
     }
 
     fn untouched(&self) -> Written {
-        let fill = |layout| vec![UNTOUCHED; len_of(layout)];
         Written {
-            output: fill(&self.output),
-            last_hidden: fill(&self.last_hidden),
-            last_cell: fill(&self.last_cell),
+            output: untouched(&self.output),
+            last_hidden: untouched(&self.last_hidden),
+            last_cell: untouched(&self.last_cell),
         }
     }
 
@@ -266,20 +250,8 @@ impl Case {
     }
 }
 
-fn len_of(layout: &Option<Layout>) -> usize {
-    layout.as_ref().map_or(0, |layout| layout.len)
-}
-
 fn write_row(layout: &Option<Layout>, data: &mut [f32], [t, b]: [usize; 2], row: &[f32]) {
     if let Some(layout) = layout {
         data[layout.start(t, b)..][..row.len()].copy_from_slice(row);
-    }
-}
-
-fn assert_same(found: &[f32], expected: &[f32], what: &str) {
-    assert_eq!(found.len(), expected.len());
-    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
-        let same = found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan();
-        assert!(same, "{what}, element {i}: expected {expected:?}, found {found:?}");
     }
 }

@@ -1,5 +1,6 @@
 //! What the fuzz targets share.
 
+pub mod call;
 pub mod layout;
 pub mod numbers;
 pub mod oracle;

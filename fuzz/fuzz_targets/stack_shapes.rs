@@ -1,0 +1,403 @@
+//! Draws calls of `LstmStack::forward` and `LstmStack::backward` with right and wrong arguments, and holds the crate to what
+//! it promises.
+//!
+//! Whether a call is right is decided here, from the shapes and strides alone, without the crate:
+//!
+//! 1. Nothing ever panics.
+//! 2. A wrong call returns an error and writes nothing.
+//! 3. A right call succeeds. It writes every element of its rows and none between them. Rows that are disjoint, but
+//!    interleave otherwise than time within batch or batch within time, may also be refused.
+//! 4. Outputs and gradients agree with the oracle in f64, with the same dropout.
+//! 5. Any other arrangement, tape, thread count and instruction set with the same arithmetic gives the same bits.
+//! 6. So does the sequence fed to `LstmStack::step`, where the stack has steps.
+//!
+//! Some cases sow infinities, NaNs and huge numbers into the data; they skip 4.
+
+#![no_main]
+
+use libfuzzer_sys::arbitrary::{self, Arbitrary, Unstructured};
+use libfuzzer_sys::fuzz_target;
+use quadgate::reference::{
+    NaiveCall, NaiveCell, NaiveDirections, NaiveLayer, NaiveParameters, NaiveResult, NaiveStack, NaiveState,
+};
+use quadgate::{
+    Arrangement, Directions, Dropout, Error, GradientMode, Isa, LstmConfig, LstmStack, LstmWeights,
+    StackBackward, StackConfig, StackForward, Threads,
+};
+use quadgate_fuzz::call::{
+    assert_near, assert_same, dense, draw_isas, draw_optional, draw_threads, len_of, untouched, verdict,
+    write_rows,
+};
+use quadgate_fuzz::layout::{Layout, Verdict};
+use quadgate_fuzz::numbers::Numbers;
+use quadgate_fuzz::oracle::widen;
+use quadgate_fuzz::rarely;
+use std::num::NonZeroUsize;
+
+fuzz_target!(|case: Case| case.run());
+
+/// How a stack runs and remembers.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    isa: Isa,
+    threads: Threads,
+    arrangement: Option<Arrangement>,
+    /// Steps between checkpoints; `None` for a full tape.
+    every: Option<NonZeroUsize>,
+    /// Steps and rows for which workspace and tape have room, beyond those that are needed.
+    spare: [usize; 2],
+}
+
+/// Two calls, right or wrong.
+#[derive(Debug)]
+struct Case {
+    inputs: usize,
+    hidden: usize,
+    layers: usize,
+    directions: Directions,
+    dropout: Option<Dropout>,
+    /// Two ways that must give the same bits.
+    ways: [Way; 2],
+    /// Elements that the buffer of parameter gradients is too long, if it is wanted.
+    parameters: Option<usize>,
+    input: Layout,
+    /// h, c, and the cotangents of the output, h and c.
+    read: [Option<Layout>; 5],
+    /// The output, h, c, and the gradients of x, h and c.
+    written: [Option<Layout>; 6],
+    numbers: Numbers,
+}
+
+/// Everything that the calls read.
+struct Data {
+    /// W, R and b of each directed layer.
+    weights: Vec<[Vec<f32>; 3]>,
+    input: Vec<f32>,
+    read: [Vec<f32>; 5],
+}
+
+/// Everything that the calls write.
+#[derive(Clone)]
+struct Written {
+    outputs: [Vec<f32>; 6],
+    parameters: Vec<f32>,
+}
+
+impl Arbitrary<'_> for Case {
+    fn arbitrary(u: &mut Unstructured<'_>) -> arbitrary::Result<Self> {
+        let isas = draw_isas(u)?;
+        let steps = if rarely(u)? { u.int_in_range(20..=70)? } else { u.int_in_range(0..=6)? };
+        let (batch, inputs) = (u.int_in_range(0..=9)?, u.int_in_range(0..=40)?);
+        let (hidden, layers) = (u.int_in_range(1..=40)?, u.int_in_range(1..=4)?);
+        let directions = *u.choose(&[
+            Directions::Forward,
+            Directions::Reverse,
+            Directions::Concatenated,
+            Directions::Summed,
+        ])?;
+        let mut way = |isa| {
+            Ok(Way {
+                isa,
+                threads: draw_threads(u)?,
+                arrangement: *u.choose(&[None, Some(Arrangement::InTurn), Some(Arrangement::SideBySide)])?,
+                every: NonZeroUsize::new(u.int_in_range(0..=9)?),
+                spare: [u.int_in_range(0..=9)?, u.int_in_range(0..=9)?],
+            })
+        };
+        let ways = [way(isas[0])?, way(isas[1])?];
+        let config = StackConfig::new(inputs, hidden, layers, directions);
+        let (width, rows) = (config.output_size(), config.directed_layers() * batch);
+        let mut states = || draw_optional(u, [1, rows, hidden], 1..=2);
+        let [h, c, dh, dc, last_h, last_c, dh0, dc0] =
+            [states()?, states()?, states()?, states()?, states()?, states()?, states()?, states()?];
+        let mut sequence = |features| draw_optional(u, [steps, batch, features], 0..=2);
+        let (dy, y, dx) = (sequence(width)?, sequence(width)?, sequence(inputs)?);
+        Ok(Case {
+            inputs,
+            hidden,
+            layers,
+            directions,
+            dropout: if u.arbitrary()? {
+                let tenths: f32 = u.int_in_range(0u8..=9)?.into();
+                Some(Dropout::new(tenths / 10.0, u.arbitrary()?).unwrap())
+            } else {
+                None
+            },
+            ways,
+            parameters: match u.int_in_range(0..=15)? {
+                0 => None,
+                15 => Some(1),
+                _ => Some(0),
+            },
+            input: Layout::draw(u, [steps, batch, inputs], 2..=2)?,
+            read: [h, c, dy, dh, dc],
+            written: [y, last_h, last_c, dx, dh0, dc0],
+            numbers: Numbers {
+                scale: *u.choose(&[0.3, 1e-3, 0.6])?,
+                special: rarely(u)?,
+                seed: u.arbitrary()?,
+            },
+        })
+    }
+}
+
+impl Case {
+    fn config(&self, way: Option<Way>) -> StackConfig {
+        let mut layer = LstmConfig::new(self.inputs, self.hidden).training();
+        if let Some(Way { isa, threads, .. }) = way {
+            layer = layer.isa(isa).threads(threads);
+        }
+        let config = StackConfig::of(layer, self.layers, self.directions);
+        way.and_then(|way| way.arrangement).into_iter().fold(config, StackConfig::arrangement)
+    }
+
+    /// What must become of the forward call, and of the backward call.
+    fn verdicts(&self) -> [Verdict; 2] {
+        let [steps, batch, _] = self.input.shape;
+        let config = self.config(None);
+        let input = [steps, batch, self.inputs];
+        let output = [steps, batch, config.output_size()];
+        let states = [1, config.directed_layers() * batch, self.hidden];
+        let [h, c, dy, dh, dc] = self.read.each_ref().map(Option::as_ref);
+        let [y, last_h, last_c, dx, dh0, dc0] = self.written.each_ref().map(Option::as_ref);
+        let forward = verdict(
+            [(Some(&self.input), input), (h, states), (c, states)],
+            [(y, output), (last_h, states), (last_c, states)],
+        );
+        let backward =
+            verdict([(dy, output), (dh, states), (dc, states)], [(dx, input), (dh0, states), (dc0, states)]);
+        let parameters = if self.parameters == Some(1) { Verdict::Wrong } else { Verdict::Right };
+        [forward, backward.max(parameters)]
+    }
+
+    fn run(self) {
+        let data = self.data();
+        let verdicts = self.verdicts();
+        let mut first: Option<Written> = None;
+        for way in self.ways {
+            let mut written = self.untouched();
+            let right = self.calls(way, &data, &mut written, verdicts);
+            let untouched = self.untouched();
+            // The outputs of a call that was refused.
+            for (found, expected) in written.outputs.iter().zip(&untouched.outputs).skip(3 * right) {
+                assert_same(found, expected, "an output of a refused call");
+            }
+            if right < 2 {
+                assert_same(&written.parameters, &untouched.parameters, "parameters of a refused call");
+            }
+            let first = first.get_or_insert_with(|| written.clone());
+            assert_same(&written.parameters, &first.parameters, "parameters");
+            for (found, expected) in written.outputs.iter().zip(&first.outputs) {
+                assert_same(found, expected, "an output of another way");
+            }
+            if right > 0 {
+                self.check_steps(way, &data, &written);
+            }
+            if right == 2 && !self.numbers.special {
+                self.check(&data, &written);
+            }
+        }
+    }
+
+    fn data(&self) -> Data {
+        let (mut numbers, config) = (self.numbers.clone(), self.config(None));
+        let scale = self.numbers.scale;
+        let rows = 4 * self.hidden;
+        let weights = (0..config.directed_layers())
+            .map(|index| {
+                let inputs = config.directed_layer(index).input_size();
+                [inputs, self.hidden, 1].map(|inputs| numbers.take(rows * inputs, scale))
+            })
+            .collect();
+        let input = numbers.take(self.input.len, 1.0);
+        let read = self.read.each_ref().map(|layout| numbers.take(len_of(layout), 1.0));
+        Data { weights, input, read }
+    }
+
+    fn untouched(&self) -> Written {
+        let total = self.config(None).total_parameters().unwrap();
+        let parameters = self.parameters.map_or(0, |too_long| total + too_long);
+        Written {
+            outputs: self.written.each_ref().map(untouched),
+            parameters: vec![quadgate_fuzz::call::UNTOUCHED; parameters],
+        }
+    }
+
+    fn stack(&self, way: Way, data: &Data) -> LstmStack {
+        let config = self.config(Some(way));
+        let weights = |(index, [input, recurrent, bias]): (usize, &'_ [Vec<f32>; 3])| {
+            let layer = config.directed_layer(index);
+            LstmWeights::pytorch(&layer, input, recurrent, Some(bias), None).unwrap()
+        };
+        let weights: Vec<_> = data.weights.iter().enumerate().map(weights).collect();
+        LstmStack::new(&config, &weights).unwrap()
+    }
+
+    /// Runs the forward call and, if that was right, the backward call; how many were right.
+    fn calls(&self, way: Way, data: &Data, written: &mut Written, verdicts: [Verdict; 2]) -> usize {
+        let stack = self.stack(way, data);
+        let [steps, batch, _] = self.input.shape;
+        let [steps, batch] = [steps + way.spare[0], batch + way.spare[1]];
+        let mut workspace = stack.workspace(steps, batch).unwrap();
+        let mut tape = match way.every {
+            None => stack.tape(steps, batch).unwrap(),
+            Some(_) => stack.checkpointed_tape(steps, batch, way.every).unwrap(),
+        };
+        let [h, c, dy, dh, dc] = &self.read;
+        let [y, last_h, last_c, dx, dh0, dc0] = &self.written;
+        let [h_data, c_data, dy_data, dh_data, dc_data] = &data.read;
+        let Written { outputs: [to_y, to_h, to_c, to_dx, to_dh0, to_dc0], parameters } = written;
+
+        let input = self.input.sequence(&data.input);
+        let mut call = StackForward::new(input).tape(&mut tape);
+        if let Some(layout) = h {
+            call = call.initial_hidden(layout.matrix(h_data, 0));
+        }
+        if let Some(layout) = c {
+            call = call.initial_cell(layout.matrix(c_data, 0));
+        }
+        if let Some(layout) = y {
+            call = call.output(layout.sequence_mut(to_y));
+        }
+        if let Some(layout) = last_h {
+            call = call.last_hidden(layout.matrix_mut(to_h));
+        }
+        if let Some(layout) = last_c {
+            call = call.last_cell(layout.matrix_mut(to_c));
+        }
+        call = self.dropout.into_iter().fold(call, StackForward::dropout);
+        if !is_right(stack.forward(&mut workspace, call), verdicts[0]) {
+            return 0;
+        }
+
+        let mut call = StackBackward::new(input);
+        if let Some(layout) = dy {
+            call = call.output_cotangent(layout.sequence(dy_data));
+        }
+        if let Some(layout) = dh {
+            call = call.last_hidden_cotangent(layout.matrix(dh_data, 0));
+        }
+        if let Some(layout) = dc {
+            call = call.last_cell_cotangent(layout.matrix(dc_data, 0));
+        }
+        if let Some(layout) = dx {
+            call = call.input_gradient(layout.sequence_mut(to_dx));
+        }
+        if let Some(layout) = dh0 {
+            call = call.initial_hidden_gradient(layout.matrix_mut(to_dh0));
+        }
+        if let Some(layout) = dc0 {
+            call = call.initial_cell_gradient(layout.matrix_mut(to_dc0));
+        }
+        if self.parameters.is_some() {
+            call = call.parameter_gradients(parameters, GradientMode::Overwrite);
+        }
+        1 + usize::from(is_right(stack.backward(&mut workspace, &mut tape, call), verdicts[1]))
+    }
+
+    /// Holds the output to that of single steps, bit for bit.
+    fn check_steps(&self, way: Way, data: &Data, written: &Written) {
+        let [steps, batch, _] = self.input.shape;
+        let has_dropout = self.dropout.is_some() && self.layers > 1;
+        let stack = self.stack(way, data);
+        let Ok(mut state) = stack.state(batch) else {
+            return assert!(self.directions != Directions::Forward);
+        };
+        let (Some(layout), false) = (&self.written[0], has_dropout) else { return };
+        for (layer, state) in state.layers_mut().iter_mut().enumerate() {
+            let rows = layer * batch * self.hidden..(layer + 1) * batch * self.hidden;
+            let part = |which: usize| -> Vec<f32> {
+                let rows_of_all = [1, self.layers * batch];
+                let all = dense(self.read[which].as_ref(), &data.read[which], rows_of_all, self.hidden);
+                all[rows.clone()].iter().map(|&value| value as f32).collect()
+            };
+            state.set_hidden(quadgate::Matrix::new(&part(0), batch, self.hidden)).unwrap();
+            state.set_cell(quadgate::Matrix::new(&part(1), batch, self.hidden)).unwrap();
+        }
+        for t in 0..steps {
+            stack.step(&mut state, self.input.matrix(&data.input, t)).unwrap();
+            for b in 0..batch {
+                let found = &written.outputs[0][layout.start(t, b)..][..self.hidden];
+                assert_same(found, state.hidden(b).unwrap(), "output");
+            }
+        }
+    }
+
+    /// Holds what right calls wrote to the oracle, and what lies between its rows to what was there.
+    fn check(&self, data: &Data, written: &Written) {
+        let [steps, batch, _] = self.input.shape;
+        let config = self.config(None);
+        let (width, directed, hidden) = (config.output_size(), config.directed_layers(), self.hidden);
+        let cells: Vec<_> = data
+            .weights
+            .iter()
+            .map(|[input, recurrent, bias]| {
+                let inputs = input.len() / (4 * hidden);
+                let parameters = NaiveParameters::new(widen(input), widen(recurrent), widen(bias));
+                NaiveCell::new(inputs, hidden, parameters)
+            })
+            .collect();
+        let read =
+            |which: usize, rows, width| dense(self.read[which].as_ref(), &data.read[which], rows, width);
+        let states = |h: usize, c: usize| -> Vec<NaiveState<f64>> {
+            let [h, c] = [h, c].map(|which| read(which, [1, directed * batch], hidden));
+            let part = |all: &[f64], index: usize| all[index * batch * hidden..][..batch * hidden].to_vec();
+            (0..directed).map(|index| NaiveState { hidden: part(&h, index), cell: part(&c, index) }).collect()
+        };
+        let x = dense(Some(&self.input), &data.input, [steps, batch], self.inputs);
+        let call = NaiveCall { initial: states(0, 1), ..NaiveCall::new([steps, batch], x, &cells) };
+        let cotangents = NaiveResult { output: read(2, [steps, batch], width), last: states(3, 4) };
+        let directions = match self.directions {
+            Directions::Forward => NaiveDirections::Forward,
+            Directions::Reverse => NaiveDirections::Reverse,
+            Directions::Concatenated => NaiveDirections::Concatenated,
+            Directions::Summed => NaiveDirections::Summed,
+        };
+        let layers = cells.chunks(self.directions.count());
+        let layers = layers.map(|cells| NaiveLayer { cells: cells.to_vec(), directions }).collect();
+        let stack = NaiveStack { layers };
+        let mask = |layer, dropout: Dropout| {
+            let mut factors = vec![0.0; steps * batch * width];
+            dropout.factors(layer, [steps, batch, width], &mut factors).unwrap();
+            widen(&factors)
+        };
+        let masks: Vec<_> =
+            (1..self.layers).map(|above| self.dropout.map(|dropout| mask(above - 1, dropout))).collect();
+        let result = stack.forward(&call, &masks);
+        let gradients = stack.backward(&call, &masks, &cotangents);
+
+        let joined = |states: &[NaiveState<f64>], of: fn(&NaiveState<f64>) -> &Vec<f64>| -> Vec<f64> {
+            states.iter().flat_map(|state| of(state).clone()).collect()
+        };
+        let wanted = [
+            ("output", [steps, batch], result.output),
+            ("last h", [1, directed * batch], joined(&result.last, |state| &state.hidden)),
+            ("last c", [1, directed * batch], joined(&result.last, |state| &state.cell)),
+            ("x", [steps, batch], gradients.input),
+            ("initial h", [1, directed * batch], joined(&gradients.initial, |state| &state.hidden)),
+            ("initial c", [1, directed * batch], joined(&gradients.initial, |state| &state.cell)),
+        ];
+        for (which, (what, rows, from)) in wanted.into_iter().enumerate() {
+            let mut expected = untouched(&self.written[which]);
+            write_rows(&self.written[which], &mut expected, rows, &from);
+            assert_near(&written.outputs[which], &expected, what);
+        }
+        if self.parameters.is_some() {
+            let of_layers = gradients.parameters.iter();
+            let expected: Vec<f32> = of_layers
+                .flat_map(|of| of.weight_ih.iter().chain(&of.weight_hh).chain(&of.bias))
+                .map(|&value| value as f32)
+                .collect();
+            assert_near(&written.parameters, &expected, "parameters");
+        }
+    }
+}
+
+/// Whether a call succeeded, if that is what must or may become of it.
+fn is_right(result: Result<(), Error>, verdict: Verdict) -> bool {
+    match (result, verdict) {
+        (Ok(()), Verdict::Right | Verdict::Exotic) => true,
+        (Err(_), Verdict::Wrong) | (Err(Error::Overlap { .. }), Verdict::Exotic) => false,
+        (result, _) => panic!("{result:?} for a call that is {verdict:?}"),
+    }
+}
