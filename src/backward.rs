@@ -20,7 +20,7 @@
 use crate::config::Split;
 use crate::direction::Direction;
 use crate::forward::CHECKED;
-use crate::general::{General, GeneralBackwardStep, GeneralRows, OptionBuffers, OptionGradients};
+use crate::general::{General, GeneralBackwardStep, GeneralRows, OptionBuffers, OptionGradients, StepMasks};
 use crate::pack::{GATES, PackedWeights, Shape};
 use crate::parallel;
 use crate::plan::Plan;
@@ -54,7 +54,7 @@ pub(crate) fn max_block_rows(shape: Shape, batch: usize) -> Option<usize> {
 }
 
 /// Steps in a block.
-fn block_steps(shape: Shape, batch: usize) -> usize {
+pub(crate) fn block_steps(shape: Shape, batch: usize) -> usize {
     block_rows(shape).div_ceil(batch.max(1))
 }
 
@@ -84,6 +84,8 @@ pub(crate) struct Scratch<'a> {
     /// A packed row.
     pub(crate) bias: &'a mut [f32],
     pub(crate) options: &'a mut OptionBuffers,
+    /// Cotangents of the h of a step, `[B, P]` padded, where they are gathered.
+    pub(crate) cotangent: &'a mut [f32],
 }
 
 /// Where the gradients go.
@@ -125,6 +127,8 @@ struct StepRows<'a> {
     right: SequenceMut<'a>,
     /// One slot.
     cell_gradient: SequenceMut<'a>,
+    /// One slot.
+    gathered: SequenceMut<'a>,
     /// What the steps of a layer with options write.
     general: Option<GeneralRows<'a>>,
     /// Scratch of the kernels, the same for each row. Empty until the pass lends it.
@@ -141,15 +145,17 @@ impl parallel::Rows for StepRows<'_> {
         let (gate_gradients, other_gate_gradients) = self.gate_gradients.split_rows(at * GATES);
         let (right, other_right) = self.right.split_rows(at);
         let (cell_gradient, other_cell_gradient) = self.cell_gradient.split_rows(at);
+        let (gathered, other_gathered) = self.gathered.split_rows(at);
         let (general, other_general) = self.general.map(|general| general.split(at)).unzip();
         let (scratch, other_scratch) = self.scratch.split_at_mut(scratch_at);
         (
-            StepRows { first: self.first, gate_gradients, right, cell_gradient, general, scratch },
+            StepRows { first: self.first, gate_gradients, right, cell_gradient, gathered, general, scratch },
             StepRows {
                 first: self.first + at,
                 gate_gradients: other_gate_gradients,
                 right: other_right,
                 cell_gradient: other_cell_gradient,
+                gathered: other_gathered,
                 general: other_general,
                 scratch: other_scratch,
             },
@@ -159,28 +165,30 @@ impl parallel::Rows for StepRows<'_> {
 
 /// Where a step of a block lies in the buffers of the block.
 #[derive(Clone, Copy)]
-struct StepSlots {
-    right: usize,
-    gate_gradients: usize,
+pub(crate) struct StepSlots {
+    pub(crate) right: usize,
+    pub(crate) gate_gradients: usize,
     /// dZ of the step after it.
     after: usize,
 }
 
 /// What one step of some units reads and writes.
-struct Step<'a, 'g> {
+pub(crate) struct Step<'a, 'g> {
     /// Vectors of units.
-    vectors: Range<usize>,
-    /// The batch rows in the input.
-    batch: Range<usize>,
-    /// dZ of the step after, all gates of all units; `None` at the last step.
-    after: Option<Rows<'a>>,
-    gate_gradients: RowsMut<'a>,
-    cell_gradient: RowsMut<'a>,
+    pub(crate) vectors: Range<usize>,
+    /// The rows, in the buffers of states.
+    pub(crate) batch: Range<usize>,
+    /// dZ of the step after, all gates of all units; for [`BackwardPass::cell`] `None` at the last step.
+    pub(crate) after: Option<Rows<'a>>,
+    pub(crate) gate_gradients: RowsMut<'a>,
+    pub(crate) cell_gradient: RowsMut<'a>,
     /// Where x and h of the step before are kept for the weight gradients, `[panels · slots, rows, panel width]`; one of
     /// those who share a step does it.
-    right: Option<SequenceMut<'a>>,
-    general: Option<&'a mut GeneralRows<'g>>,
-    scratch: &'a mut [f32],
+    pub(crate) right: Option<SequenceMut<'a>>,
+    /// Room for cotangents that must be gathered.
+    pub(crate) gathered: Option<RowsMut<'a>>,
+    pub(crate) general: Option<&'a mut GeneralRows<'g>>,
+    pub(crate) scratch: &'a mut [f32],
 }
 
 /// dX of some times of a block and some rows of the batch.
@@ -243,7 +251,7 @@ impl parallel::Rows for Units<'_> {
 }
 
 impl BackwardPass<'_> {
-    fn shape(&self) -> Shape {
+    pub(crate) fn shape(&self) -> Shape {
         self.weights.shape()
     }
 
@@ -264,34 +272,41 @@ impl BackwardPass<'_> {
         while end > segment.first_step {
             let block = (end - 1) / block_steps;
             let begin = (block * block_steps).max(segment.first_step);
-            self.steps(segment, begin..end, block * block_steps, scratch, tools);
-            if begin == block * block_steps {
+            let first = block * block_steps;
+            let step = |number: usize, last_hidden_gradient: &[f32], step: Step<'_, '_>| {
+                self.step(segment, number, number - first, last_hidden_gradient, step);
+            };
+            self.steps(batch, begin..end, first, scratch, tools, &step);
+            if begin == first {
                 let finished = begin..steps.min(begin + block_steps);
                 self.input_gradient(finished.clone(), scratch, tools, outputs);
-                self.parameter_gradients(finished.len(), scratch, outputs);
-                self.next_block(scratch);
+                self.parameter_gradients(batch, finished.len(), scratch, outputs);
+                self.next_block([batch; 2], scratch);
             }
             end = begin;
         }
     }
 
-    /// dZ of the steps `range`, which belong to the block that begins at `block`.
-    fn steps(
+    /// dZ of the steps `range`, which belong to the block that begins at `block` and whose steps have `rows` rows.
+    ///
+    /// `run` takes a step, the gradient of the last h, and some rows or units.
+    pub(crate) fn steps(
         &self,
-        segment: Segment<'_>,
+        rows: usize,
         range: Range<usize>,
         block: usize,
         scratch: &mut Scratch<'_>,
         tools: &mut Tools,
+        run: &(impl Fn(usize, &[f32], Step<'_, '_>) + Sync),
     ) {
-        let (shape, batch) = (self.shape(), self.input.shape[1]);
-        let block_steps = block_steps(shape, batch);
+        let shape = self.shape();
+        let block_steps = block_steps(shape, self.input.shape[1]);
         let view = |data, steps, rows: usize, width| {
             SequenceMut::new(data, [steps, rows, width], [rows * width, width]).expect(CHECKED)
         };
         let Scratch { hidden_gradient, options, .. } = scratch;
         let (general, last_hidden_gradient): (_, &[f32]) = match &self.general {
-            Some(_) => (Some(options.rows(hidden_gradient, shape, block_steps, batch)), &[]),
+            Some(_) => (Some(options.rows(hidden_gradient, shape, block_steps, rows)), &[]),
             None => (None, &**hidden_gradient),
         };
         let work = StepRows {
@@ -299,25 +314,24 @@ impl BackwardPass<'_> {
             gate_gradients: view(
                 &mut *scratch.gate_gradients,
                 block_steps + 1,
-                batch * GATES,
+                rows * GATES,
                 shape.gate_stride(),
             ),
             right: view(
                 &mut *scratch.right,
                 shape.input_and_state_panels() * block_steps,
-                batch,
+                rows,
                 shape.panel_width(),
             ),
-            cell_gradient: view(&mut *scratch.cell_gradient, 1, batch, shape.padded_units()),
+            cell_gradient: view(&mut *scratch.cell_gradient, 1, rows, shape.padded_units()),
+            gathered: view(&mut *scratch.cotangent, 1, rows, shape.padded_outputs()),
             general,
             scratch: &mut [],
         };
-        let step = |number: usize, step: Step<'_, '_>| {
-            self.step(segment, number, number - block, last_hidden_gradient, step);
-        };
+        let step = |number: usize, step: Step<'_, '_>| run(number, last_hidden_gradient, step);
         match self.plan.split {
             Split::Rows => {
-                let work = StepRows { scratch: tools.scratch_for(batch), ..work };
+                let work = StepRows { scratch: tools.scratch_for(rows), ..work };
                 parallel::run(work, self.plan.threads, &|work| {
                     self.rows_of_steps(range.clone(), block, work, &step);
                 });
@@ -351,6 +365,7 @@ impl BackwardPass<'_> {
                 gate_gradients,
                 cell_gradient: work.cell_gradient.step(0).expect(CHECKED),
                 right: Some(work.right.all()),
+                gathered: work.gathered.step(0),
                 general: work.general.as_mut(),
                 scratch: &mut *work.scratch,
             };
@@ -367,7 +382,7 @@ impl BackwardPass<'_> {
         progress: &mut [Progress],
         run: &(impl Fn(usize, Step<'_, '_>) + Sync),
     ) {
-        let StepRows { first, gate_gradients, right, cell_gradient, general, .. } = work;
+        let StepRows { first, gate_gradients, right, cell_gradient, gathered, general, .. } = work;
         let batch = first..first + right.batch();
         let (lanes, members, last) = (self.shape().lanes, progress.len(), range.end - 1);
         let first_slot = self.slots(last - block).gate_gradients;
@@ -381,6 +396,7 @@ impl BackwardPass<'_> {
         let owned = [
             Shared::new(cell_gradient, lanes, written),
             Shared::new(right, usize::MAX, written),
+            Shared::new(gathered, lanes, written),
             Shared::new(carry, lanes, written),
             Shared::new(hidden, lanes, written),
             Shared::new(peephole_terms, lanes, written),
@@ -393,8 +409,8 @@ impl BackwardPass<'_> {
                     return;
                 }
                 let is_first = vectors.start == 0;
-                let ([gate_gradients], [mut cell_gradient, mut right, carry, hidden, peephole_terms]) =
-                    turn.parts();
+                let ([gate_gradients], owned) = turn.parts();
+                let [mut cell_gradient, mut right, mut gathered, carry, hidden, peephole_terms] = owned;
                 let mut general = self.general.is_some().then(|| GeneralRows {
                     carry,
                     hidden,
@@ -408,6 +424,7 @@ impl BackwardPass<'_> {
                     gate_gradients: gate_gradients.now.expect(CHECKED),
                     cell_gradient: cell_gradient.step(0).expect(CHECKED),
                     right: is_first.then(|| right.all()),
+                    gathered: gathered.step(0),
                     general: general.as_mut(),
                     // A batch that is too narrow for rows to be shared needs none.
                     scratch: &mut [],
@@ -426,40 +443,95 @@ impl BackwardPass<'_> {
         last_hidden_gradient: &[f32],
         step: Step<'_, '_>,
     ) {
-        let Step { vectors, batch, after, gate_gradients, cell_gradient, right, general, scratch } = step;
+        let steps = self.input.shape[0];
+        let (first, rows) = (step.batch.start, step.batch.len());
+        let time = self.direction.time(number, steps);
+        let masks = self.general.as_ref().map(|general| general.masks(time, &step.batch));
+        if let Some(right) = step.right {
+            let x = self.input.batch_rows(time, first, rows);
+            self.keep(segment, [number, in_block], step.batch.clone(), right, masks, |row| x.row(row));
+        }
+        let columns = self.output_columns(&step.vectors);
+        let cotangent = self.cotangent.map(|all| all.batch_rows(time, first, rows).columns(columns));
+        let after = if number + 1 == steps { None } else { step.after };
+        let step = Step { after, right: None, ..step };
+        self.cell(segment, number, in_block, last_hidden_gradient, cotangent, masks, step);
+    }
+
+    /// Keeps x and h of the step before for the weight gradients, of some rows of a step with its number in all and in its
+    /// block.
+    pub(crate) fn keep<'x>(
+        &self,
+        segment: Segment<'_>,
+        [number, in_block]: [usize; 2],
+        rows: Range<usize>,
+        mut right: SequenceMut<'_>,
+        masks: Option<StepMasks<'_>>,
+        x: impl Fn(usize) -> &'x [f32],
+    ) {
         let shape = self.shape();
-        let (outputs, units) = (shape.padded_outputs(), shape.padded_units());
-        let columns = vectors.start * shape.lanes..vectors.end * shape.lanes;
-        let rows_of = |data, step: usize, width: usize| {
-            let data: &[f32] = data;
-            let first = (step * self.input.shape[1] + batch.start) * width;
-            Rows::new(&data[first..], batch.len(), width, width).expect(CHECKED)
-        };
-        let cell = |step| rows_of(segment.cell, step, units).columns(columns.clone());
-        let is_last = number + 1 == self.input.shape[0];
-        let recurrent = if is_last {
-            None
-        } else {
-            let rows = after.and_then(|after| after.join(GATES)).expect(CHECKED);
+        let (outputs, count) = (shape.padded_outputs(), rows.len());
+        let h = self.state_rows(segment.hidden, number - segment.first_step, rows, outputs);
+        let recurrent_mask = masks.and_then(|masks| masks.recurrent);
+        let block_steps = block_steps(shape, self.input.shape[1]);
+        let mut panel = self.slots(in_block).right;
+        for columns in shape.panels_of(shape.inputs) {
+            let mut to = right.step(panel).expect(CHECKED);
+            panel += block_steps;
+            for row in 0..count {
+                to.row_mut(row)[..columns.len()].copy_from_slice(&x(row)[columns.clone()]);
+            }
+        }
+        for columns in shape.panels_of(outputs) {
+            let mut to = right.step(panel).expect(CHECKED);
+            panel += block_steps;
+            let h = h.columns(columns.clone());
+            let mask = recurrent_mask.map(|mask| mask.columns(columns.clone()));
+            for row in 0..count {
+                let to = &mut to.row_mut(row)[..columns.len()];
+                to.copy_from_slice(h.row(row));
+                if let Some(mask) = mask {
+                    to.iter_mut().zip(mask.row(row)).for_each(|(h, mask)| *h *= mask);
+                }
+            }
+        }
+    }
+
+    /// The backward pass of the cell of step `number`, with the cotangents of its h.
+    #[allow(clippy::too_many_arguments)] // All of a step.
+    pub(crate) fn cell(
+        &self,
+        segment: Segment<'_>,
+        number: usize,
+        in_block: usize,
+        last_hidden_gradient: &[f32],
+        cotangent: Option<Rows<'_>>,
+        masks: Option<StepMasks<'_>>,
+        step: Step<'_, '_>,
+    ) {
+        let Step { vectors, batch, after, gate_gradients, cell_gradient, general, scratch, .. } = step;
+        let shape = self.shape();
+        let columns = self.columns(&vectors);
+        let rows_of = |data, step, width| self.state_rows(data, step, batch.clone(), width);
+        let cell = |step| rows_of(segment.cell, step, shape.padded_units()).columns(columns.clone());
+        let recurrent = after.map(|after| {
             let weights = self.weights.transposed_recurrent().expect(CHECKED);
-            Some(Term { rows, weights, from: 0 })
-        };
-        let time = self.direction.time(number, self.input.shape[0]);
-        let cotangent = self.cotangent.map(|all| all.batch_rows(time, batch.start, batch.len()));
+            Term { rows: after.join(GATES).expect(CHECKED), weights, from: 0 }
+        });
         let step = number - segment.first_step;
         let gates = rows_of(segment.gates, step, shape.gates_width())
             .columns(GATES * columns.start..GATES * columns.end);
-        let masks = self.general.as_ref().map(|general| general.masks(time, &batch));
-        let recurrent_mask = masks.and_then(|masks| masks.recurrent);
         match self.general.as_ref().zip(masks).zip(general) {
             None => self.kernels.lstm_backward_step(LstmBackwardStep {
                 start: match recurrent {
-                    None => Start::Sums(rows_of(last_hidden_gradient, 0, units).columns(columns.clone())),
+                    None => Start::Sums(
+                        rows_of(last_hidden_gradient, 0, shape.padded_units()).columns(columns.clone()),
+                    ),
                     Some(_) => Start::Zero,
                 },
                 recurrent,
                 vectors,
-                cotangent: cotangent.map(|rows| rows.columns(columns.clone())),
+                cotangent,
                 gates,
                 cell: cell(step + 1),
                 previous_cell: cell(step),
@@ -484,27 +556,37 @@ impl BackwardPass<'_> {
                 scratch,
             }),
         }
-        if let Some(mut right) = right {
-            let x = self.input.batch_rows(time, batch.start, batch.len());
-            let h = rows_of(segment.hidden, step, outputs);
-            let block_steps = block_steps(shape, self.input.shape[1]);
-            let mut panel = self.slots(in_block).right;
-            for (rows, mask) in [(x, None), (h, recurrent_mask)] {
-                for columns in shape.panels_of(rows.width()) {
-                    let mut to = right.step(panel).expect(CHECKED);
-                    panel += block_steps;
-                    let (from, mask) =
-                        (rows.columns(columns.clone()), mask.map(|mask| mask.columns(columns.clone())));
-                    for row in 0..batch.len() {
-                        let to = &mut to.row_mut(row)[..columns.len()];
-                        to.copy_from_slice(from.row(row));
-                        if let Some(mask) = mask {
-                            to.iter_mut().zip(mask.row(row)).for_each(|(h, mask)| *h *= mask);
-                        }
-                    }
-                }
-            }
-        }
+    }
+
+    /// The units of some vectors.
+    fn columns(&self, vectors: &Range<usize>) -> Range<usize> {
+        vectors.start * self.shape().lanes..vectors.end * self.shape().lanes
+    }
+
+    /// The elements of h of some vectors of units: all of a projection, which is of whole rows.
+    pub(crate) fn output_columns(&self, vectors: &Range<usize>) -> Range<usize> {
+        let shape = self.shape();
+        let has_projection = self.general.is_some_and(|general| general.has_projection());
+        if has_projection { 0..shape.padded_outputs() } else { self.columns(vectors) }
+    }
+
+    /// Some rows of a step of a buffer of states.
+    fn state_rows<'s>(&self, data: &'s [f32], step: usize, rows: Range<usize>, width: usize) -> Rows<'s> {
+        let first = (step * self.input.shape[1] + rows.start) * width;
+        Rows::new(&data[first..], rows.len(), width, width).expect(CHECKED)
+    }
+
+    /// dX = dZ·W of some rows, of the columns of some vectors of W.
+    pub(crate) fn input_product(
+        &self,
+        gate_gradients: Rows<'_>,
+        vectors: Range<usize>,
+        to: RowsMut<'_>,
+        scratch: &mut [f32],
+    ) {
+        let weights = self.weights.transposed_input().expect(CHECKED);
+        let terms = [Some(Term { rows: gate_gradients, weights, from: 0 }), None];
+        self.kernels.product(Product { start: Start::Zero, terms, vectors, to, scratch });
     }
 
     /// dX = dZ·W for the steps of a block.
@@ -523,12 +605,7 @@ impl BackwardPass<'_> {
         let width = shape.gate_gradients_width();
         let first = self.first_slots(block.len()).gate_gradients;
         let gate_gradients = &scratch.gate_gradients[first * batch * width..];
-        let weights = self.weights.transposed_input().expect(CHECKED);
-        let product = |rows: Rows<'_>, to: RowsMut<'_>, scratch: &mut [f32]| {
-            let terms = [Some(Term { rows, weights, from: 0 }), None];
-            let vectors = 0..weights.layout().vectors();
-            self.kernels.product(Product { start: Start::Zero, terms, vectors, to, scratch });
-        };
+        let vectors = 0..self.weights.transposed_input().expect(CHECKED).layout().vectors();
         let scratch = tools.scratch_for(block.len() * batch);
         let times = self.direction.times(block, self.input.shape[0]);
         let work = InputPart { first_time: 0, first_row: 0, gradient: gradient.steps(times), scratch };
@@ -540,23 +617,31 @@ impl BackwardPass<'_> {
             if work.has_more_steps() {
                 for row in 0..rows {
                     let left = Rows::new(from(0, row), steps, width, batch * width).expect(CHECKED);
-                    product(left, work.gradient.batch_row(row).expect(CHECKED), work.scratch);
+                    let to = work.gradient.batch_row(row).expect(CHECKED);
+                    self.input_product(left, vectors.clone(), to, work.scratch);
                 }
             } else {
                 for step in 0..steps {
                     let left = Rows::new(from(step, 0), rows, width, width).expect(CHECKED);
-                    product(left, work.gradient.step(step).expect(CHECKED), work.scratch);
+                    let to = work.gradient.step(step).expect(CHECKED);
+                    self.input_product(left, vectors.clone(), to, work.scratch);
                 }
             }
         });
     }
 
-    /// dW += dZᵀ·x, dR += dZᵀ·h and db += Σ dZ over a block of `steps` steps.
-    fn parameter_gradients(&self, steps: usize, scratch: &mut Scratch<'_>, outputs: &mut Outputs<'_>) {
+    /// dW += dZᵀ·x, dR += dZᵀ·h and db += Σ dZ over a block of `steps` steps of `batch` rows.
+    pub(crate) fn parameter_gradients(
+        &self,
+        batch: usize,
+        steps: usize,
+        scratch: &mut Scratch<'_>,
+        outputs: &mut Outputs<'_>,
+    ) {
         let Some(Parameters { weight_ih, weight_hh, bias, options, add }) = &mut outputs.parameters else {
             return;
         };
-        let (shape, batch) = (self.shape(), self.input.shape[1]);
+        let shape = self.shape();
         let first = self.first_slots(steps);
         let (units, inputs, width) = (shape.units, shape.inputs, shape.gate_gradients_width());
         let dz = &scratch.gate_gradients[first.gate_gradients * batch * width..];
@@ -595,17 +680,25 @@ impl BackwardPass<'_> {
         let first_row = first.right * batch;
         let add_to_total = *add;
         parallel::run(work, self.plan.threads, &|work| {
-            self.unit_gradients(work, dz, (right, first_row), add_to_total);
+            self.unit_gradients(work, dz, batch, (right, first_row), add_to_total);
         });
         // From the second block on, the gradients are sums of blocks.
         *add = true;
     }
 
-    /// dW and dR of some units, from the rows of dZ and those of the panels of x and h from `first_row`.
-    fn unit_gradients(&self, work: Units<'_>, dz: Rows<'_>, (right, first_row): (&[f32], usize), add: bool) {
-        let (shape, batch) = (self.shape(), self.input.shape[1]);
+    /// dW and dR of some units, from the rows of dZ and those of the panels of x and h from `first_row`, in a block with room
+    /// for `batch` rows a step.
+    fn unit_gradients(
+        &self,
+        work: Units<'_>,
+        dz: Rows<'_>,
+        batch: usize,
+        (right, first_row): (&[f32], usize),
+        add: bool,
+    ) {
+        let shape = self.shape();
         let width = shape.panel_width();
-        let panel_rows = block_steps(shape, batch) * batch;
+        let panel_rows = block_steps(shape, self.input.shape[1]) * batch;
         let mut rest = work;
         while parallel::Rows::rows(&rest) > 0 {
             let (some, more) = parallel::Rows::split(rest, UNITS_AT_ONCE);
@@ -627,12 +720,13 @@ impl BackwardPass<'_> {
         }
     }
 
-    /// Moves dZ of the first step of a block to where the block before it looks for the step after it.
-    fn next_block(&self, scratch: &mut Scratch<'_>) {
-        let step = self.input.shape[1] * self.shape().gate_gradients_width();
-        let from = self.slots(0).gate_gradients * step;
-        let to = self.waiting_slot() * step;
-        scratch.gate_gradients.copy_within(from..from + step, to);
+    /// Moves dZ of the first step of a block to where the block before it looks for the step after it; with the rows of a
+    /// step in this block and in the one before.
+    pub(crate) fn next_block(&self, [rows, rows_before]: [usize; 2], scratch: &mut Scratch<'_>) {
+        let width = self.shape().gate_gradients_width();
+        let from = self.slots(0).gate_gradients * rows * width;
+        let to = self.waiting_slot() * rows_before * width;
+        scratch.gate_gradients.copy_within(from..from + rows * width, to);
     }
 
     /// Where dZ of the first step of a block waits for the block before it: beside the slots of the last step.
@@ -644,7 +738,7 @@ impl BackwardPass<'_> {
     }
 
     /// The slots of a step of a block, by its number in the block. Slots ascend with time.
-    fn slots(&self, in_block: usize) -> StepSlots {
+    pub(crate) fn slots(&self, in_block: usize) -> StepSlots {
         let right = self.direction.time(in_block, block_steps(self.shape(), self.input.shape[1]));
         match self.direction {
             Direction::Forward => StepSlots { right, gate_gradients: right, after: right + 1 },
@@ -654,14 +748,13 @@ impl BackwardPass<'_> {
     }
 
     /// The slots of the earliest time of a block of `steps` steps.
-    fn first_slots(&self, steps: usize) -> StepSlots {
+    pub(crate) fn first_slots(&self, steps: usize) -> StepSlots {
         self.slots(self.direction.time(0, steps))
     }
 
-    /// dh₀ = dZ_0·R; call it after the last block.
-    pub(crate) fn first_hidden_gradient(&self, scratch: &mut Scratch<'_>, tools: &mut Tools) {
-        let [steps, batch, _] = self.input.shape;
-        if steps == 0 || batch == 0 {
+    /// dh₀ = dZ_0·R of the `batch` rows that run step 0; call it after the last block.
+    pub(crate) fn first_hidden_gradient(&self, batch: usize, scratch: &mut Scratch<'_>, tools: &mut Tools) {
+        if self.input.shape[0] == 0 || batch == 0 {
             return;
         }
         let (width, padded) = (self.shape().gate_gradients_width(), self.shape().padded_outputs());

@@ -106,6 +106,29 @@ pub enum Error {
         /// The argument.
         argument: &'static str,
     },
+    /// A row has more steps than the input.
+    RowLength {
+        /// The argument.
+        argument: &'static str,
+        /// The row.
+        row: usize,
+        /// Steps of the input: the most that it may have.
+        expected: usize,
+        /// The steps that it has.
+        found: usize,
+    },
+    /// Both lengths and a mask say which steps are run.
+    Exclusive {
+        /// The argument.
+        argument: &'static str,
+        /// The argument beside which there can be none.
+        other: &'static str,
+    },
+    /// Other steps are asked of a backward pass than its forward pass recorded.
+    NotRecorded {
+        /// The argument that differs: `lengths` or `mask`.
+        argument: &'static str,
+    },
     /// An instruction set was demanded that this CPU or this build lacks.
     UnsupportedIsa {
         /// What was demanded.
@@ -203,6 +226,15 @@ impl fmt::Display for Error {
             }
             Error::NothingRecorded { argument } => {
                 write!(f, "{argument}: expected a recorded forward pass, found none")
+            }
+            Error::RowLength { argument, row, expected, found } => {
+                write!(f, "{argument}: expected at most {expected} steps for row {row}, found {found}")
+            }
+            Error::Exclusive { argument, other } => {
+                write!(f, "{argument}: expected none beside {other}, found both")
+            }
+            Error::NotRecorded { argument } => {
+                write!(f, "{argument}: expected what the tape's forward pass was given, found another")
             }
             Error::UnsupportedIsa { expected, found } => {
                 write!(f, "isa: expected {expected}, found a CPU or build whose best is {found}")

@@ -15,7 +15,7 @@
 
 use crate::config::{Schedule, Split};
 use crate::direction::Direction;
-use crate::general::{General, GeneralStep};
+use crate::general::{General, GeneralStep, StepMasks};
 use crate::pack::{GATES, PackedWeights};
 use crate::parallel;
 use crate::plan::Plan;
@@ -71,7 +71,7 @@ pub(crate) struct States<'a> {
 }
 
 impl States<'_> {
-    fn split(self, at: usize) -> (Self, Self) {
+    pub(crate) fn split(self, at: usize) -> (Self, Self) {
         let (hidden, other_hidden) = self.hidden.split_rows(at);
         let (cell, other_cell) = self.cell.split_rows(at);
         let (gates, other_gates) = self.gates.map(|gates| gates.split_rows(at)).unzip();
@@ -115,21 +115,31 @@ impl parallel::Rows for BatchRows<'_> {
 }
 
 /// What one step of some panels reads and writes.
-struct Step<'a> {
-    panels: Range<usize>,
-    /// The batch rows in the input.
-    batch: Range<usize>,
+pub(crate) struct Step<'a> {
+    pub(crate) panels: Range<usize>,
+    pub(crate) input: StepInput<'a>,
+    /// Where a general cell without a tape keeps its sums.
+    pub(crate) own_sums: Option<RowsMut<'a>>,
+    /// The masks of a general cell.
+    pub(crate) masks: Option<StepMasks<'a>>,
     /// h of the step before, all units.
-    from: Rows<'a>,
+    pub(crate) from: Rows<'a>,
     /// h of this step.
-    to: RowsMut<'a>,
-    cell: RowsMut<'a>,
-    tape: Option<Tape<'a>>,
-    projected: Option<RowsMut<'a>>,
-    output: Option<RowsMut<'a>>,
-    /// Hoisted sums, and with options a slot more.
-    sums: SequenceMut<'a>,
-    scratch: &'a mut [f32],
+    pub(crate) to: RowsMut<'a>,
+    pub(crate) cell: RowsMut<'a>,
+    pub(crate) tape: Option<Tape<'a>>,
+    pub(crate) projected: Option<RowsMut<'a>>,
+    pub(crate) output: Option<RowsMut<'a>>,
+    pub(crate) scratch: &'a mut [f32],
+}
+
+/// What a step knows of x.
+#[derive(Clone, Copy)]
+pub(crate) enum StepInput<'a> {
+    /// x itself.
+    Rows(Rows<'a>),
+    /// Hoisted sums.
+    Sums(Rows<'a>),
 }
 
 /// Why no view of the crate's own buffers can fail here.
@@ -171,18 +181,21 @@ impl Pass<'_> {
                     (cell, Some(Tape { previous_cell, gates: gates.step(step).expect(CHECKED) }))
                 }
             };
+            let batch = first..first + rows;
+            let (input, own_sums) = self.step_input(step, batch.clone(), 0..self.panels(), &mut sums);
             self.step(
                 step,
                 Step {
                     panels: 0..self.panels(),
-                    batch: first..first + rows,
+                    input,
+                    own_sums,
+                    masks: self.masks(step, &batch),
                     from,
                     to,
                     cell,
                     tape,
                     projected: projected.as_mut().and_then(|projected| projected.step(step)),
                     output: output.as_mut().and_then(|output| output.step(self.time(step))),
-                    sums: sums.all(),
                     scratch,
                 },
             );
@@ -221,7 +234,8 @@ impl Pass<'_> {
                     return;
                 }
                 let columns = panels.start * lanes..panels.end * lanes;
-                let ([hidden, taped_cell, gates, output], [mut latest_cell, sums]) = turn.parts();
+                let ([hidden, taped_cell, gates, output], [mut latest_cell, mut sums]) = turn.parts();
+                let (input, own_sums) = self.step_input(step, batch.clone(), panels.clone(), &mut sums);
                 let (cell, tape) = match (taped_cell.now, taped_cell.before, gates.now) {
                     (Some(cell), Some(before), Some(gates)) => {
                         (cell, Some(Tape { previous_cell: before.columns(columns), gates }))
@@ -232,7 +246,9 @@ impl Pass<'_> {
                     step,
                     Step {
                         panels,
-                        batch: batch.clone(),
+                        input,
+                        own_sums,
+                        masks: self.masks(step, &batch),
                         from: hidden.before.expect(CHECKED),
                         to: hidden.now.expect(CHECKED),
                         cell,
@@ -240,7 +256,6 @@ impl Pass<'_> {
                         // A projection is of whole rows.
                         projected: None,
                         output: output.now,
-                        sums,
                         // A batch that is too narrow for rows to be shared needs none.
                         scratch: &mut [],
                     },
@@ -254,40 +269,63 @@ impl Pass<'_> {
         self.direction.time(self.first_step + step, self.input.shape[0])
     }
 
-    fn panels(&self) -> usize {
+    /// All panels.
+    pub(crate) fn panels(&self) -> usize {
         self.weights.shape().gates_layout(0).panels()
     }
 
-    fn step(&self, step: usize, work: Step<'_>) {
-        let Step { panels, batch, from, to, cell, tape, projected, output, mut sums, scratch } = work;
-        let shape = self.weights.shape();
-        let weights = self.weights.recurrent().expect(CHECKED);
-        let columns = weights.layout().columns_of(panels.clone());
-        let recurrent = Term { rows: from.columns(0..shape.outputs), weights, from: 0 };
-        // Where a general cell without a tape keeps its sums.
+    /// The masks of some rows of a step of this pass.
+    fn masks(&self, step: usize, batch: &Range<usize>) -> Option<StepMasks<'_>> {
+        self.general.as_ref().map(|general| general.masks(self.time(step), batch))
+    }
+
+    /// What some panels of a step of this pass know of x, and where a general cell without a tape keeps its sums. The
+    /// first step of a block makes the sums of all of it.
+    fn step_input<'s>(
+        &'s self,
+        step: usize,
+        batch: Range<usize>,
+        panels: Range<usize>,
+        sums: &'s mut SequenceMut<'_>,
+    ) -> (StepInput<'s>, Option<RowsMut<'s>>) {
         let own_slot = sums.slots().wrapping_sub(1);
-        let (start, input, own_sums) = match self.plan.schedule {
+        match self.plan.schedule {
             Schedule::Hoisted => {
                 let in_block = step % self.plan.block_steps;
                 let block = step - in_block..self.steps.min(step - in_block + self.plan.block_steps);
                 let slot = self.direction.time(in_block, block.len());
                 if in_block == 0 {
-                    self.hoist(block, &batch, panels.clone(), &mut sums);
+                    self.hoist(block, &batch, panels, sums);
                 }
-                match sums.step_beside(own_slot, slot) {
-                    Some((own, hoisted)) => (Start::Sums(hoisted), None, Some(own)),
-                    None => (Start::Sums(sums.read(slot).expect(CHECKED)), None, None),
+                if own_slot == slot {
+                    return (StepInput::Sums(sums.read(slot).expect(CHECKED)), None);
                 }
+                let (own, hoisted) = sums.step_beside(own_slot, slot).expect(CHECKED);
+                (StepInput::Sums(hoisted), Some(own))
             }
             Schedule::Fused => {
                 let rows = self.input.batch_rows(self.time(step), batch.start, batch.len());
+                (StepInput::Rows(rows), sums.step(own_slot))
+            }
+        }
+    }
+
+    /// Some panels of step `step` of this pass.
+    pub(crate) fn step(&self, step: usize, work: Step<'_>) {
+        let Step { panels, input, own_sums, masks, from, to, cell, tape, projected, output, scratch } = work;
+        let shape = self.weights.shape();
+        let weights = self.weights.recurrent().expect(CHECKED);
+        let columns = weights.layout().columns_of(panels.clone());
+        let recurrent = Term { rows: from.columns(0..shape.outputs), weights, from: 0 };
+        let (start, input) = match input {
+            StepInput::Sums(sums) => (Start::Sums(sums), None),
+            StepInput::Rows(rows) => {
                 let weights = self.weights.input().expect(CHECKED);
                 let input = (shape.inputs > 0).then_some(Term { rows, weights, from: 0 });
-                (Start::Bias(&self.weights.bias()[columns]), input, sums.step(own_slot))
+                (Start::Bias(&self.weights.bias()[columns]), input)
             }
         };
-        if let Some(general) = &self.general {
-            let masks = general.masks(self.time(step), &batch);
+        if let Some((general, masks)) = self.general.as_ref().zip(masks) {
             let (previous_cell, sums) = match tape {
                 Some(Tape { previous_cell, gates }) => (Some(previous_cell), gates),
                 None => (None, own_sums.expect(CHECKED)),
@@ -331,17 +369,11 @@ impl Pass<'_> {
         panels: Range<usize>,
         sums: &mut SequenceMut<'_>,
     ) {
-        let weights = self.weights.input().expect(CHECKED);
-        let bias = &self.weights.bias()[weights.layout().columns_of(panels.clone())];
         let steps = block.len();
         let in_sequence = self.first_step + block.start..self.first_step + block.end;
         let t = self.direction.times(in_sequence, self.input.shape[0]).start;
         let mut sums = sums.steps(0..steps);
-        let product = |rows: Rows<'_>, to: RowsMut<'_>| {
-            let terms = [Some(Term { rows, weights, from: 0 }), None];
-            let (start, vectors) = (Start::Bias(bias), weights.layout().vectors_of(panels.clone()));
-            self.kernels.product(Product { start, terms, vectors, to, scratch: &mut [] });
-        };
+        let product = |rows: Rows<'_>, to: RowsMut<'_>| self.input_sums(panels.clone(), rows, to);
         // The weights are read once per product, so the products shall have many rows: all there are, or all steps of a
         // batch row, or all batch rows of a step.
         let input = self.input.all_rows(t, steps, batch.start, batch.len());
@@ -358,5 +390,14 @@ impl Pass<'_> {
                 product(rows, sums.step(slot).expect(CHECKED));
             }
         }
+    }
+
+    /// sums = bias + W·x for some rows of x and some panels.
+    pub(crate) fn input_sums(&self, panels: Range<usize>, rows: Rows<'_>, to: RowsMut<'_>) {
+        let weights = self.weights.input().expect(CHECKED);
+        let start = Start::Bias(&self.weights.bias()[weights.layout().columns_of(panels.clone())]);
+        let terms = [Some(Term { rows, weights, from: 0 }), None];
+        let vectors = weights.layout().vectors_of(panels);
+        self.kernels.product(Product { start, terms, vectors, to, scratch: &mut [] });
     }
 }

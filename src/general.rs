@@ -108,12 +108,42 @@ impl<'a> General<'a> {
     /// The masks of some rows of the call at a time.
     pub(crate) fn masks(&self, time: usize, batch: &Range<usize>) -> StepMasks<'a> {
         let rows = |all: Sequence<'a>| all.batch_rows(time, batch.start, batch.len());
-        let [hidden_share, cell_share] = self.tensors.shares();
+        self.masks_of(batch, self.shares().map(|share| share.map(rows)))
+    }
+
+    /// The recurrent mask of the call.
+    pub(crate) fn recurrent_mask(&self) -> Option<Rows<'a>> {
+        self.masks.recurrent
+    }
+
+    /// The same with the recurrent mask of other rows.
+    pub(crate) fn with_recurrent_mask<'s>(self, recurrent: Option<Rows<'s>>) -> General<'s>
+    where
+        'a: 's,
+    {
+        General { masks: Masks { recurrent, ..self.masks }, ..self }
+    }
+
+    /// What the call says of the shares of h and of c.
+    pub(crate) fn shares(&self) -> [Option<Sequence<'a>>; 2] {
+        [self.masks.hidden_share, self.masks.cell_share]
+    }
+
+    /// The masks of some rows of the call with these shares, or those of the layer.
+    pub(crate) fn masks_of<'s>(
+        &self,
+        batch: &Range<usize>,
+        [hidden_share, cell_share]: [Option<Rows<'s>>; 2],
+    ) -> StepMasks<'s>
+    where
+        'a: 's,
+    {
+        let [hidden, cell] = self.tensors.shares();
         let Shape { units, outputs, .. } = self.shape;
-        let constant = |share, width| constant_rows(share, width, batch.len());
+        let constant = |share: &'s [f32], width| constant_rows(share, width, batch.len());
         StepMasks {
-            hidden_share: self.masks.hidden_share.map(rows).or_else(|| constant(hidden_share, outputs)),
-            cell_share: self.masks.cell_share.map(rows).or_else(|| constant(cell_share, units)),
+            hidden_share: hidden_share.or_else(|| constant(hidden, outputs)),
+            cell_share: cell_share.or_else(|| constant(cell, units)),
             recurrent: self.masks.recurrent.map(|mask| mask.rows_of(batch.clone())),
         }
     }

@@ -53,6 +53,7 @@ mod pack;
 mod pages;
 mod parallel;
 mod plan;
+mod ragged;
 pub mod reference;
 mod stack;
 mod tape;
@@ -75,7 +76,7 @@ pub use stack::{
 };
 pub use tape::Tape;
 pub use training::{Backward, GradientMode};
-pub use view::{Matrix, MatrixMut, Sequence, SequenceMut};
+pub use view::{Matrix, MatrixMut, Sequence, SequenceMut, StepMask};
 pub use weights::{Gate, GateOrder, JoinedTensors, LstmWeights, Orientation, SeparateTensors, WeightLayout};
 pub use workspace::{State, Workspace};
 

@@ -6,10 +6,13 @@ use crate::general::{General, Masks};
 use crate::options::Options;
 use crate::pack::{PackedWeights, Shape};
 use crate::plan::Plan;
+use crate::ragged::{RaggedPass, RowStepArguments, RowSteps};
 use crate::view::check_sequence;
 use crate::workspace;
-use crate::{Error, Isa, LstmWeights, Matrix, MatrixMut, Sequence, SequenceMut, State, Tape, Workspace};
-use quadgate_kernels::{Kernels, Rows, RowsMut};
+use crate::{
+    Error, Isa, LstmWeights, Matrix, MatrixMut, Sequence, SequenceMut, State, StepMask, Tape, Workspace,
+};
+use quadgate_kernels::{Kernels, Permutation, Rows, RowsMut};
 
 /// A single LSTM layer in one [direction](crate::Direction), with packed weights.
 ///
@@ -68,6 +71,7 @@ pub struct Forward<'a> {
     pub(crate) last_cell: Option<MatrixMut<'a>>,
     pub(crate) tape: Option<&'a mut Tape>,
     pub(crate) masks: MaskArguments<'a>,
+    pub(crate) row_steps: RowStepArguments<'a>,
 }
 
 /// What a call says about options, unchecked.
@@ -155,6 +159,7 @@ impl<'a> Forward<'a> {
             last_cell: None,
             tape: None,
             masks: MaskArguments::default(),
+            row_steps: RowStepArguments::default(),
         }
     }
 
@@ -191,6 +196,54 @@ impl<'a> Forward<'a> {
     /// Records what [`Lstm::backward`] needs.
     pub fn tape(mut self, tape: &'a mut Tape) -> Self {
         self.tape = Some(tape);
+        self
+    }
+
+    /// Runs only the first `lengths[b]` steps of each row b: `[B]`, each at most T.
+    ///
+    /// The output past a row's end is zero, and the last states are those at its end; in reverse, a row begins there. A
+    /// row of length 0 keeps its initial states. Rows need not be sorted. The time that a call takes goes with the sum of
+    /// the lengths. Outputs and states have the bits of a call for the row alone.
+    ///
+    /// These are PyTorch's packed sequences with `enforce_sorted=False` (which have no rows of length 0) and ONNX's
+    /// `sequence_lens` (where ONNX Runtime sets the last states of a row of length 0 to zero).
+    ///
+    /// ```
+    /// # use quadgate::{Forward, Lstm, LstmConfig, LstmWeights, Sequence, SequenceMut};
+    /// # let config = LstmConfig::new(1, 1);
+    /// # let lstm = Lstm::new(&config, &LstmWeights::pytorch(&config, &[1.0; 4], &[1.0; 4], None, None)?)?;
+    /// let (x, mut h) = ([1.0; 6], [f32::NAN; 6]);
+    /// let call = Forward::new(Sequence::batch_major(&x, 2, 3, 1))
+    ///     .lengths(&[2, 3])
+    ///     .output(SequenceMut::batch_major(&mut h, 2, 3, 1));
+    /// lstm.forward(&mut lstm.workspace(2)?, call)?;
+    /// assert_eq!((h[2], &h[..2]), (0.0, &h[3..5]));
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    pub fn lengths(mut self, lengths: &'a [usize]) -> Self {
+        self.row_steps.lengths = Some(lengths);
+        self
+    }
+
+    /// Runs only the steps of each row at which the mask, `[T, B]`, is true; there can be no lengths beside it.
+    ///
+    /// At the others the state stays as it is, and the output is h as it was: the initial h before the first step that is
+    /// run. These are Keras' masks. The time that a call takes goes with the number of steps that are run.
+    ///
+    /// ```
+    /// # use quadgate::{Forward, Lstm, LstmConfig, LstmWeights, Sequence, SequenceMut, StepMask};
+    /// # let config = LstmConfig::new(1, 1);
+    /// # let lstm = Lstm::new(&config, &LstmWeights::pytorch(&config, &[1.0; 4], &[1.0; 4], None, None)?)?;
+    /// let (x, mut h) = ([1.0; 4], [f32::NAN; 4]);
+    /// let call = Forward::new(Sequence::time_major(&x, 4, 1, 1))
+    ///     .mask(StepMask::time_major(&[false, true, false, true], 4, 1))
+    ///     .output(SequenceMut::time_major(&mut h, 4, 1, 1));
+    /// lstm.forward(&mut lstm.workspace(1)?, call)?;
+    /// assert_eq!((h[0], h[2]), (0.0, h[1]));
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    pub fn mask(mut self, mask: StepMask<'a>) -> Self {
+        self.row_steps.mask = Some(mask);
         self
     }
 }
@@ -313,8 +366,8 @@ impl Lstm {
     /// # Errors
     /// An [`Error`] that names the argument that does not fit; nothing has been written then.
     pub fn forward(&self, workspace: &mut Workspace, call: Forward<'_>) -> Result<(), Error> {
-        let Forward { input, initial_hidden, initial_cell, output, last_hidden, last_cell, tape, masks } =
-            call;
+        let Forward { input, initial_hidden, initial_cell, output, last_hidden, .. } = call;
+        let Forward { last_cell, tape, masks, row_steps, .. } = call;
         let [steps, batch, _] = input.shape;
         let (hidden_size, output_size) = (self.config.hidden_size(), self.config.output_size());
         check_sequence("input", [steps, batch, self.config.input_size()], input.shape)?;
@@ -333,14 +386,16 @@ impl Lstm {
         if let Some(tape) = &tape {
             tape.check_room(self.shape(), self.config.options(), steps, batch)?;
         }
-        let mut run =
-            self.begin(plan, general, workspace, [initial_hidden, initial_cell], tape, [steps, batch]);
+        let row_steps = row_steps.checked([steps, batch])?;
+        let (initial, sizes) = ([initial_hidden, initial_cell], [steps, batch]);
+        let mut run = self.begin(plan, general, workspace, initial, tape, sizes, row_steps);
         run.steps(input, output);
         run.end(last_hidden, last_cell);
         Ok(())
     }
 
     /// Begins a forward pass of `steps` steps and `batch` rows whose arguments were checked.
+    #[allow(clippy::too_many_arguments)] // All of a call.
     pub(crate) fn begin<'a>(
         &'a self,
         plan: Plan,
@@ -349,15 +404,23 @@ impl Lstm {
         [initial_hidden, initial_cell]: [Option<Rows<'_>>; 2],
         mut tape: Option<&'a mut Tape>,
         [steps, batch]: [usize; 2],
+        row_steps: Option<RowSteps<'a>>,
     ) -> ForwardRun<'a> {
-        workspace.state.load(batch, initial_hidden, initial_cell);
+        let Workspace { state, ragged, .. } = &mut *workspace;
+        match row_steps {
+            None => state.load(0..batch, initial_hidden, initial_cell),
+            Some(row_steps) => {
+                let order = ragged.sort(row_steps, [steps, batch]);
+                state.load(order.rows().iter().copied(), initial_hidden, initial_cell);
+            }
+        }
         if let Some(tape) = &mut tape {
             let (state, [hidden_len, cell_len]) = (&mut workspace.state, self.state_lengths(batch));
-            tape.begin(steps, batch);
+            tape.begin([steps, batch], row_steps);
             tape.hidden[..hidden_len].copy_from_slice(&state.latest_hidden()[..hidden_len]);
             tape.cell[..cell_len].copy_from_slice(&state.latest_cell()[..cell_len]);
         }
-        ForwardRun { lstm: self, plan, general, workspace, tape, batch, done: 0 }
+        ForwardRun { lstm: self, plan, general, workspace, tape, batch, row_steps, done: 0 }
     }
 
     /// `steps` steps from `first_step`, in the order in which they are run.
@@ -456,6 +519,8 @@ pub(crate) struct ForwardRun<'a> {
     workspace: &'a mut Workspace,
     tape: Option<&'a mut Tape>,
     batch: usize,
+    /// Which steps are run, if not all. All of them must then be run at once.
+    row_steps: Option<RowSteps<'a>>,
     /// Steps that were run.
     done: usize,
 }
@@ -467,6 +532,9 @@ impl ForwardRun<'_> {
         input: Sequence<'_>,
         mut output: Option<quadgate_kernels::SequenceMut<'_>>,
     ) {
+        if let Some(row_steps) = self.row_steps {
+            return self.ragged_steps(row_steps, input, output);
+        }
         let Self { lstm, plan, general, batch, done, .. } = *self;
         let Workspace { state, sums, tools, .. } = &mut *self.workspace;
         let steps = input.shape[0];
@@ -499,8 +567,52 @@ impl ForwardRun<'_> {
         self.done += steps;
     }
 
+    /// Runs a part of the steps of each row.
+    fn ragged_steps(
+        &mut self,
+        row_steps: RowSteps<'_>,
+        input: Sequence<'_>,
+        mut output: Option<quadgate_kernels::SequenceMut<'_>>,
+    ) {
+        let Self { lstm, plan, general, batch, .. } = *self;
+        let Workspace { state, sums, tools, ragged, .. } = &mut *self.workspace;
+        let (direction, mask) = (lstm.config.reading_direction(), general.and_then(|g| g.recurrent_mask()));
+        let (ragged, mut room, mask) = ragged.begin(row_steps, direction, input.shape[0], mask);
+        let general = general.map(|general| general.with_recurrent_mask(mask));
+        if let Some(output) = &mut output {
+            ragged.write_idle(output, plan.threads, |position| state.hidden(position));
+        }
+        let pass = |first_step, steps| {
+            let pass = lstm.pass(plan, general, input, first_step, steps);
+            RaggedPass { pass, ragged }
+        };
+        match &mut self.tape {
+            None => pass(0, ragged.steps()).run(state.rows(batch), &mut room, sums, output, tools),
+            Some(tape) => {
+                let counts = ragged.counts();
+                tape.record(
+                    ragged.steps(),
+                    state,
+                    |at| counts[at],
+                    |first_step, steps, states| {
+                        let output = output.as_mut().map(quadgate_kernels::SequenceMut::all);
+                        pass(first_step, steps).run(states, &mut room, sums, output, tools);
+                    },
+                );
+            }
+        }
+    }
+
     /// Writes the last states.
     pub(crate) fn end(self, last_hidden: Option<RowsMut<'_>>, last_cell: Option<RowsMut<'_>>) {
+        if self.row_steps.is_some() {
+            let (state, (order, counts)) = (&self.workspace.state, self.workspace.ragged.sorted());
+            // Without a tape, each row has left h in the slot that its last step wrote.
+            let steps_of = |position: usize| if self.tape.is_some() { 0 } else { counts[position] };
+            write_rows_in_order(order, last_hidden, |at| state.hidden_after(at, steps_of(at)));
+            write_rows_in_order(order, last_cell, |at| state.cell(at));
+            return;
+        }
         let state = &mut self.workspace.state;
         if let Some(tape) = self.tape {
             let [hidden_len, cell_len] = self.lstm.state_lengths(self.batch);
@@ -524,6 +636,20 @@ pub(crate) fn write_rows<'a>(to: Option<RowsMut<'_>>, from: impl Fn(usize) -> Op
     let Some(mut to) = to else { return };
     for row in 0..to.rows() {
         if let Some(from) = from(row) {
+            to.row_mut(row).copy_from_slice(from);
+        }
+    }
+}
+
+/// Copies rows that lie by position to where the caller wants them.
+pub(crate) fn write_rows_in_order<'a>(
+    order: Permutation<'_>,
+    to: Option<RowsMut<'_>>,
+    from: impl Fn(usize) -> Option<&'a [f32]>,
+) {
+    let Some(mut to) = to else { return };
+    for (position, &row) in order.rows().iter().enumerate() {
+        if let Some(from) = from(position) {
             to.row_mut(row).copy_from_slice(from);
         }
     }

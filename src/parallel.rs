@@ -8,6 +8,10 @@ pub(crate) trait Rows: Sized + Send {
     fn rows(&self) -> usize;
     /// Cuts the work before row `at`.
     fn split(self, at: usize) -> (Self, Self);
+    /// The row before which to cut so that `part` of `parts` equal pieces come first.
+    fn cut(&self, part: usize, parts: usize) -> usize {
+        (self.rows() as u128 * part as u128 / parts as u128) as usize
+    }
 }
 
 /// Threads of the current rayon pool.
@@ -22,7 +26,7 @@ pub(crate) fn run<W: Rows>(work: W, pieces: usize, run_piece: &(impl Fn(W) + Syn
         return run_piece(work);
     }
     let first = pieces / 2;
-    let at = (work.rows() as u128 * first as u128 / pieces as u128) as usize;
+    let at = work.cut(first, pieces);
     let (left, right) = work.split(at);
     rayon::join(|| run(left, first, run_piece), || run(right, pieces - first, run_piece));
 }

@@ -19,8 +19,9 @@ pub use memory::{StackTape, StackWorkspace};
 pub use plan::{Arrangement, StackPlan};
 pub use step::StackState;
 
+use crate::ragged::RowStepArguments;
 use crate::view::check_sequence;
-use crate::{Error, Isa, Lstm, LstmWeights, Matrix, MatrixMut, Sequence, SequenceMut};
+use crate::{Error, Isa, Lstm, LstmWeights, Matrix, MatrixMut, Sequence, SequenceMut, StepMask};
 
 /// Layers of LSTMs, each of which reads the output of the one before it.
 ///
@@ -83,6 +84,7 @@ pub struct StackForward<'a> {
     last_cell: Option<MatrixMut<'a>>,
     tape: Option<&'a mut StackTape>,
     dropout: Option<Dropout>,
+    row_steps: RowStepArguments<'a>,
 }
 
 impl<'a> StackForward<'a> {
@@ -97,6 +99,7 @@ impl<'a> StackForward<'a> {
             last_cell: None,
             tape: None,
             dropout: None,
+            row_steps: RowStepArguments::default(),
         }
     }
 
@@ -139,6 +142,18 @@ impl<'a> StackForward<'a> {
     /// Records what [`LstmStack::backward`] needs.
     pub fn tape(mut self, tape: &'a mut StackTape) -> Self {
         self.tape = Some(tape);
+        self
+    }
+
+    /// Runs only the first `lengths[b]` steps of each row b in every layer: see [`Forward::lengths`](crate::Forward::lengths).
+    pub fn lengths(mut self, lengths: &'a [usize]) -> Self {
+        self.row_steps.lengths = Some(lengths);
+        self
+    }
+
+    /// Runs only the steps at which the mask, `[T, B]`, is true in every layer: see [`Forward::mask`](crate::Forward::mask).
+    pub fn mask(mut self, mask: StepMask<'a>) -> Self {
+        self.row_steps.mask = Some(mask);
         self
     }
 }
@@ -218,7 +233,10 @@ impl LstmStack {
         {
             states.as_mut().map(|states| states.all().checked(argument, rows, width)).transpose()?;
         }
-        let plan = self.plan_within(workspace, [steps, batch], usize::MAX)?;
+        let row_steps = call.row_steps.checked([steps, batch])?;
+        // A row of a reverse layer may begin anywhere, so blocks of steps cannot pass through layers.
+        let is_whole = row_steps.is_some() && self.config.directions().count() == 1;
+        let plan = self.plan_within(workspace, [steps, batch], if is_whole { 1 } else { usize::MAX })?;
         call.tape.as_ref().map_or(Ok(()), |tape| self.check_tape(tape, [steps, batch]))?;
         Ok(plan)
     }

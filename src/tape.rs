@@ -4,10 +4,11 @@
 //! has one segment, the whole sequence. A checkpointed tape has short segments: it keeps h and c at the start of each,
 //! and the backward pass runs the segments again, from the last to the first, one at a time.
 
-use crate::Error;
 use crate::forward::{CHECKED, States};
 use crate::options::Options;
 use crate::pack::{Buffer, Shape, zeros};
+use crate::ragged::{Recorded, RowSteps};
+use crate::{Error, State};
 use quadgate_kernels::SequenceMut;
 use std::num::NonZeroUsize;
 
@@ -21,8 +22,8 @@ pub struct Tape {
     capacity: [usize; 2],
     /// Steps in a segment.
     segment: usize,
-    /// Steps and rows that the last forward pass recorded.
-    recorded: Option<[usize; 2]>,
+    /// Steps and rows that the last forward pass recorded, and which of the steps were run, if not all.
+    recorded: Option<([usize; 2], Option<Recorded>)>,
     /// h before and after each step of a segment.
     pub(crate) hidden: Buffer,
     /// c before and after each step of a segment.
@@ -134,19 +135,20 @@ impl Tape {
         Error::check_room("tape", "batch", batch, self.capacity[1])
     }
 
-    /// `Ok` if the tape holds a pass of `steps` steps and `batch` rows of a layer.
+    /// `Ok` if the tape holds a pass of `steps` steps and `batch` rows of a layer, that ran the same of them.
     pub(crate) fn check_recorded(
         &self,
         shape: Shape,
         options: &Options,
-        steps: usize,
-        batch: usize,
+        [steps, batch]: [usize; 2],
+        row_steps: Option<RowSteps<'_>>,
     ) -> Result<(), Error> {
         self.check_layer(shape, options)?;
-        let [recorded_steps, recorded_batch] =
+        let ([recorded_steps, recorded_batch], recorded) =
             self.recorded.ok_or(Error::NothingRecorded { argument: "tape" })?;
         Error::check_dimension("tape", "steps", steps, recorded_steps)?;
-        Error::check_dimension("tape", "batch", batch, recorded_batch)
+        Error::check_dimension("tape", "batch", batch, recorded_batch)?;
+        Recorded::check(recorded, row_steps.map(|row_steps| row_steps.recorded([steps, batch])))
     }
 
     fn check_layer(&self, shape: Shape, options: &Options) -> Result<(), Error> {
@@ -162,8 +164,44 @@ impl Tape {
     }
 
     /// Notes what is about to be recorded.
-    pub(crate) fn begin(&mut self, steps: usize, batch: usize) {
-        self.recorded = Some([steps, batch]);
+    pub(crate) fn begin(&mut self, sizes: [usize; 2], row_steps: Option<RowSteps<'_>>) {
+        self.recorded = Some((sizes, row_steps.map(|row_steps| row_steps.recorded(sizes))));
+    }
+
+    /// Runs `steps` steps of what was begun, segment after segment, from the states in the first slots; and leaves in `state`
+    /// h and c of each row after its last step.
+    ///
+    /// `run` takes the first step of a segment, how many there are, and where they are recorded.
+    pub(crate) fn record(
+        &mut self,
+        steps: usize,
+        state: &mut State,
+        steps_of_row: impl Fn(usize) -> usize,
+        mut run: impl FnMut(usize, usize, States<'_>),
+    ) {
+        let batch = self.recorded.map_or(0, |([_, batch], _)| batch);
+        let row_lengths = self.state_lengths(1);
+        let lengths = self.state_lengths(batch);
+        let mut last = 0;
+        for first_step in (0..steps).step_by(self.segment) {
+            self.carry(last, batch);
+            last = self.segment.min(steps - first_step);
+            self.save(first_step / self.segment, batch);
+            run(first_step, last, self.segment_mut(batch, 0));
+            for row in 0..batch {
+                let end = steps_of_row(row);
+                if first_step < end && end <= first_step + last {
+                    // After step s of the segment, h and c are in slot s + 1.
+                    let copy = |to: &mut [f32], from: &[f32], which: usize| {
+                        let (len, at) = (row_lengths[which], row * row_lengths[which]);
+                        let slot = (end - first_step) * lengths[which];
+                        to[at..at + len].copy_from_slice(&from[slot + at..][..len]);
+                    };
+                    copy(state.latest_hidden(), &self.hidden, 0);
+                    copy(state.latest_cell(), &self.cell, 1);
+                }
+            }
+        }
     }
 
     /// The buffers of a segment of `batch` rows from its step `first` on, to write: h and c before and after each step, and

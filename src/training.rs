@@ -2,11 +2,12 @@
 
 use crate::backward::{BackwardPass, Outputs, Parameters, Segment};
 use crate::forward::BatchRows;
-use crate::general::OptionGradients;
-use crate::lstm::{MaskArguments, mask_builders, write_rows};
+use crate::general::{Masks, OptionGradients};
+use crate::lstm::{MaskArguments, mask_builders, write_rows, write_rows_in_order};
+use crate::ragged::{RaggedBackward, RaggedPass, RowStepArguments};
 use crate::tape::{self, automatic_segment};
 use crate::view::check_sequence;
-use crate::{Error, Lstm, Matrix, MatrixMut, Sequence, SequenceMut, Tape, Workspace};
+use crate::{Error, Lstm, Matrix, MatrixMut, Sequence, SequenceMut, StepMask, Tape, Workspace};
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
@@ -34,6 +35,7 @@ pub struct Backward<'a> {
     pub(crate) initial_cell_gradient: Option<MatrixMut<'a>>,
     pub(crate) parameter_gradients: Option<(&'a mut [f32], GradientMode)>,
     pub(crate) masks: MaskArguments<'a>,
+    pub(crate) row_steps: RowStepArguments<'a>,
 }
 
 mask_builders!(Backward);
@@ -51,6 +53,7 @@ impl<'a> Backward<'a> {
             initial_cell_gradient: None,
             parameter_gradients: None,
             masks: MaskArguments::default(),
+            row_steps: RowStepArguments::default(),
         }
     }
 
@@ -94,6 +97,22 @@ impl<'a> Backward<'a> {
     /// [`LstmConfig::parameters`](crate::LstmConfig::parameters) says.
     pub fn parameter_gradients(mut self, gradients: &'a mut [f32], mode: GradientMode) -> Self {
         self.parameter_gradients = Some((gradients, mode));
+        self
+    }
+
+    /// The lengths that the forward pass was given with [`Forward::lengths`](crate::Forward::lengths).
+    ///
+    /// Cotangents past a row's end are not read, and the gradient of x there is zero.
+    pub fn lengths(mut self, lengths: &'a [usize]) -> Self {
+        self.row_steps.lengths = Some(lengths);
+        self
+    }
+
+    /// The mask that the forward pass was given with [`Forward::mask`](crate::Forward::mask).
+    ///
+    /// The cotangent of a step that was not run is one of the h that it repeats; the gradient of its x is zero.
+    pub fn mask(mut self, mask: StepMask<'a>) -> Self {
+        self.row_steps.mask = Some(mask);
         self
     }
 }
@@ -223,13 +242,25 @@ impl Lstm {
                 return Err(Error::Length { argument: "parameter_gradients", expected: total, found });
             }
         }
-        let general = self.general(call.masks.checked(&self.config, [steps, batch])?);
-        tape.check_recorded(self.shape(), self.config.options(), steps, batch)?;
+        let masks = call.masks.checked(&self.config, [steps, batch])?;
+        let row_steps = call.row_steps.checked([steps, batch])?;
+        tape.check_recorded(self.shape(), self.config.options(), [steps, batch], row_steps)?;
         let plan = self.plan_within(workspace, [steps, batch], most)?;
-        let Workspace { sums, tools, backward, .. } = workspace;
+        let Workspace { sums, tools, backward, ragged, .. } = workspace;
         let Some(backward) = backward else { return Err(Error::NotForTraining { argument: "workspace" }) };
 
-        let mut scratch = backward.scratch(self.shape(), batch, last_hidden, last_cell);
+        let direction = self.config.reading_direction();
+        let (mut ragged, masks) = match row_steps {
+            None => (None, masks),
+            Some(row_steps) => {
+                ragged.sort(row_steps, [steps, batch]);
+                let (ragged, room, recurrent) = ragged.begin(row_steps, direction, steps, masks.recurrent);
+                (Some((ragged, room)), Masks { recurrent, ..masks })
+            }
+        };
+        let general = self.general(masks);
+        let order = ragged.as_ref().map(|(ragged, _)| ragged.order());
+        let mut scratch = backward.scratch(self.shape(), batch, order, last_hidden, last_cell);
         let mut outputs = Outputs {
             input: input_gradient,
             parameters: match call.parameter_gradients {
@@ -239,8 +270,11 @@ impl Lstm {
         };
         let (kernels, weights) = (self.kernels, &self.weights);
         let cotangent = call.output_cotangent;
-        let direction = self.config.reading_direction();
         let pass = BackwardPass { kernels, weights, general, input, cotangent, direction, plan };
+        if let Some((ragged, _)) = &ragged {
+            RaggedBackward { pass, ragged: *ragged }.clear_idle(&mut outputs);
+        }
+        let steps = ragged.as_ref().map_or(steps, |(ragged, _)| ragged.steps());
         let rows_exist = batch > 0;
         let segments = if rows_exist { steps.div_ceil(tape.segment()) } else { 0 };
         for index in (0..segments).rev() {
@@ -250,8 +284,18 @@ impl Lstm {
             if !tape.holds(index) {
                 tape.restore(index, batch);
                 let forward = self.pass(plan, general, input, first_step, end - first_step);
-                let (states, sums) = (tape.segment_mut(batch, 0), self.sums(plan, batch, sums));
-                forward.run(BatchRows { first: 0, states, sums, scratch: &mut [], output: None }, tools);
+                let states = tape.segment_mut(batch, 0);
+                match &mut ragged {
+                    None => {
+                        let sums = self.sums(plan, batch, sums);
+                        let work = BatchRows { first: 0, states, sums, scratch: &mut [], output: None };
+                        forward.run(work, tools);
+                    }
+                    Some((ragged, room)) => {
+                        let forward = RaggedPass { pass: forward, ragged: *ragged };
+                        forward.run(states, room, sums, None, tools);
+                    }
+                }
             }
             let segment = Segment {
                 first_step,
@@ -260,7 +304,13 @@ impl Lstm {
                 gates: &tape.gates,
                 projected: &tape.projected,
             };
-            pass.run(segment, end, &mut scratch, tools, &mut outputs);
+            match &mut ragged {
+                None => pass.run(segment, end, &mut scratch, tools, &mut outputs),
+                Some((ragged, room)) => {
+                    let pass = RaggedBackward { pass, ragged: *ragged };
+                    pass.run(segment, end, &mut scratch, room, tools, &mut outputs);
+                }
+            }
         }
         if let Some(Parameters { weight_ih, weight_hh, bias, options, add: false }) = outputs.parameters {
             // There was no block to overwrite them.
@@ -271,13 +321,26 @@ impl Lstm {
             }
         }
         if initial_hidden.is_some() {
-            pass.first_hidden_gradient(&mut scratch, tools);
+            match &ragged {
+                None => pass.first_hidden_gradient(batch, &mut scratch, tools),
+                Some((ragged, _)) => {
+                    RaggedBackward { pass, ragged: *ragged }.first_hidden_gradient(&mut scratch, tools);
+                }
+            }
         }
         let (padded_outputs, padded_units) = (self.shape().padded_outputs(), self.shape().padded_units());
-        write_rows(initial_hidden, |row| {
-            Some(&scratch.hidden_gradient[row * padded_outputs..][..output_size])
-        });
-        write_rows(initial_cell, |row| Some(&scratch.cell_gradient[row * padded_units..][..units]));
+        let hidden = |row: usize| Some(&scratch.hidden_gradient[row * padded_outputs..][..output_size]);
+        let cell = |row: usize| Some(&scratch.cell_gradient[row * padded_units..][..units]);
+        match order {
+            None => {
+                write_rows(initial_hidden, hidden);
+                write_rows(initial_cell, cell);
+            }
+            Some(order) => {
+                write_rows_in_order(order, initial_hidden, hidden);
+                write_rows_in_order(order, initial_cell, cell);
+            }
+        }
         Ok(())
     }
 

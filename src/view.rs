@@ -96,6 +96,62 @@ macro_rules! matrix_constructors {
 matrix_constructors!(Matrix, &'a [f32]);
 matrix_constructors!(MatrixMut, &'a mut [f32]);
 
+/// Which steps of which rows are run: `steps × batch` booleans, true where a step is run.
+///
+/// Element (t, b) is at `t · time_stride + b · batch_stride`. The slice may be longer than that reaches.
+#[derive(Clone, Copy, Debug)]
+pub struct StepMask<'a> {
+    data: &'a [bool],
+    shape: [usize; 2],
+    strides: [usize; 2],
+}
+
+impl<'a> StepMask<'a> {
+    /// `[T, B]`, dense.
+    pub fn time_major(data: &'a [bool], steps: usize, batch: usize) -> Self {
+        Self { data, shape: [steps, batch], strides: [batch, 1] }
+    }
+
+    /// `[B, T]`, dense, as Keras has it.
+    pub fn batch_major(data: &'a [bool], batch: usize, steps: usize) -> Self {
+        Self { data, shape: [steps, batch], strides: [1, steps] }
+    }
+
+    /// Any strides: `shape` is `[steps, batch]`, `strides` is `[time_stride, batch_stride]`.
+    pub fn with_strides(data: &'a [bool], shape: [usize; 2], strides: [usize; 2]) -> Self {
+        Self { data, shape, strides }
+    }
+
+    /// `Ok` if the mask has the shape that a call demands, and every element lies inside the slice.
+    pub(crate) fn check(&self, argument: &'static str, [steps, batch]: [usize; 2]) -> Result<(), Error> {
+        Error::check_dimension(argument, "steps", steps, self.shape[0])?;
+        Error::check_dimension(argument, "batch", batch, self.shape[1])?;
+        check_bounds(argument, [steps, batch, 1], self.strides, self.data.len())
+    }
+
+    /// Whether row `row` runs at time `t`. Bounds were checked.
+    pub(crate) fn runs(&self, t: usize, row: usize) -> bool {
+        self.data[t * self.strides[0] + row * self.strides[1]]
+    }
+}
+
+/// `Ok` if every row of a sequence lies inside a slice of `found` elements.
+fn check_bounds(
+    argument: &'static str,
+    [steps, batch, features]: [usize; 3],
+    strides: [usize; 2],
+    found: usize,
+) -> Result<(), Error> {
+    if steps == 0 || batch == 0 || features == 0 {
+        return Ok(());
+    }
+    let needed = (steps - 1)
+        .checked_mul(strides[0])
+        .and_then(|time| (batch - 1).checked_mul(strides[1])?.checked_add(time)?.checked_add(features))
+        .ok_or(Error::Overflow { argument })?;
+    if needed <= found { Ok(()) } else { Err(Error::TooShort { argument, expected: needed, found }) }
+}
+
 /// `Ok` if a sequence has the shape that a call demands.
 pub(crate) fn check_sequence(
     argument: &'static str,
@@ -200,18 +256,7 @@ impl<'a> SequenceMut<'a> {
 impl<'a> Sequence<'a> {
     /// `Ok` if every row lies inside the slice.
     pub(crate) fn check_bounds(&self, argument: &'static str) -> Result<(), Error> {
-        let [steps, batch, features] = self.shape;
-        if steps == 0 || batch == 0 || features == 0 {
-            return Ok(());
-        }
-        let needed = (steps - 1)
-            .checked_mul(self.strides[0])
-            .and_then(|time| {
-                (batch - 1).checked_mul(self.strides[1])?.checked_add(time)?.checked_add(features)
-            })
-            .ok_or(Error::Overflow { argument })?;
-        let found = self.data.len();
-        if needed <= found { Ok(()) } else { Err(Error::TooShort { argument, expected: needed, found }) }
+        check_bounds(argument, self.shape, self.strides, self.data.len())
     }
 
     /// `features` features from feature `first` on, of each row. Bounds were checked.
@@ -226,6 +271,13 @@ impl<'a> Sequence<'a> {
         let [_, batch, features] = self.shape;
         let data = &self.data[start(range.start.saturating_mul(self.strides[0]), self.data.len())..];
         Sequence { data, shape: [range.len(), batch, features], strides: self.strides }
+    }
+
+    /// Row (t, row). Bounds were checked.
+    pub(crate) fn row(&self, t: usize, row: usize) -> &'a [f32] {
+        let features = self.shape[2];
+        let start = if features == 0 { 0 } else { t * self.strides[0] + row * self.strides[1] };
+        &self.data[start..][..features]
     }
 
     /// Rows `first..first + rows` of the batch at step `t`.

@@ -5,8 +5,9 @@ use crate::forward::{BatchRows, CHECKED, States};
 use crate::general::{OptionBuffers, option_buffers_len, scratch_per_row};
 use crate::options::Options;
 use crate::pack::{Buffer, Shape, zeros};
+use crate::ragged::{self, RaggedBuffers};
 use crate::{Error, LstmConfig, Matrix};
-use quadgate_kernels::{Progress, Rows, SequenceMut};
+use quadgate_kernels::{Permutation, Progress, Rows, SequenceMut};
 
 /// h and c of some rows, carried from step to step.
 ///
@@ -70,7 +71,13 @@ impl State {
 
     /// h of one row, H elements (P with a projection); `None` if there is no such row.
     pub fn hidden(&self, row: usize) -> Option<&[f32]> {
-        let start = (self.slot * self.batch + row.min(self.batch)) * self.shape.padded_outputs();
+        self.hidden_after(row, 0)
+    }
+
+    /// h of one row after `steps` steps that were run on [`State::rows`] for it.
+    pub(crate) fn hidden_after(&self, row: usize, steps: usize) -> Option<&[f32]> {
+        let slot = (self.slot + steps) % 2;
+        let start = (slot * self.batch + row.min(self.batch)) * self.shape.padded_outputs();
         (row < self.batch).then(|| &self.hidden[start..][..self.shape.outputs])
     }
 
@@ -99,7 +106,7 @@ impl State {
     pub fn set_hidden(&mut self, hidden: Matrix<'_>) -> Result<(), Error> {
         let rows = hidden.checked("hidden", self.batch, self.shape.outputs)?;
         let (padded, batch) = (self.shape.padded_outputs(), self.batch);
-        load(self.latest_hidden(), padded, batch, Some(rows));
+        load(self.latest_hidden(), padded, 0..batch, Some(rows));
         Ok(())
     }
 
@@ -109,7 +116,7 @@ impl State {
     /// If the matrix has another shape, or its slice is too short.
     pub fn set_cell(&mut self, cell: Matrix<'_>) -> Result<(), Error> {
         let rows = cell.checked("cell", self.batch, self.shape.units)?;
-        load(&mut self.cell, self.shape.padded_units(), self.batch, Some(rows));
+        load(&mut self.cell, self.shape.padded_units(), 0..self.batch, Some(rows));
         Ok(())
     }
 
@@ -145,10 +152,15 @@ impl State {
         Err(Error::Workspace { argument, expected, found: [self.batch, self.shape.padded_units()] })
     }
 
-    /// Sets the first `rows` rows, to zero where nothing is given.
-    pub(crate) fn load(&mut self, rows: usize, hidden: Option<Rows<'_>>, cell: Option<Rows<'_>>) {
+    /// Sets the first rows to these rows of what is given, to zero where nothing is.
+    pub(crate) fn load(
+        &mut self,
+        rows: impl Iterator<Item = usize> + Clone,
+        hidden: Option<Rows<'_>>,
+        cell: Option<Rows<'_>>,
+    ) {
         let shape = self.shape;
-        load(self.latest_hidden(), shape.padded_outputs(), rows, hidden);
+        load(self.latest_hidden(), shape.padded_outputs(), rows.clone(), hidden);
         load(&mut self.cell, shape.padded_units(), rows, cell);
     }
 
@@ -190,9 +202,9 @@ fn states<'a>(
     States { hidden, first: slot + 1, cell, gates: None, projected: None }
 }
 
-/// Sets the first `rows` rows of a buffer of rows of `padded` elements.
-fn load(buffer: &mut [f32], padded: usize, rows: usize, from: Option<Rows<'_>>) {
-    for (row, to) in buffer.chunks_exact_mut(padded).take(rows).enumerate() {
+/// Sets the first rows of a buffer, each of `padded` elements, to these rows of what is given, or to zero.
+fn load(buffer: &mut [f32], padded: usize, rows: impl Iterator<Item = usize>, from: Option<Rows<'_>>) {
+    for (to, row) in buffer.chunks_exact_mut(padded).zip(rows) {
         to.fill(0.0);
         if let Some(from) = from {
             let from = from.row(row);
@@ -211,6 +223,7 @@ pub struct Workspace {
     /// Hoisted gate sums.
     pub(crate) sums: Buffer,
     pub(crate) tools: Tools,
+    pub(crate) ragged: RaggedBuffers,
     /// What the backward pass needs, if the layer is to be trained.
     pub(crate) backward: Option<BackwardBuffers>,
 }
@@ -241,11 +254,12 @@ pub(crate) struct BackwardBuffers {
     hidden_gradient: Buffer,
     cell_gradient: Buffer,
     bias: Buffer,
+    cotangent: Buffer,
     options: OptionBuffers,
 }
 
 /// Elements of each of the backward pass' buffers, enough for any batch up to `batch`.
-fn backward_lengths(shape: Shape, batch: usize) -> Option<[usize; 5]> {
+fn backward_lengths(shape: Shape, batch: usize) -> Option<[usize; 6]> {
     let rows = backward::max_block_rows(shape, batch)?;
     Some([
         shape.gate_gradients_width().checked_mul(rows.checked_add(batch)?)?,
@@ -253,6 +267,7 @@ fn backward_lengths(shape: Shape, batch: usize) -> Option<[usize; 5]> {
         shape.padded_outputs().checked_mul(batch)?,
         shape.padded_units().checked_mul(batch)?,
         shape.gate_gradients_width(),
+        shape.padded_outputs().checked_mul(batch)?,
     ])
 }
 
@@ -266,27 +281,36 @@ impl BackwardBuffers {
             hidden_gradient: buffer(2)?,
             cell_gradient: buffer(3)?,
             bias: buffer(4)?,
+            cotangent: buffer(5)?,
             options: OptionBuffers::new(shape, options, batch, backward::max_block_rows(shape, batch))?,
         })
     }
 
-    /// The buffers for `batch` rows, with the gradients of the last h and c.
+    /// The buffers for `batch` rows, with the gradients of the last h and c, in an order if there is one.
     pub(crate) fn scratch(
         &mut self,
         shape: Shape,
         batch: usize,
+        order: Option<Permutation<'_>>,
         last_hidden: Option<Rows<'_>>,
         last_cell: Option<Rows<'_>>,
     ) -> Scratch<'_> {
         let (outputs, units) = (shape.padded_outputs(), shape.padded_units());
-        load(&mut self.hidden_gradient, outputs, batch, last_hidden);
-        load(&mut self.cell_gradient, units, batch, last_cell);
+        for (buffer, padded, from) in
+            [(&mut self.hidden_gradient, outputs, last_hidden), (&mut self.cell_gradient, units, last_cell)]
+        {
+            match order {
+                None => load(buffer, padded, 0..batch, from),
+                Some(order) => load(buffer, padded, order.rows().iter().copied(), from),
+            }
+        }
         Scratch {
             gate_gradients: &mut self.gate_gradients,
             right: &mut self.right,
             hidden_gradient: &mut self.hidden_gradient[..outputs * batch],
             cell_gradient: &mut self.cell_gradient[..units * batch],
             bias: &mut self.bias,
+            cotangent: &mut self.cotangent[..outputs * batch],
             options: &mut self.options,
         }
     }
@@ -311,11 +335,13 @@ pub(crate) fn bytes(
         let rows = backward::max_block_rows(shape, batch)?;
         (backward_lengths(shape, batch)?, option_buffers_len(shape, config.options(), batch, rows)?)
     } else {
-        ([0; 5], 0)
+        ([0; 6], 0)
     };
     let others = [cell, sums_len?, scratch_len(config, shape, batch)?, options];
     let elements = backward.into_iter().chain(others).try_fold(hidden, usize::checked_add)?;
-    elements.checked_mul(size_of::<f32>())?.checked_add(members.checked_mul(size_of::<Progress>())?)
+    let ragged = ragged::bytes(shape, config.options(), batch, config.is_for_training())?;
+    let progress = members.checked_mul(size_of::<Progress>())?;
+    elements.checked_mul(size_of::<f32>())?.checked_add(progress)?.checked_add(ragged)
 }
 
 impl Workspace {
@@ -335,6 +361,7 @@ impl Workspace {
                 scratch_per_row: scratch_per_row(shape, options),
                 progress: vec![Progress::default(); members],
             },
+            ragged: RaggedBuffers::new(shape, options, batch, training)?,
             backward: if training { Some(BackwardBuffers::new(shape, options, batch)?) } else { None },
         })
     }
@@ -347,10 +374,11 @@ impl Workspace {
     /// Bytes that this workspace owns.
     pub fn bytes(&self) -> usize {
         let backward = self.backward.as_ref().map_or(0, |b| {
-            let states = b.hidden_gradient.len() + b.cell_gradient.len();
+            let states = b.hidden_gradient.len() + b.cell_gradient.len() + b.cotangent.len();
             b.gate_gradients.len() + b.right.len() + states + b.bias.len() + b.options.elements()
         });
         let elements = self.sums.len() + self.tools.scratch.len() + backward;
-        self.state.bytes() + elements * size_of::<f32>() + self.tools.progress.len() * size_of::<Progress>()
+        let progress = self.tools.progress.len() * size_of::<Progress>();
+        self.state.bytes() + elements * size_of::<f32>() + progress + self.ragged.bytes()
     }
 }

@@ -9,7 +9,7 @@ use common::{Case, Layout, Run, Sizes, levels, strides};
 use quadgate::{
     Arrangement, Backward, Directions, Dropout, Forward, GradientMode, Lstm, LstmConfig, LstmStack,
     LstmWeights, Matrix, MatrixMut, Orientation, Schedule, Sequence, SequenceMut, StackBackward,
-    StackForward, StackTape, StackWorkspace, Workspace,
+    StackForward, StackTape, StackWorkspace, StepMask, Tape, Workspace,
 };
 use std::alloc::{GlobalAlloc, Layout as Bytes, System};
 use std::cell::Cell;
@@ -180,6 +180,63 @@ fn a_layer_with_every_option_does_not_allocate_either() {
         });
         assert_eq!(allocations, 0, "{isa}");
         assert!(gradients.iter().all(|gradient| gradient.is_finite()));
+    }
+}
+
+#[test]
+fn neither_forward_nor_backward_with_lengths_or_a_mask_allocates() {
+    let sizes = Sizes { steps: 9, batch: 5, inputs: 7, units: 18 };
+    let Sizes { steps, batch, inputs, units } = sizes;
+    let case = Case::random(2, sizes);
+    let lengths = [3, 0, 9, 1, 9];
+    let mask: Vec<bool> = (0..steps * batch).map(|at| at % 3 != 0).collect();
+    let _only_one = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    let pool =
+        rayon::ThreadPoolBuilder::new().num_threads(2).start_handler(|_| IN_POOL.set(true)).build().unwrap();
+    let step = |lstm: &Lstm, workspace: &mut Workspace, tape: &mut Tape, buffers: &mut [Vec<f32>; 3]| {
+        let x = Sequence::time_major(&case.x, steps, batch, inputs);
+        let [output, dx, gradients] = buffers;
+        for is_masked in [false, true] {
+            let mask = StepMask::time_major(&mask, steps, batch);
+            let mut forward = |call: Forward<'_>| {
+                lstm.forward(workspace, if is_masked { call.mask(mask) } else { call.lengths(&lengths) })
+            };
+            forward(Forward::new(x).output(SequenceMut::batch_major(output, batch, steps, units))).unwrap();
+            forward(Forward::new(x).tape(tape)).unwrap();
+            let call = Backward::new(x)
+                .output_cotangent(Sequence::batch_major(output, batch, steps, units))
+                .input_gradient(SequenceMut::time_major(dx, steps, batch, inputs))
+                .parameter_gradients(gradients, GradientMode::Overwrite);
+            let call = if is_masked { call.mask(mask) } else { call.lengths(&lengths) };
+            lstm.backward(workspace, tape, call).unwrap();
+        }
+    };
+    for isa in levels() {
+        for schedule in [Schedule::Fused, Schedule::Hoisted] {
+            for threads in [None, Some(3)] {
+                let run = Run::on(isa).schedule(schedule);
+                let config = threads.map_or(run, |threads| run.threads(threads)).config(sizes).training();
+                let lstm = Lstm::new(&config, &case.weights(&config)).unwrap();
+                let mut workspace = lstm.workspace(batch).unwrap();
+                let total = config.parameters().unwrap().total();
+                let mut buffers =
+                    [steps * batch * units, steps * batch * inputs, total].map(|len| vec![0.0; len]);
+                for mut tape in
+                    [lstm.tape(steps, batch).unwrap(), lstm.checkpointed_tape(steps, batch, None).unwrap()]
+                {
+                    let mut call = || step(&lstm, &mut workspace, &mut tape, &mut buffers);
+                    let found = match threads {
+                        None => allocations_of(call),
+                        Some(_) => pool.install(|| {
+                            // By then the pool's own queues and thread-local data exist.
+                            (0..3).for_each(|_| call());
+                            allocations_of_pools(call)
+                        }),
+                    };
+                    assert_eq!(found, 0, "{isa}, {schedule:?}, {threads:?}");
+                }
+            }
+        }
     }
 }
 

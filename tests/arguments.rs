@@ -1,14 +1,17 @@
 //! Bad arguments get an error that names them, and nothing is written.
 
 use quadgate::{
-    Error, Forward, Gate, GateOrder, Isa, Lstm, LstmConfig, LstmWeights, Matrix, MatrixMut, Orientation,
-    Sequence, SequenceMut,
+    Backward, Error, Forward, Gate, GateOrder, Isa, Lstm, LstmConfig, LstmWeights, Matrix, MatrixMut,
+    Orientation, Sequence, SequenceMut, StepMask,
 };
 
 const STEPS: usize = 3;
 const BATCH: usize = 2;
 const INPUTS: usize = 4;
 const UNITS: usize = 5;
+
+/// A mask of every step.
+static MASK: [bool; STEPS * BATCH] = [true; STEPS * BATCH];
 
 fn layer(inputs: usize, units: usize) -> Lstm {
     let config = LstmConfig::new(inputs, units);
@@ -205,6 +208,99 @@ fn batches_that_cannot_be_addressed_are_refused() {
         assert_eq!(lstm.state(batch).unwrap_err(), overflow);
     }
     assert_eq!(lstm.workspace_bytes(usize::MAX).unwrap_err(), Error::Overflow { argument: "batch" });
+}
+
+#[test]
+fn lengths_that_do_not_fit_are_named() {
+    assert_eq!(
+        refused(|call, _| call.lengths(&[1])),
+        Error::Dimension { argument: "lengths", dimension: "batch", expected: BATCH, found: 1 }
+    );
+    assert_eq!(
+        refused(|call, _| call.lengths(&[STEPS, STEPS + 1])),
+        Error::RowLength { argument: "lengths", row: 1, expected: STEPS, found: STEPS + 1 }
+    );
+    assert_eq!(
+        refused(|call, _| call.lengths(&[usize::MAX, 0])),
+        Error::RowLength { argument: "lengths", row: 0, expected: STEPS, found: usize::MAX }
+    );
+}
+
+#[test]
+fn a_mask_that_does_not_fit_is_named() {
+    for (steps, batch, dimension, expected, found) in
+        [(STEPS + 1, BATCH, "steps", STEPS, STEPS + 1), (STEPS, BATCH - 1, "batch", BATCH, BATCH - 1)]
+    {
+        let error = refused(|call, _| call.mask(StepMask::time_major(&MASK, steps, batch)));
+        assert_eq!(error, Error::Dimension { argument: "mask", dimension, expected, found });
+    }
+    let (expected, found) = (STEPS * BATCH, STEPS * BATCH - 1);
+    for mask in [
+        StepMask::time_major(&MASK[1..], STEPS, BATCH),
+        StepMask::batch_major(&MASK[1..], BATCH, STEPS),
+        StepMask::with_strides(&MASK[1..], [STEPS, BATCH], [BATCH, 1]),
+    ] {
+        assert_eq!(refused(|call, _| call.mask(mask)), Error::TooShort { argument: "mask", expected, found });
+    }
+    let strides = [usize::MAX, 1];
+    assert_eq!(
+        refused(|call, _| call.mask(StepMask::with_strides(&MASK, [STEPS, BATCH], strides))),
+        Error::Overflow { argument: "mask" }
+    );
+}
+
+#[test]
+fn lengths_and_a_mask_together_are_refused() {
+    assert_eq!(
+        refused(|call, _| call.lengths(&[1, 2]).mask(StepMask::time_major(&MASK, STEPS, BATCH))),
+        Error::Exclusive { argument: "mask", other: "lengths" }
+    );
+}
+
+#[test]
+fn a_backward_pass_of_other_steps_than_were_recorded_is_refused() {
+    let config = LstmConfig::new(INPUTS, UNITS).training();
+    let (w, r) = (vec![0.1; 4 * UNITS * INPUTS], vec![0.1; 4 * UNITS * UNITS]);
+    let lstm = Lstm::new(&config, &LstmWeights::pytorch(&config, &w, &r, None, None).unwrap()).unwrap();
+    let (mut workspace, mut tape) = (lstm.workspace(BATCH).unwrap(), lstm.tape(STEPS, BATCH).unwrap());
+    let x = [1.0; STEPS * BATCH * INPUTS];
+    let x = Sequence::time_major(&x, STEPS, BATCH, INPUTS);
+    let mut mask = [true; STEPS * BATCH];
+    mask[2] = false;
+    // One false element, elsewhere.
+    let mut other = [true; STEPS * BATCH];
+    other[3] = false;
+    let (mask, other) =
+        (StepMask::time_major(&mask, STEPS, BATCH), StepMask::time_major(&other, STEPS, BATCH));
+    let kinds: [fn(Backward<'_>) -> Backward<'_>; 3] =
+        [|call| call, |call| call.lengths(&[1, 2]), |call| call.lengths(&[2, 1])];
+    let refused = |argument| Err(Error::NotRecorded { argument });
+    let forwards = [
+        (
+            Forward::new(x),
+            [Ok(()), refused("lengths"), refused("lengths")],
+            [refused("mask"), refused("mask")],
+        ),
+        (
+            Forward::new(x).lengths(&[1, 2]),
+            [refused("lengths"), Ok(()), refused("lengths")],
+            [refused("mask"), refused("mask")],
+        ),
+        (
+            Forward::new(x).mask(mask),
+            [refused("mask"), refused("lengths"), refused("lengths")],
+            [Ok(()), refused("mask")],
+        ),
+    ];
+    for (forward, expected, expected_of_masks) in forwards {
+        lstm.forward(&mut workspace, forward.tape(&mut tape)).unwrap();
+        for (kind, expected) in kinds.iter().zip(expected) {
+            assert_eq!(lstm.backward(&mut workspace, &mut tape, kind(Backward::new(x))), expected);
+        }
+        for (mask, expected) in [mask, other].into_iter().zip(expected_of_masks) {
+            assert_eq!(lstm.backward(&mut workspace, &mut tape, Backward::new(x).mask(mask)), expected);
+        }
+    }
 }
 
 #[test]

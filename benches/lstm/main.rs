@@ -12,6 +12,7 @@ mod caches;
 mod forward;
 mod gemm;
 mod layer;
+mod lengths;
 mod limits;
 mod machine;
 mod mode;
@@ -44,13 +45,14 @@ use train::TrainingStep;
 type RunGroup = fn(&mut Group<'_>, &Settings);
 
 /// The groups, in the order in which they run and are listed.
-const GROUPS: [(&str, RunGroup); 6] = [
+const GROUPS: [(&str, RunGroup); 7] = [
     ("forward", sequences::run::<ForwardPass>),
     ("train", sequences::run::<TrainingStep>),
     ("step", step::run),
     ("activation", activation::run),
     ("options", options::run),
     ("stack", stack::run),
+    ("lengths", lengths::run),
 ];
 
 fn main() -> ExitCode {

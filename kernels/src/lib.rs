@@ -38,6 +38,7 @@ mod panel;
 mod portable;
 mod probe;
 mod rearrange;
+mod reordered;
 mod simd;
 mod store;
 mod table;
@@ -56,6 +57,7 @@ pub use general_cell::{Activations, CellOptions, Coupling, Normalisation};
 pub use isa::Isa;
 pub use panel::{Packed, PanelLayout};
 pub use rearrange::rearrange;
+pub use reordered::{Permutation, ReorderedMut, RowOrder};
 pub use table::{
     CellFamily, ColumnProduct, GeneralCell, GeneralCellBackward, Kernels, LstmBackwardStep, LstmStep, Order,
     Product, Start, Tape, Term,

@@ -94,7 +94,8 @@ impl<'a> Rows<'a> {
         let end = rows.end.min(self.rows);
         let start = rows.start.min(end);
         // Without rows there may be no elements at all.
-        let base = if start < end { self.base.wrapping_add(start * self.stride) } else { self.base };
+        let base =
+            if start < end { self.base.wrapping_add(start.wrapping_mul(self.stride)) } else { self.base };
         Self { base, rows: end - start, ..self }
     }
 
@@ -195,6 +196,23 @@ impl<'a> RowsMut<'a> {
         }
         // SAFETY: whoever made the view checked that its rows lie inside the slice; `self` borrows them exclusively.
         unsafe { core::slice::from_raw_parts_mut(self.base.add(row * self.stride), self.width) }
+    }
+
+    /// Cuts the view before row `at` (clamped to the rows).
+    #[inline]
+    pub fn split(self, at: usize) -> (Self, Self) {
+        let at = at.min(self.rows);
+        // Rows without elements may have any stride; an empty second half could lie outside the slice.
+        let offset = if at < self.rows && self.width > 0 { at * self.stride } else { 0 };
+        // SAFETY: if the offset is not 0, row `at` exists, and whoever made the view checked that it lies inside the slice.
+        let second = unsafe { self.base.add(offset) };
+        (Self { rows: at, ..self }, Self { base: second, rows: self.rows - at, ..self })
+    }
+
+    /// The first `rows` rows, or all if there are fewer.
+    #[inline]
+    pub fn first(self, rows: usize) -> Self {
+        self.split(rows).0
     }
 }
 
@@ -385,6 +403,27 @@ impl<'a> SequenceMut<'a> {
         ))
     }
 
+    /// Row (t, row); empty if there is none.
+    #[inline]
+    pub fn row_mut(&mut self, t: usize, row: usize) -> &mut [f32] {
+        match self.base_of(t) {
+            Some(base) if row < self.batch && self.width > 0 => {
+                // SAFETY: `new` checked that every row lies inside the slice; `self` borrows them exclusively.
+                unsafe { core::slice::from_raw_parts_mut(base.add(row * self.batch_stride), self.width) }
+            }
+            _ => &mut [],
+        }
+    }
+
+    /// The same rows once more.
+    ///
+    /// # Safety
+    /// - No row is used through both views.
+    #[inline]
+    pub(crate) unsafe fn alias(&self) -> Self {
+        Self { ..*self }
+    }
+
     /// All steps of batch row `row`; `None` past the end.
     #[inline]
     pub fn batch_row(&mut self, row: usize) -> Option<RowsMut<'_>> {
@@ -517,6 +556,32 @@ mod tests {
                     SequenceMut::new(&mut data, [steps, batch, width], strides).err(),
                     Some(ViewError::TooShort { needed: data.len() + 1, found: data.len() })
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn parts_of_rows_are_those_rows() {
+        for (rows, stride) in [(0, 3), (1, 3), (4, 3), (4, 5)] {
+            for at in 0..6 {
+                let mut data: Vec<f32> = (0..20).map(|n| n as f32).collect();
+                let expected = |row: usize| [0.0, 1.0, 2.0].map(|n| (row * stride) as f32 + n);
+                for end in at..6 {
+                    let part = Rows::new(&data, rows, 3, stride).unwrap().rows_of(at..end);
+                    assert_eq!(part.rows(), end.min(rows) - at.min(rows));
+                    for row in 0..part.rows() {
+                        assert_eq!(part.row(row), expected(at + row));
+                    }
+                }
+                let (mut first, mut second) = RowsMut::new(&mut data, rows, 3, stride).unwrap().split(at);
+                assert_eq!((first.rows(), first.rows() + second.rows()), (at.min(rows), rows));
+                for row in 0..first.rows() {
+                    assert_eq!(first.row_mut(row), expected(row));
+                }
+                for row in 0..second.rows() {
+                    assert_eq!(second.read().row(row), expected(at + row));
+                    assert_eq!(second.row_mut(row), expected(at + row));
+                }
             }
         }
     }

@@ -96,6 +96,21 @@ impl OptionBuffers {
         &mut self.hidden
     }
 
+    /// Clears the terms of some rows of a slot of a block whose slots have room for `all` rows.
+    pub(crate) fn clear(&mut self, shape: Shape, slot: usize, all: usize, rows: Range<usize>) {
+        let units = shape.units;
+        for (buffer, width) in [
+            (&mut self.projection, shape.outputs),
+            (&mut self.exposed, shape.padded_units()),
+            (&mut self.peephole_terms, PEEPHOLES * units),
+            (&mut self.normalisation_terms, NORMALISATIONS * units),
+        ] {
+            if !buffer.is_empty() {
+                buffer[(slot * all + rows.start) * width..(slot * all + rows.end) * width].fill(0.0);
+            }
+        }
+    }
+
     pub(crate) fn elements(&self) -> usize {
         let Self { hidden, exposed_gradient, projection, exposed, peephole_terms, .. } = self;
         [hidden, exposed_gradient, projection, exposed, peephole_terms, &self.normalisation_terms, &self.sums]
@@ -157,6 +172,20 @@ impl<'a> GeneralRows<'a> {
         }
     }
 
+    /// Some of the rows, for a while.
+    pub(crate) fn part(&mut self, rows: Range<usize>) -> GeneralRows<'_> {
+        let all = GeneralRows {
+            carry: self.carry.all(),
+            hidden: self.hidden.all(),
+            exposed_gradient: self.exposed_gradient.all(),
+            projection: self.projection.all(),
+            exposed: self.exposed.all(),
+            peephole_terms: self.peephole_terms.all(),
+            normalisation_terms: self.normalisation_terms.all(),
+        };
+        all.split(rows.end).0.split(rows.start).1
+    }
+
     /// Cuts them before row `at`.
     pub(crate) fn split(self, at: usize) -> (Self, Self) {
         let (carry, other_carry) = self.carry.split_rows(at);
@@ -197,7 +226,7 @@ pub(crate) struct GeneralBackwardStep<'a, 'g> {
     pub(crate) masks: StepMasks<'a>,
     /// dZ of the step after, and R; `None` at the last step.
     pub(crate) recurrent: Option<Term<'a>>,
-    /// Of h, all units.
+    /// Of h of the units, or with a projection of all of h.
     pub(crate) cotangent: Option<Rows<'a>>,
     /// The recorded sums of the units.
     pub(crate) sums: Rows<'a>,
@@ -287,7 +316,8 @@ impl General<'_> {
             let (hidden, carry) = (hidden.row_mut(row), carry.row_mut(row));
             for k in 0..width {
                 let through_gates = hidden[k] * of(masks.recurrent, row, k).unwrap_or(1.0);
-                let gradient = through_gates + of(cotangent, row, k).unwrap_or(0.0) + carry[k];
+                let cotangent = cotangent.map_or(0.0, |cotangent| cotangent.row(row)[k]);
+                let gradient = through_gates + cotangent + carry[k];
                 let share = of(masks.hidden_share, row, k).unwrap_or(1.0);
                 let is_clipped = of(projected, row, k)
                     .zip(self.options.clip.projection)
@@ -308,6 +338,11 @@ impl General<'_> {
                 *carry += hidden.row(row)[k] * mask.map_or(1.0, |mask| mask[k]);
             }
         }
+    }
+
+    /// Whether h is a projection.
+    pub(crate) fn has_projection(&self) -> bool {
+        self.options.projection.is_some()
     }
 
     /// Whether the gradient of the bias is not Σ dZ: where gates are normalised, their bias comes after that.

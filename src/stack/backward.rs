@@ -4,8 +4,9 @@ use super::memory::buffers_from;
 use super::{Arrangement, Directions, LstmStack, StackPlan, StackTape, StackWorkspace};
 use crate::forward::CHECKED;
 use crate::lstm::MaskArguments;
+use crate::ragged::RowStepArguments;
 use crate::view::check_sequence;
-use crate::{Backward, Error, GradientMode, Matrix, MatrixMut, Sequence, SequenceMut, parallel};
+use crate::{Backward, Error, GradientMode, Matrix, MatrixMut, Sequence, SequenceMut, StepMask, parallel};
 
 /// The arguments of [`LstmStack::backward`]: the input of the forward pass, the cotangents that are given, and the gradients
 /// that are wanted.
@@ -22,6 +23,7 @@ pub struct StackBackward<'a> {
     initial_hidden_gradient: Option<MatrixMut<'a>>,
     initial_cell_gradient: Option<MatrixMut<'a>>,
     parameter_gradients: Option<(&'a mut [f32], GradientMode)>,
+    row_steps: RowStepArguments<'a>,
 }
 
 impl<'a> StackBackward<'a> {
@@ -36,6 +38,7 @@ impl<'a> StackBackward<'a> {
             initial_hidden_gradient: None,
             initial_cell_gradient: None,
             parameter_gradients: None,
+            row_steps: RowStepArguments::default(),
         }
     }
 
@@ -80,6 +83,18 @@ impl<'a> StackBackward<'a> {
     /// [`StackConfig::parameters`](crate::StackConfig::parameters) says.
     pub fn parameter_gradients(mut self, gradients: &'a mut [f32], mode: GradientMode) -> Self {
         self.parameter_gradients = Some((gradients, mode));
+        self
+    }
+
+    /// The lengths that the forward pass was given with [`StackForward::lengths`](crate::StackForward::lengths).
+    pub fn lengths(mut self, lengths: &'a [usize]) -> Self {
+        self.row_steps.lengths = Some(lengths);
+        self
+    }
+
+    /// The mask that the forward pass was given with [`StackForward::mask`](crate::StackForward::mask).
+    pub fn mask(mut self, mask: StepMask<'a>) -> Self {
+        self.row_steps.mask = Some(mask);
         self
     }
 }
@@ -192,6 +207,7 @@ impl LstmStack {
                     initial_cell_gradient,
                     parameter_gradients: written.parameters.zip(mode),
                     masks: MaskArguments::default(),
+                    row_steps: call.row_steps,
                 })
             };
             let (lstms, tapes) = (&self.layers[index..], &mut tape.tapes[index..]);
@@ -265,7 +281,7 @@ impl LstmStack {
                 return Err(Error::Length { argument: "parameter_gradients", expected, found });
             }
         }
-        self.check_recorded(tape, [steps, batch])?;
+        self.check_recorded(tape, [steps, batch], call.row_steps.checked([steps, batch])?)?;
         // Layers of one direction do not run side by side yet.
         let most = if self.config.directions().count() == 1 { 1 } else { usize::MAX };
         let plan = self.plan_within(workspace, [steps, batch], most)?;

@@ -14,6 +14,7 @@ use super::{
 use crate::forward::CHECKED;
 use crate::general::Masks;
 use crate::lstm::ForwardRun;
+use crate::ragged::RowSteps;
 use crate::{Direction, Error, Matrix, MatrixMut, Sequence, SequenceMut, Tape, Workspace, parallel};
 use quadgate_kernels::{BlockOrder, VisitParts, Wavefront};
 use std::array;
@@ -27,6 +28,8 @@ struct Call<'a> {
     /// h and c of all directed layers.
     initial: [Option<Matrix<'a>>; 2],
     dropout: Option<Dropout>,
+    /// Which steps are run, if not all.
+    row_steps: Option<RowSteps<'a>>,
 }
 
 /// A layer through which blocks of steps pass.
@@ -51,7 +54,8 @@ impl LstmStack {
         let plan = self.check_forward(workspace, &mut arguments)?;
         let [steps, batch, _] = arguments.input.shape;
         let initial = [arguments.initial_hidden, arguments.initial_cell];
-        let call = Call { plan, steps, batch, initial, dropout: arguments.dropout };
+        let (row_steps, dropout) = (arguments.row_steps.checked([steps, batch])?, arguments.dropout);
+        let call = Call { plan, steps, batch, initial, dropout, row_steps };
         if let Some(tape) = &mut arguments.tape {
             tape.dropout = arguments.dropout;
         }
@@ -208,12 +212,12 @@ impl LstmStack {
     /// Begins the run of directed layer `index`.
     fn begin_layer<'a>(
         &'a self,
-        call: Call<'_>,
+        call: Call<'a>,
         index: usize,
         workspace: &'a mut Workspace,
         tape: Option<&'a mut Tape>,
     ) -> ForwardRun<'a> {
-        let Call { plan, steps, batch, initial, .. } = call;
+        let Call { plan, steps, batch, initial, row_steps, .. } = call;
         let lstm = &self.layers[index];
         let plan = lstm.plan_of([plan.block_steps, batch], plan.threads_of_layer(&self.config));
         let mut widths = self.config.state_widths().into_iter();
@@ -221,7 +225,8 @@ impl LstmStack {
             let (part, width) = (all?.part(index * batch, batch), widths.next()?);
             Some(part.checked("states", batch, width).expect(CHECKED))
         });
-        lstm.begin(plan, lstm.general(Masks::default()), workspace, initial, tape, [steps, batch])
+        let general = lstm.general(Masks::default());
+        lstm.begin(plan, general, workspace, initial, tape, [steps, batch], row_steps)
     }
 
     /// Writes the last states of directed layer `index`.

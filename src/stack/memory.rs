@@ -3,6 +3,7 @@
 use super::plan::{StackPlan, most_side_by_side};
 use super::{Dropout, LstmStack, StackConfig};
 use crate::pack::{Buffer, zeros};
+use crate::ragged::RowSteps;
 use crate::{Directions, Error, Lstm, Tape, Workspace};
 use quadgate_kernels::Progress;
 use std::num::NonZeroUsize;
@@ -262,11 +263,16 @@ impl LstmStack {
     }
 
     /// `Ok` if a tape is that of this stack, and has recorded such a call.
-    pub(super) fn check_recorded(&self, tape: &StackTape, call: [usize; 2]) -> Result<(), Error> {
+    pub(super) fn check_recorded(
+        &self,
+        tape: &StackTape,
+        call: [usize; 2],
+        row_steps: Option<RowSteps<'_>>,
+    ) -> Result<(), Error> {
         tape.form.check("tape", &self.config, tape.form.capacity)?;
         let mut layers = self.layers.iter().zip(&tape.tapes);
         layers.try_for_each(|(lstm, tape)| {
-            tape.check_recorded(lstm.shape(), lstm.config().options(), call[0], call[1])
+            tape.check_recorded(lstm.shape(), lstm.config().options(), call, row_steps)
         })
     }
 }

@@ -3,12 +3,12 @@
 use super::{GAP, Layout, Random, Recording, Run, gather, narrow, spread, strides, widen};
 use quadgate::reference::{
     NaiveActivation, NaiveActivations, NaiveCall, NaiveCallGradients, NaiveCell, NaiveClip, NaiveCoupling,
-    NaiveDirections, NaiveLayer, NaiveMasks, NaiveParameters, NaiveResult, NaiveStack, NaiveState,
+    NaiveDirections, NaiveLayer, NaiveMasks, NaiveParameters, NaiveResult, NaiveRun, NaiveStack, NaiveState,
 };
 use quadgate::{
     ActivationFunction, Activations, Backward, Clip, Coupling, Direction, Directions, Forward, GradientMode,
     Lstm, LstmConfig, LstmStack, LstmWeights, Matrix, MatrixMut, Orientation, ParameterRanges, Sequence,
-    SequenceMut, StackBackward, StackConfig, StackForward, Zoneout,
+    SequenceMut, StackBackward, StackConfig, StackForward, StepMask, Zoneout,
 };
 
 /// A directed layer and a call of it. Every number is one that f32 has.
@@ -248,6 +248,17 @@ impl FamilyCase {
         Self { layer: NaiveLayer { cells, directions }, call, cotangents }
     }
 
+    /// The same with rows of different lengths or masked steps, each a third of the time.
+    pub fn partial(mut self, random: &mut Random) -> Self {
+        let NaiveCall { steps, batch, .. } = self.call;
+        self.call.run = match random.bits() % 3 {
+            0 => NaiveRun::All,
+            1 => NaiveRun::Lengths((0..batch).map(|_| random.bits() as usize % (steps + 1)).collect()),
+            _ => NaiveRun::Mask((0..steps * batch).map(|_| coin(random)).collect()),
+        };
+        self
+    }
+
     fn cell(&self) -> &NaiveCell<f64> {
         &self.layer.cells[0]
     }
@@ -301,7 +312,11 @@ impl FamilyCase {
                 if let Some(mask) = &mask {
                     call = call.recurrent_mask(Matrix::new(mask, batch, outputs));
                 }
-                call
+                match &self.call.run {
+                    NaiveRun::All => call,
+                    NaiveRun::Lengths(lengths) => call.lengths(lengths),
+                    NaiveRun::Mask(mask) => call.mask(StepMask::time_major(mask, steps, batch)),
+                }
             }};
         }
 
@@ -490,6 +505,11 @@ pub fn run_stack(
         .last_hidden(MatrixMut::new(&mut hn, rows, outputs))
         .last_cell(MatrixMut::new(&mut cn, rows, units))
         .tape(&mut tape);
+    let forward = match &call.run {
+        NaiveRun::All => forward,
+        NaiveRun::Lengths(lengths) => forward.lengths(lengths),
+        NaiveRun::Mask(mask) => forward.mask(StepMask::time_major(mask, steps, batch)),
+    };
     lstm.forward(&mut workspace, forward).unwrap();
     let result = NaiveResult { output: widen(&output), last: split(&hn, &cn) };
 
@@ -505,6 +525,11 @@ pub fn run_stack(
         .initial_hidden_gradient(MatrixMut::new(&mut dh0, rows, outputs))
         .initial_cell_gradient(MatrixMut::new(&mut dc0, rows, units))
         .parameter_gradients(&mut gradients, GradientMode::Overwrite);
+    let backward = match &call.run {
+        NaiveRun::All => backward,
+        NaiveRun::Lengths(lengths) => backward.lengths(lengths),
+        NaiveRun::Mask(mask) => backward.mask(StepMask::time_major(mask, steps, batch)),
+    };
     lstm.backward(&mut workspace, &mut tape, backward).unwrap();
     let parameters = (0..cells.len()).map(|index| parameters(&gradients, config.parameters(index).unwrap()));
     let gradients = NaiveCallGradients {

@@ -4,6 +4,7 @@
 
 pub mod family;
 pub mod golden;
+pub mod lengths;
 pub mod stack;
 
 use proptest::prelude::*;

@@ -6,11 +6,11 @@ use super::{
 use proptest::prelude::*;
 use quadgate::reference::{
     NaiveCall, NaiveCallGradients, NaiveCell, NaiveDirections, NaiveLayer, NaiveParameters, NaiveResult,
-    NaiveStack, NaiveState,
+    NaiveRun, NaiveStack, NaiveState,
 };
 use quadgate::{
     Directions, Dropout, GradientMode, LstmConfig, LstmStack, LstmWeights, Matrix, MatrixMut, Sequence,
-    SequenceMut, StackBackward, StackConfig, StackForward, StackTape, StackWorkspace,
+    SequenceMut, StackBackward, StackConfig, StackForward, StackTape, StackWorkspace, StepMask,
 };
 
 /// A stack and a sequence for it; x is time-major, states are `[layers · directions, B, H]`.
@@ -26,6 +26,8 @@ pub struct StackCase {
     pub initial_hidden: Vec<f32>,
     pub initial_cell: Vec<f32>,
     pub dropout: Option<Dropout>,
+    /// Which steps are run.
+    pub steps: NaiveRun,
 }
 
 /// Few layers of any directions.
@@ -87,6 +89,7 @@ impl StackCase {
             initial_hidden: random.vec(states, 1.0),
             initial_cell: random.vec(states, 1.0),
             dropout: None,
+            steps: NaiveRun::All,
         }
     }
 
@@ -162,6 +165,11 @@ impl StackCase {
             .last_cell(MatrixMut::new(&mut last_cell, rows, units));
         let call = tape.into_iter().fold(call, StackForward::tape);
         let call = self.dropout.into_iter().fold(call, StackForward::dropout);
+        let call = match &self.steps {
+            NaiveRun::All => call,
+            NaiveRun::Lengths(lengths) => call.lengths(lengths),
+            NaiveRun::Mask(mask) => call.mask(StepMask::time_major(mask, steps, batch)),
+        };
         stack.forward(workspace, call).unwrap();
         let output = gather(&mut out, run.layout, [steps, batch, width]);
         Outcome { output, last_hidden, last_cell }
@@ -215,6 +223,11 @@ impl StackCase {
             .initial_hidden_gradient(MatrixMut::new(&mut dh0, rows, units))
             .initial_cell_gradient(MatrixMut::new(&mut dc0, rows, units))
             .parameter_gradients(&mut parameters, mode);
+        let call = match &self.steps {
+            NaiveRun::All => call,
+            NaiveRun::Lengths(lengths) => call.lengths(lengths),
+            NaiveRun::Mask(mask) => call.mask(StepMask::time_major(mask, steps, batch)),
+        };
         stack.backward(workspace, tape, call).unwrap();
         Gradients {
             input: gather(&mut dx, run.layout, [steps, batch, inputs]),
@@ -243,6 +256,7 @@ impl StackCase {
         };
         let call = NaiveCall {
             initial: states(&self.initial_hidden, &self.initial_cell),
+            run: self.steps.clone(),
             ..NaiveCall::new([steps, batch], widen(&self.x), &cells)
         };
         let cotangents = NaiveResult {

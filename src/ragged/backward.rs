@@ -1,0 +1,310 @@
+//! The backward pass of rows that run a part of the steps.
+//!
+//! It is the plain one (see [`crate::backward`]) with fewer rows, which lie by position:
+//!
+//! ```text
+//! for each block of steps, from the last to the first, with room for the rows of its first step in all of its steps:
+//!     for t in the block, from the last to the first:
+//!         rows that go on from step t + 1:  dh = dZ_{t+1}·R + cotangents
+//!         rows whose last step this is:     dh = ∂ℓ/∂(last h) + cotangents
+//!     dW, dR, db, dX of the block
+//! ```
+//!
+//! The cotangents of a step are those of all times whose output its h is. Rows of a block that end before its last step
+//! leave zeros in the steps after. In all blocks these are less than one full block: each row leaves some in one block
+//! alone. So the cost goes with the steps that are run, and a row alone has the bits of a plain call.
+
+use super::{Ragged, Room, dense_rows};
+use crate::backward::{BackwardPass, Outputs, Scratch, Segment, Step, block_steps};
+use crate::forward::CHECKED;
+use crate::general::StepMasks;
+use crate::pack::GATES;
+use crate::parallel;
+use crate::view::Sequence;
+use crate::workspace::Tools;
+use quadgate_kernels::{Rows, RowsMut, SequenceMut};
+use std::iter;
+use std::ops::Range;
+
+/// A backward pass whose rows, in all but what is the caller's, lie by position.
+pub(crate) struct RaggedBackward<'a> {
+    pub(crate) pass: BackwardPass<'a>,
+    pub(crate) ragged: Ragged<'a>,
+}
+
+/// A block of steps.
+#[derive(Clone)]
+struct Block {
+    steps: Range<usize>,
+    /// Rows that there is room for in each of its steps: those that run the first.
+    rows: usize,
+}
+
+/// Some rows of a block, for dX.
+struct BlockPart<'a> {
+    first: usize,
+    /// A slot for each panel of x.
+    to: SequenceMut<'a>,
+    /// Scratch of the kernels, the same for each row.
+    scratch: &'a mut [f32],
+}
+
+impl parallel::Rows for BlockPart<'_> {
+    fn rows(&self) -> usize {
+        self.to.batch()
+    }
+
+    fn split(self, at: usize) -> (Self, Self) {
+        let scratch_at = self.scratch.len() / self.rows().max(1) * at;
+        let (to, other_to) = self.to.split_rows(at);
+        let (scratch, other_scratch) = self.scratch.split_at_mut(scratch_at);
+        (
+            BlockPart { first: self.first, to, scratch },
+            BlockPart { first: self.first + at, to: other_to, scratch: other_scratch },
+        )
+    }
+}
+
+impl RaggedBackward<'_> {
+    /// Sets the gradient of x to zero where no step is run.
+    pub(crate) fn clear_idle(&self, outputs: &mut Outputs<'_>) {
+        let Some(gradient) = &mut outputs.input else { return };
+        self.ragged.over_positions(gradient, self.pass.plan.threads, |position, gradient, local| {
+            self.ragged.idle(position).for_each(|time| gradient.row_mut(time, local).fill(0.0));
+        });
+    }
+
+    /// Runs the steps of `segment` up to `end`, from the last to the first: see [`BackwardPass::run`].
+    pub(crate) fn run(
+        &self,
+        segment: Segment<'_>,
+        end: usize,
+        scratch: &mut Scratch<'_>,
+        room: &mut Room<'_>,
+        tools: &mut Tools,
+        outputs: &mut Outputs<'_>,
+    ) {
+        let all_steps = self.ragged.steps();
+        let block_steps = block_steps(self.pass.shape(), self.ragged.batch());
+        let mut end = end;
+        while end > segment.first_step {
+            let first = (end - 1) / block_steps * block_steps;
+            let block =
+                Block { steps: first..all_steps.min(first + block_steps), rows: self.ragged.active(first) };
+            if end == block.steps.end {
+                self.gather(&block, room);
+                self.clear_ends(&block, scratch);
+            }
+            let begin = first.max(segment.first_step);
+            let times = &*room.block_times;
+            let shares = room.block_shares.each_ref().map(|share| &**share);
+            let step = |number: usize, last_hidden_gradient: &[f32], step: Step<'_, '_>| {
+                let first_row = (number - first) * block.rows;
+                self.step(segment, [number, number - first], last_hidden_gradient, step, |positions| {
+                    let rows = first_row + positions.start..first_row + positions.end;
+                    (&times[rows.clone()], self.masks(positions, rows, shares))
+                });
+            };
+            self.pass.steps(block.rows, begin..end, first, scratch, tools, &step);
+            if begin == first {
+                self.pass.parameter_gradients(block.rows, block.steps.len(), scratch, outputs);
+                let rows_before =
+                    if first == 0 { block.rows } else { self.ragged.active(first - block_steps) };
+                // The right factor makes room for dX, and dZ is needed once more by the block before.
+                self.input_gradient(&block, times, scratch, tools, outputs);
+                self.pass.next_block([block.rows, rows_before], scratch);
+            }
+            end = begin;
+        }
+    }
+
+    /// The times of all rows of a block, and their shares of zoneout if the call gives any.
+    fn gather(&self, block: &Block, room: &mut Room<'_>) {
+        let shares = self.shares();
+        for step in block.steps.clone().rev() {
+            for position in 0..self.ragged.active(step) {
+                let row = (step - block.steps.start) * block.rows + position;
+                let time = self.ragged.time(position, step, &mut room.cursors[position]);
+                room.block_times[row] = time;
+                for (share, to) in shares.iter().zip(&mut room.block_shares) {
+                    if let Some(share) = share {
+                        self.ragged.gather(*share, position, time, to, row);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The shares of zoneout of h and of c that the call gives.
+    fn shares(&self) -> [Option<Sequence<'_>>; 2] {
+        self.pass.general.as_ref().map_or([None, None], |general| general.shares())
+    }
+
+    /// The masks of some positions, whose shares are these rows of those gathered.
+    fn masks<'s>(
+        &'s self,
+        positions: Range<usize>,
+        rows: Range<usize>,
+        [hidden, cell]: [&'s [f32]; 2],
+    ) -> Option<StepMasks<'s>> {
+        let general = self.pass.general.as_ref()?;
+        let [hidden_share, cell_share] = general.shares();
+        let share = |share: Option<Sequence<'_>>, gathered: &'s [f32]| {
+            share.map(|share| dense_rows(gathered, rows.clone(), share.shape[2]))
+        };
+        Some(general.masks_of(&positions, [share(hidden_share, hidden), share(cell_share, cell)]))
+    }
+
+    /// Zeros in the steps of a block that come after the last of a row: they add nothing to the gradients.
+    fn clear_ends(&self, block: &Block, scratch: &mut Scratch<'_>) {
+        let shape = self.pass.shape();
+        let block_steps = block_steps(shape, self.ragged.batch());
+        for step in block.steps.clone() {
+            let (slots, active) = (self.pass.slots(step - block.steps.start), self.ragged.active(step));
+            let clear = |data: &mut [f32], slot: usize, width: usize| {
+                data[(slot * block.rows + active) * width..(slot + 1) * block.rows * width].fill(0.0);
+            };
+            clear(scratch.gate_gradients, slots.gate_gradients, shape.gate_gradients_width());
+            for panel in 0..shape.input_and_state_panels() {
+                clear(scratch.right, panel * block_steps + slots.right, shape.panel_width());
+            }
+            scratch.options.clear(shape, slots.right, block.rows, active..block.rows);
+        }
+    }
+
+    /// A step, by its number in all and in its block, of some units of some positions. `known` has the times and masks of
+    /// positions that run it.
+    fn step<'k>(
+        &self,
+        segment: Segment<'_>,
+        [number, in_block]: [usize; 2],
+        last_hidden_gradient: &[f32],
+        step: Step<'_, '_>,
+        known: impl Fn(Range<usize>) -> (&'k [usize], Option<StepMasks<'k>>),
+    ) {
+        let Step { vectors, batch, after, gate_gradients, cell_gradient, right, .. } = step;
+        let Step { gathered, mut general, scratch, .. } = step;
+        let active = |step| self.ragged.active(step).clamp(batch.start, batch.end) - batch.start;
+        let (first, active, going) = (batch.start, active(number), active(number + 1));
+        let (times, masks) = known(first..first + active);
+        if let Some(right) = right {
+            let x = |row: usize| self.pass.input.row(times[row], self.ragged.row(first + row));
+            self.pass.keep(segment, [number, in_block], first..first + active, right, masks, x);
+        }
+        let mut gathered = gathered.expect(CHECKED).first(active);
+        let cotangent = self.pass.cotangent.map(|all| {
+            self.gather_cotangents(all, first, times, self.pass.output_columns(&vectors), &mut gathered);
+            gathered.read()
+        });
+        let (going_gates, ending_gates) = gate_gradients.first(active * GATES).split(going * GATES);
+        let (going_cell, ending_cell) = cell_gradient.first(active).split(going);
+        let after = after.map(|after| after.rows_of(0..going * GATES));
+        for (rows, after, gate_gradients, cell_gradient) in
+            [(0..going, after, going_gates, going_cell), (going..active, None, ending_gates, ending_cell)]
+        {
+            if rows.is_empty() {
+                continue;
+            }
+            let batch = first + rows.start..first + rows.end;
+            let (_, masks) = known(batch.clone());
+            let mut general = general.as_mut().map(|general| general.part(rows.clone()));
+            let step = Step {
+                vectors: vectors.clone(),
+                batch,
+                after,
+                gate_gradients,
+                cell_gradient,
+                right: None,
+                gathered: None,
+                general: general.as_mut(),
+                scratch: &mut *scratch,
+            };
+            let cotangent = cotangent.map(|all| all.rows_of(rows));
+            self.pass.cell(segment, number, in_block, last_hidden_gradient, cotangent, masks, step);
+        }
+    }
+
+    /// Some columns of the cotangents of the h of a step: the sums over all times whose output it is.
+    fn gather_cotangents(
+        &self,
+        cotangent: Sequence<'_>,
+        first: usize,
+        times: &[usize],
+        columns: Range<usize>,
+        to: &mut RowsMut<'_>,
+    ) {
+        let columns = columns.start..columns.end.min(cotangent.shape[2]);
+        for (local, &time) in times.iter().enumerate() {
+            let row = self.ragged.row(first + local);
+            let to = &mut to.row_mut(local)[..columns.len()];
+            to.copy_from_slice(&cotangent.row(time, row)[columns.clone()]);
+            for time in self.ragged.repeats(first + local, time) {
+                add(to, &cotangent.row(time, row)[columns.clone()]);
+            }
+        }
+    }
+
+    /// dX = dZ·W of a block, in the place of x in the right factor, and from there to where the caller wants it.
+    fn input_gradient(
+        &self,
+        block: &Block,
+        times: &[usize],
+        scratch: &mut Scratch<'_>,
+        tools: &mut Tools,
+        outputs: &mut Outputs<'_>,
+    ) {
+        let Some(gradient) = &mut outputs.input else { return };
+        let shape = self.pass.shape();
+        let (width, panel_width) = (shape.gate_gradients_width(), shape.panel_width());
+        if shape.inputs == 0 {
+            return;
+        }
+        let rows = block.steps.len() * block.rows;
+        let first = self.pass.first_slots(block.steps.len());
+        let gate_gradients = &scratch.gate_gradients[first.gate_gradients * block.rows * width..];
+        let gate_gradients = Rows::new(gate_gradients, rows, width, width).expect(CHECKED);
+        let panels = shape.panels_of(shape.inputs).count();
+        let panel_len = block_steps(shape, self.ragged.batch()) * block.rows * panel_width;
+        let to = &mut scratch.right[first.right * block.rows * panel_width..];
+        let to = SequenceMut::new(to, [panels, rows, panel_width], [panel_len, panel_width]).expect(CHECKED);
+        let work = BlockPart { first: 0, to, scratch: tools.scratch_for(rows) };
+        parallel::run(work, self.pass.plan.threads, &|mut work| {
+            let from = gate_gradients.rows_of(work.first..work.first + work.to.batch());
+            for (panel, columns) in shape.panels_of(shape.inputs).enumerate() {
+                let vectors = columns.start / shape.lanes..columns.end.div_ceil(shape.lanes);
+                let mut to = work.to.step(panel).expect(CHECKED);
+                self.pass.input_product(from, vectors, to.columns(0..columns.len()), work.scratch);
+            }
+        });
+        let right = &*scratch.right;
+        self.ragged.over_positions(gradient, self.pass.plan.threads, |position, gradient, local| {
+            let steps = block.steps.start..block.steps.end.min(self.ragged.counts()[position]);
+            for step in steps {
+                let in_block = step - block.steps.start;
+                let from = (self.pass.slots(in_block).right * block.rows + position) * panel_width;
+                let to = gradient.row_mut(times[in_block * block.rows + position], local);
+                for (panel, columns) in shape.panels_of(shape.inputs).enumerate() {
+                    let from = &right[panel * panel_len + from..][..columns.len()];
+                    to[columns].copy_from_slice(from);
+                }
+            }
+        });
+    }
+
+    /// dh₀ by position; call it after the last block.
+    pub(crate) fn first_hidden_gradient(&self, scratch: &mut Scratch<'_>, tools: &mut Tools) {
+        self.pass.first_hidden_gradient(self.ragged.active(0), scratch, tools);
+        let Some(cotangent) = self.pass.cotangent else { return };
+        let rows = scratch.hidden_gradient.chunks_exact_mut(self.pass.shape().padded_outputs());
+        for (position, to) in rows.enumerate() {
+            for time in self.ragged.initial_repeats(position) {
+                add(to, cotangent.row(time, self.ragged.row(position)));
+            }
+        }
+    }
+}
+
+/// to += from, without the padding of `to`.
+fn add(to: &mut [f32], from: &[f32]) {
+    iter::zip(to, from).for_each(|(to, from)| *to += from);
+}

@@ -1,0 +1,233 @@
+//! Rows of different lengths and masked steps, forward and backward. What other frameworks answer is in `family_goldens`.
+
+mod common;
+
+use common::lengths::{Kind, PartialCase, kinds};
+use common::stack::StackCase;
+use common::{
+    Case, Cotangents, Gradients, Layout, Outcome, Recording, Run, Sizes, assert_close,
+    assert_gradients_close, levels, relative_error, runs,
+};
+use proptest::prelude::*;
+use quadgate::reference::{NaiveRun, NaiveState};
+use quadgate::{Direction, Schedule, Split};
+use std::num::NonZeroUsize;
+
+/// States here stay within ±4, so this is about five units in their last place.
+const TOLERANCE: f64 = 2e-6;
+
+/// Relative to the largest entry of each tensor, which may be the only one and a difference of larger terms.
+const GRADIENT_TOLERANCE: f64 = 1e-5;
+
+fn sizes() -> impl Strategy<Value = Sizes> {
+    (0usize..10, 0usize..15, 0usize..36, 1usize..50).prop_map(|(steps, batch, inputs, units)| Sizes {
+        steps,
+        batch,
+        inputs,
+        units,
+    })
+}
+
+fn directions() -> impl Strategy<Value = Direction> {
+    prop_oneof![Just(Direction::Forward), Just(Direction::Reverse)]
+}
+
+fn recordings() -> impl Strategy<Value = Recording> {
+    prop_oneof![
+        Just(Recording::Full),
+        proptest::option::of(1usize..9)
+            .prop_map(|every| Recording::Checkpoints(every.and_then(NonZeroUsize::new))),
+    ]
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+fn outcome_bits(outcome: &Outcome) -> Vec<u32> {
+    bits(&[&outcome.output[..], &outcome.last_hidden, &outcome.last_cell].concat())
+}
+
+fn gradient_bits(gradients: &Gradients) -> Vec<u32> {
+    let Gradients { input, initial_hidden, initial_cell, parameters } = gradients;
+    bits(&[&input[..], initial_hidden, initial_cell, parameters].concat())
+}
+
+proptest! {
+    #[test]
+    fn outputs_and_gradients_agree_with_the_oracle(
+        seed in any::<u64>(),
+        sizes in sizes(),
+        kind in kinds(),
+        direction in directions(),
+        run in runs(),
+        recording in recordings(),
+    ) {
+        let partial = PartialCase::random(seed, sizes, kind);
+        let run = run.direction(direction);
+        let context = (&partial.steps, sizes, run, recording);
+        let (output, gradients) = partial.expected(direction);
+        assert_close(&partial.forward(run), &output, TOLERANCE, &context);
+        let (recorded, found) = partial.gradients(run, recording);
+        assert_close(&recorded, &output, TOLERANCE, &context);
+        assert_gradients_close(&found, &gradients, GRADIENT_TOLERANCE, &context);
+    }
+
+    #[test]
+    fn threads_schedule_layout_and_tape_do_not_change_the_bits(
+        seed in any::<u64>(),
+        sizes in sizes(),
+        kind in kinds(),
+        direction in directions(),
+        threads in 1usize..5,
+        recording in recordings(),
+        layout in prop_oneof![Just(Layout::TimeMajor), Just(Layout::BatchMajor), Just(Layout::Gaps)],
+    ) {
+        let partial = PartialCase::random(seed, sizes, kind);
+        for isa in levels() {
+            let plain = Run::on(isa).direction(direction);
+            let forward = outcome_bits(&partial.forward(plain));
+            let gradients = gradient_bits(&partial.gradients(plain, Recording::Full).1);
+            for schedule in [Schedule::Fused, Schedule::Hoisted] {
+                for split in [Split::Rows, Split::Units] {
+                    let run = plain.threads(threads).schedule(schedule).split(split).layout(layout);
+                    prop_assert_eq!(&outcome_bits(&partial.forward(run)), &forward, "{:?}", run);
+                    let (recorded, found) = partial.gradients(run, recording);
+                    prop_assert_eq!(&outcome_bits(&recorded), &forward, "{:?} {:?}", run, recording);
+                    prop_assert_eq!(&gradient_bits(&found), &gradients, "{:?} {:?}", run, recording);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_has_the_bits_of_a_plain_call_of_the_steps_that_it_runs(
+        seed in any::<u64>(),
+        sizes in sizes(),
+        kind in kinds(),
+        direction in directions(),
+        run in runs(),
+    ) {
+        let mut partial = PartialCase::random(seed, sizes, kind);
+        if matches!(kind, Kind::Mask(_)) {
+            // A repeated output has a cotangent of its own, which a plain call has no place for.
+            for t in 0..sizes.steps {
+                for b in (0..sizes.batch).filter(|&b| !partial.runs(t, b)).collect::<Vec<_>>() {
+                    let row = (t * sizes.batch + b) * sizes.units;
+                    partial.cotangents.output[row..row + sizes.units].fill(0.0);
+                }
+            }
+        }
+        let run = run.direction(direction);
+        let (outcome, gradients) = partial.gradients(run, Recording::Full);
+        for b in 0..sizes.batch {
+            let (alone, times) = partial.alone(b);
+            let (expected, expected_gradients) = alone.gradients(run, Recording::Full);
+            let row = |values: &[f32], width: usize| bits(&values[b * width..][..width]);
+            let at = |values: &[f32], width: usize| -> Vec<u32> {
+                let rows = times.iter().map(|t| (t * sizes.batch + b) * width);
+                rows.flat_map(|row| bits(&values[row..][..width])).collect()
+            };
+            let Sizes { inputs, units, .. } = sizes;
+            prop_assert_eq!(at(&outcome.output, units), bits(&expected.output));
+            prop_assert_eq!(row(&outcome.last_hidden, units), bits(&expected.last_hidden));
+            prop_assert_eq!(row(&outcome.last_cell, units), bits(&expected.last_cell));
+            prop_assert_eq!(at(&gradients.input, inputs), bits(&expected_gradients.input));
+            prop_assert_eq!(row(&gradients.initial_hidden, units), bits(&expected_gradients.initial_hidden));
+            prop_assert_eq!(row(&gradients.initial_cell, units), bits(&expected_gradients.initial_cell));
+            if sizes.batch == 1 {
+                prop_assert_eq!(bits(&gradients.parameters), bits(&expected_gradients.parameters));
+            }
+        }
+    }
+
+    #[test]
+    fn lengths_of_all_steps_and_a_mask_of_all_steps_have_the_bits_of_a_plain_call(
+        seed in any::<u64>(),
+        sizes in sizes(),
+        direction in directions(),
+        run in runs(),
+    ) {
+        let run = run.direction(direction);
+        let with = |steps| PartialCase::new(Case::random(seed, sizes), steps, Cotangents::random(seed, sizes));
+        let (outcome, gradients) = with(NaiveRun::All).gradients(run, Recording::Full);
+        let lengths = NaiveRun::Lengths(vec![sizes.steps; sizes.batch]);
+        for steps in [lengths, NaiveRun::Mask(vec![true; sizes.steps * sizes.batch])] {
+            let (found, found_gradients) = with(steps).gradients(run, Recording::Full);
+            prop_assert_eq!(outcome_bits(&found), outcome_bits(&outcome));
+            prop_assert_eq!(gradient_bits(&found_gradients), gradient_bits(&gradients));
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn stacks_agree_with_the_oracle(
+        seed in any::<u64>(),
+        sizes in common::stack::sizes(),
+        form in common::stack::forms(),
+        kind in kinds(),
+        run in runs(),
+        recording in recordings(),
+    ) {
+        let steps = PartialCase::random(seed, sizes, kind).steps;
+        let case = StackCase { steps, ..StackCase::random(seed, sizes, form) };
+        let cotangents = case.cotangents(seed);
+        let (expected, expected_gradients) = case.expected(&cotangents);
+        let context = (&case.steps, sizes, form, run, recording);
+        let assert = |name: &str, found: &[f32], expected: &[f64]| {
+            let error = relative_error(found, expected);
+            assert!(error <= GRADIENT_TOLERANCE, "{name}: {error:e} in {context:?}");
+        };
+        let states = |states: &[NaiveState<f64>]| {
+            let part = |of: fn(&NaiveState<f64>) -> &Vec<f64>| states.iter().flat_map(of).copied().collect();
+            [part(|state| &state.hidden), part(|state| &state.cell)] as [Vec<f64>; 2]
+        };
+        let outcome = case.forward(run);
+        let [last_hidden, last_cell] = states(&expected.last);
+        assert("output", &outcome.output, &expected.output);
+        assert("last h", &outcome.last_hidden, &last_hidden);
+        assert("last c", &outcome.last_cell, &last_cell);
+
+        let gradients = case.gradients(run, recording, &cotangents, None);
+        let [initial_hidden, initial_cell] = states(&expected_gradients.initial);
+        assert("dx", &gradients.input, &expected_gradients.input);
+        assert("dh0", &gradients.initial_hidden, &initial_hidden);
+        assert("dc0", &gradients.initial_cell, &initial_cell);
+        let parameters: Vec<f64> = expected_gradients
+            .parameters
+            .iter()
+            .flat_map(|of| [&of.weight_ih[..], &of.weight_hh, &of.bias].concat())
+            .collect();
+        assert("parameters", &gradients.parameters, &parameters);
+    }
+}
+
+#[test]
+fn blocks_longer_and_shorter_than_the_rows_agree_with_the_oracle() {
+    // Blocks of the backward pass have 256 rows: 300 steps of one row, 9 of 100.
+    for (steps, batch, units) in
+        [(300, 1, 9), (520, 2, 9), (129, 3, 9), (9, 100, 9), (2, 300, 9), (300, 2, 70)]
+    {
+        let sizes = Sizes { steps, batch, inputs: 3, units };
+        for (kind, direction) in [
+            (Kind::Lengths, Direction::Forward),
+            (Kind::Lengths, Direction::Reverse),
+            (Kind::Mask(3), Direction::Forward),
+            (Kind::Mask(3), Direction::Reverse),
+        ] {
+            let partial = PartialCase::random(1, sizes, kind);
+            let (output, expected) = partial.expected(direction);
+            for isa in levels() {
+                let run = Run::on(isa).direction(direction).schedule(Schedule::Hoisted).threads(2);
+                let (outcome, full) = partial.gradients(run, Recording::Full);
+                assert_close(&outcome, &output, TOLERANCE, &(sizes, kind, run));
+                assert_gradients_close(&full, &expected, GRADIENT_TOLERANCE, &(sizes, kind, run));
+                for every in [None, NonZeroUsize::new(7), NonZeroUsize::new(256), NonZeroUsize::new(300)] {
+                    let (_, found) = partial.gradients(run, Recording::Checkpoints(every));
+                    assert_eq!(gradient_bits(&found), gradient_bits(&full), "{sizes:?} {kind:?} {every:?}");
+                }
+            }
+        }
+    }
+}
