@@ -10,7 +10,8 @@ use crate::ragged::{RaggedPass, RowStepArguments, RowSteps};
 use crate::view::check_sequence;
 use crate::workspace;
 use crate::{
-    Error, Isa, LstmWeights, Matrix, MatrixMut, Sequence, SequenceMut, State, StepMask, Tape, Workspace,
+    Dropout, Error, Isa, LstmWeights, Matrix, MatrixMut, Sequence, SequenceMut, State, StepMask, Tape,
+    Workspace,
 };
 use quadgate_kernels::{Kernels, Permutation, Rows, RowsMut};
 
@@ -60,18 +61,24 @@ pub struct Lstm {
     pub(crate) weights: PackedWeights,
 }
 
-/// The arguments of [`Lstm::forward`]: the input, and whatever else is wanted.
+/// The arguments of [`Lstm::forward`] or, with another tape, of [`LstmStack::forward`](crate::LstmStack::forward): the input,
+/// and whatever else is wanted.
+///
+/// With D directed layers, D = layers · directions, states of a stack are `[D · B, H]` where those of a layer are `[B, H]`:
+/// PyTorch's `[D, B, H]` of h_0, c_0, h_n and c_n. With a projection, h has P elements instead of H.
 #[derive(Debug)]
-pub struct Forward<'a> {
+pub struct Forward<'a, T = Tape> {
     pub(crate) input: Sequence<'a>,
     pub(crate) initial_hidden: Option<Matrix<'a>>,
     pub(crate) initial_cell: Option<Matrix<'a>>,
     pub(crate) output: Option<SequenceMut<'a>>,
     pub(crate) last_hidden: Option<MatrixMut<'a>>,
     pub(crate) last_cell: Option<MatrixMut<'a>>,
-    pub(crate) tape: Option<&'a mut Tape>,
+    pub(crate) tape: Option<&'a mut T>,
     pub(crate) masks: MaskArguments<'a>,
     pub(crate) row_steps: RowStepArguments<'a>,
+    /// Of a stack.
+    pub(crate) dropout: Option<Dropout>,
 }
 
 /// What a call says about options, unchecked.
@@ -147,7 +154,7 @@ macro_rules! mask_builders {
 pub(crate) use mask_builders;
 mask_builders!(Forward);
 
-impl<'a> Forward<'a> {
+impl<'a, T> Forward<'a, T> {
     /// Reads x, `[T, B, X]` in any strides. T and B may be zero.
     pub fn new(input: Sequence<'a>) -> Self {
         Self {
@@ -160,41 +167,43 @@ impl<'a> Forward<'a> {
             tape: None,
             masks: MaskArguments::default(),
             row_steps: RowStepArguments::default(),
+            dropout: None,
         }
     }
 
-    /// Starts from this h, `[B, H]`, instead of zeros: h₀ before the first step that is run.
+    /// Starts from this h, `[B, H]` (`[D · B, H]`), instead of zeros: that before the first step that is run.
     pub fn initial_hidden(mut self, hidden: Matrix<'a>) -> Self {
         self.initial_hidden = Some(hidden);
         self
     }
 
-    /// Starts from this c, `[B, H]`, instead of zeros.
+    /// Starts from this c, `[B, H]` (`[D · B, H]`), instead of zeros.
     pub fn initial_cell(mut self, cell: Matrix<'a>) -> Self {
         self.initial_cell = Some(cell);
         self
     }
 
-    /// Writes every h, `[T, B, H]` in any strides; h of x_t at t, in either direction.
+    /// Writes every h (of the last layer), `[T, B, H]` or, if directions are concatenated, `[T, B, 2H]`, in any strides; h of
+    /// x_t at t, in either direction.
     pub fn output(mut self, output: SequenceMut<'a>) -> Self {
         self.output = Some(output);
         self
     }
 
-    /// Writes h after the last step that is run (in reverse, after t = 0), `[B, H]`; the initial one if T = 0.
+    /// Writes h after the last step that is run (in reverse, after t = 0), `[B, H]` (`[D · B, H]`); the initial one if T = 0.
     pub fn last_hidden(mut self, hidden: MatrixMut<'a>) -> Self {
         self.last_hidden = Some(hidden);
         self
     }
 
-    /// Writes c after the last step that is run, `[B, H]`; the initial one if T = 0.
+    /// Writes c after the last step that is run, `[B, H]` (`[D · B, H]`); the initial one if T = 0.
     pub fn last_cell(mut self, cell: MatrixMut<'a>) -> Self {
         self.last_cell = Some(cell);
         self
     }
 
-    /// Records what [`Lstm::backward`] needs.
-    pub fn tape(mut self, tape: &'a mut Tape) -> Self {
+    /// Records what the backward pass needs.
+    pub fn tape(mut self, tape: &'a mut T) -> Self {
         self.tape = Some(tape);
         self
     }

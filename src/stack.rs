@@ -19,9 +19,8 @@ pub use memory::{StackTape, StackWorkspace};
 pub use plan::{Arrangement, StackPlan};
 pub use step::StackState;
 
-use crate::ragged::RowStepArguments;
 use crate::view::check_sequence;
-use crate::{Error, Isa, Lstm, LstmWeights, Matrix, MatrixMut, Sequence, SequenceMut, StepMask};
+use crate::{Error, Forward, Isa, Lstm, LstmWeights};
 
 /// Layers of LSTMs, each of which reads the output of the one before it.
 ///
@@ -70,90 +69,13 @@ pub struct LstmStack {
     layers: Vec<Lstm>,
 }
 
-/// The arguments of [`LstmStack::forward`]: the input, and whatever else is wanted.
-///
-/// States of all directed layers are `[layers · directions, B, H]`, as PyTorch's h_0, c_0, h_n and c_n: a matrix of
-/// `layers · directions · B` rows of H elements.
-#[derive(Debug)]
-pub struct StackForward<'a> {
-    input: Sequence<'a>,
-    initial_hidden: Option<Matrix<'a>>,
-    initial_cell: Option<Matrix<'a>>,
-    output: Option<SequenceMut<'a>>,
-    last_hidden: Option<MatrixMut<'a>>,
-    last_cell: Option<MatrixMut<'a>>,
-    tape: Option<&'a mut StackTape>,
-    dropout: Option<Dropout>,
-    row_steps: RowStepArguments<'a>,
-}
+/// The arguments of [`LstmStack::forward`].
+pub type StackForward<'a> = Forward<'a, StackTape>;
 
-impl<'a> StackForward<'a> {
-    /// Reads x, `[T, B, X]` in any strides. T and B may be zero.
-    pub fn new(input: Sequence<'a>) -> Self {
-        Self {
-            input,
-            initial_hidden: None,
-            initial_cell: None,
-            output: None,
-            last_hidden: None,
-            last_cell: None,
-            tape: None,
-            dropout: None,
-            row_steps: RowStepArguments::default(),
-        }
-    }
-
-    /// Starts from these h, `[layers · directions · B, H]`, instead of zeros.
-    pub fn initial_hidden(mut self, hidden: Matrix<'a>) -> Self {
-        self.initial_hidden = Some(hidden);
-        self
-    }
-
-    /// Starts from these c, `[layers · directions · B, H]`, instead of zeros.
-    pub fn initial_cell(mut self, cell: Matrix<'a>) -> Self {
-        self.initial_cell = Some(cell);
-        self
-    }
-
-    /// Writes every h of the last layer, `[T, B, H]` or, if directions are concatenated, `[T, B, 2H]`, in any strides.
-    pub fn output(mut self, output: SequenceMut<'a>) -> Self {
-        self.output = Some(output);
-        self
-    }
-
-    /// Writes the last h of each directed layer (in reverse, that at t = 0), `[layers · directions · B, H]`.
-    pub fn last_hidden(mut self, hidden: MatrixMut<'a>) -> Self {
-        self.last_hidden = Some(hidden);
-        self
-    }
-
-    /// Writes the last c of each directed layer, `[layers · directions · B, H]`.
-    pub fn last_cell(mut self, cell: MatrixMut<'a>) -> Self {
-        self.last_cell = Some(cell);
-        self
-    }
-
+impl StackForward<'_> {
     /// Applies dropout to what goes from each layer to the next. A tape records it for [`LstmStack::backward`].
     pub fn dropout(mut self, dropout: Dropout) -> Self {
         self.dropout = Some(dropout);
-        self
-    }
-
-    /// Records what [`LstmStack::backward`] needs.
-    pub fn tape(mut self, tape: &'a mut StackTape) -> Self {
-        self.tape = Some(tape);
-        self
-    }
-
-    /// Runs only the first `lengths[b]` steps of each row b in every layer: see [`Forward::lengths`](crate::Forward::lengths).
-    pub fn lengths(mut self, lengths: &'a [usize]) -> Self {
-        self.row_steps.lengths = Some(lengths);
-        self
-    }
-
-    /// Runs only the steps at which the mask, `[T, B]`, is true in every layer: see [`Forward::mask`](crate::Forward::mask).
-    pub fn mask(mut self, mask: StepMask<'a>) -> Self {
-        self.row_steps.mask = Some(mask);
         self
     }
 }

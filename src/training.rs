@@ -8,6 +8,7 @@ use crate::ragged::{RaggedBackward, RaggedPass, RowStepArguments};
 use crate::tape::{self, automatic_segment};
 use crate::view::check_sequence;
 use crate::{Error, Lstm, Matrix, MatrixMut, Sequence, SequenceMut, StepMask, Tape, Workspace};
+use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
@@ -20,12 +21,13 @@ pub enum GradientMode {
     Accumulate,
 }
 
-/// The arguments of [`Lstm::backward`]: the input of the forward pass, the cotangents that are given, and the gradients
-/// that are wanted.
+/// The arguments of [`Lstm::backward`] or, with another tape, of [`LstmStack::backward`](crate::LstmStack::backward): the
+/// input of the forward pass, the cotangents that are given, and the gradients that are wanted.
 ///
-/// For a loss ℓ, the cotangent of an output is ∂ℓ/∂output; what is not given counts as zero.
+/// For a loss ℓ, the cotangent of an output is ∂ℓ/∂output; what is not given counts as zero. States of a stack are laid out
+/// as in [`Forward`](crate::Forward).
 #[derive(Debug)]
-pub struct Backward<'a> {
+pub struct Backward<'a, T = Tape> {
     pub(crate) input: Sequence<'a>,
     pub(crate) output_cotangent: Option<Sequence<'a>>,
     pub(crate) last_hidden_cotangent: Option<Matrix<'a>>,
@@ -36,11 +38,13 @@ pub struct Backward<'a> {
     pub(crate) parameter_gradients: Option<(&'a mut [f32], GradientMode)>,
     pub(crate) masks: MaskArguments<'a>,
     pub(crate) row_steps: RowStepArguments<'a>,
+    /// The tape is an argument of its own.
+    pub(crate) tape: PhantomData<fn(&mut T)>,
 }
 
 mask_builders!(Backward);
 
-impl<'a> Backward<'a> {
+impl<'a, T> Backward<'a, T> {
     /// Reads x again, `[T, B, X]` in any strides: the elements that the forward pass read.
     pub fn new(input: Sequence<'a>) -> Self {
         Self {
@@ -54,22 +58,23 @@ impl<'a> Backward<'a> {
             parameter_gradients: None,
             masks: MaskArguments::default(),
             row_steps: RowStepArguments::default(),
+            tape: PhantomData,
         }
     }
 
-    /// ∂ℓ/∂h of every step, `[T, B, H]` in any strides.
+    /// ∂ℓ/∂h of every step (of the last layer), `[T, B, H]` or, if directions are concatenated, `[T, B, 2H]`, in any strides.
     pub fn output_cotangent(mut self, cotangent: Sequence<'a>) -> Self {
         self.output_cotangent = Some(cotangent);
         self
     }
 
-    /// ∂ℓ/∂h of the last step, `[B, H]`, beside what [`Backward::output_cotangent`] says of it.
+    /// ∂ℓ/∂h of the last step, `[B, H]` (`[D · B, H]`), beside what [`Backward::output_cotangent`] says of it.
     pub fn last_hidden_cotangent(mut self, cotangent: Matrix<'a>) -> Self {
         self.last_hidden_cotangent = Some(cotangent);
         self
     }
 
-    /// ∂ℓ/∂c of the last step, `[B, H]`.
+    /// ∂ℓ/∂c of the last step, `[B, H]` (`[D · B, H]`).
     pub fn last_cell_cotangent(mut self, cotangent: Matrix<'a>) -> Self {
         self.last_cell_cotangent = Some(cotangent);
         self
@@ -81,20 +86,21 @@ impl<'a> Backward<'a> {
         self
     }
 
-    /// Writes ∂ℓ/∂h₀, `[B, H]`.
+    /// Writes ∂ℓ/∂h₀, `[B, H]` (`[D · B, H]`).
     pub fn initial_hidden_gradient(mut self, gradient: MatrixMut<'a>) -> Self {
         self.initial_hidden_gradient = Some(gradient);
         self
     }
 
-    /// Writes ∂ℓ/∂c₀, `[B, H]`.
+    /// Writes ∂ℓ/∂c₀, `[B, H]` (`[D · B, H]`).
     pub fn initial_cell_gradient(mut self, gradient: MatrixMut<'a>) -> Self {
         self.initial_cell_gradient = Some(gradient);
         self
     }
 
-    /// Writes ∂ℓ/∂W, ∂ℓ/∂R and ∂ℓ/∂b to one buffer, ordered as
-    /// [`LstmConfig::parameters`](crate::LstmConfig::parameters) says.
+    /// Writes the gradients of all parameters to one buffer, ordered as
+    /// [`LstmConfig::parameters`](crate::LstmConfig::parameters) or
+    /// [`StackConfig::parameters`](crate::StackConfig::parameters) says.
     pub fn parameter_gradients(mut self, gradients: &'a mut [f32], mode: GradientMode) -> Self {
         self.parameter_gradients = Some((gradients, mode));
         self

@@ -225,11 +225,11 @@ impl Case {
 
     fn stack(&self, way: Way, data: &Data) -> LstmStack {
         let config = self.config(Some(way));
-        let weights = |(index, [input, recurrent, bias]): (usize, &'_ [Vec<f32>; 3])| {
+        let weights = data.weights.iter().enumerate().map(|(index, [input, recurrent, bias])| {
             let layer = config.directed_layer(index);
             LstmWeights::pytorch(&layer, input, recurrent, Some(bias), None).unwrap()
-        };
-        let weights: Vec<_> = data.weights.iter().enumerate().map(weights).collect();
+        });
+        let weights: Vec<_> = weights.collect();
         LstmStack::new(&config, &weights).unwrap()
     }
 

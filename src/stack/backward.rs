@@ -4,100 +4,12 @@ use super::memory::buffers_from;
 use super::{Arrangement, Directions, LstmStack, StackPlan, StackTape, StackWorkspace};
 use crate::forward::CHECKED;
 use crate::lstm::MaskArguments;
-use crate::ragged::RowStepArguments;
 use crate::view::check_sequence;
-use crate::{Backward, Error, GradientMode, Matrix, MatrixMut, Sequence, SequenceMut, StepMask, parallel};
+use crate::{Backward, Error, MatrixMut, Sequence, SequenceMut, parallel};
+use std::marker::PhantomData;
 
-/// The arguments of [`LstmStack::backward`]: the input of the forward pass, the cotangents that are given, and the gradients
-/// that are wanted.
-///
-/// For a loss ℓ, the cotangent of an output is ∂ℓ/∂output; what is not given counts as zero. States of all directed layers
-/// are laid out as in [`StackForward`](crate::StackForward).
-#[derive(Debug)]
-pub struct StackBackward<'a> {
-    input: Sequence<'a>,
-    output_cotangent: Option<Sequence<'a>>,
-    last_hidden_cotangent: Option<Matrix<'a>>,
-    last_cell_cotangent: Option<Matrix<'a>>,
-    input_gradient: Option<SequenceMut<'a>>,
-    initial_hidden_gradient: Option<MatrixMut<'a>>,
-    initial_cell_gradient: Option<MatrixMut<'a>>,
-    parameter_gradients: Option<(&'a mut [f32], GradientMode)>,
-    row_steps: RowStepArguments<'a>,
-}
-
-impl<'a> StackBackward<'a> {
-    /// Reads x again, `[T, B, X]` in any strides: the elements that the forward pass read.
-    pub fn new(input: Sequence<'a>) -> Self {
-        Self {
-            input,
-            output_cotangent: None,
-            last_hidden_cotangent: None,
-            last_cell_cotangent: None,
-            input_gradient: None,
-            initial_hidden_gradient: None,
-            initial_cell_gradient: None,
-            parameter_gradients: None,
-            row_steps: RowStepArguments::default(),
-        }
-    }
-
-    /// ∂ℓ/∂h of every step of the last layer, `[T, B, H]` or, if directions are concatenated, `[T, B, 2H]`, in any strides.
-    pub fn output_cotangent(mut self, cotangent: Sequence<'a>) -> Self {
-        self.output_cotangent = Some(cotangent);
-        self
-    }
-
-    /// ∂ℓ/∂h of the last step of each directed layer, `[layers · directions · B, H]`, beside what
-    /// [`StackBackward::output_cotangent`] says of it.
-    pub fn last_hidden_cotangent(mut self, cotangent: Matrix<'a>) -> Self {
-        self.last_hidden_cotangent = Some(cotangent);
-        self
-    }
-
-    /// ∂ℓ/∂c of the last step of each directed layer, `[layers · directions · B, H]`.
-    pub fn last_cell_cotangent(mut self, cotangent: Matrix<'a>) -> Self {
-        self.last_cell_cotangent = Some(cotangent);
-        self
-    }
-
-    /// Writes ∂ℓ/∂x, `[T, B, X]` in any strides.
-    pub fn input_gradient(mut self, gradient: SequenceMut<'a>) -> Self {
-        self.input_gradient = Some(gradient);
-        self
-    }
-
-    /// Writes the gradients of the initial h, `[layers · directions · B, H]`.
-    pub fn initial_hidden_gradient(mut self, gradient: MatrixMut<'a>) -> Self {
-        self.initial_hidden_gradient = Some(gradient);
-        self
-    }
-
-    /// Writes the gradients of the initial c, `[layers · directions · B, H]`.
-    pub fn initial_cell_gradient(mut self, gradient: MatrixMut<'a>) -> Self {
-        self.initial_cell_gradient = Some(gradient);
-        self
-    }
-
-    /// Writes the gradients of all parameters to one buffer, ordered as
-    /// [`StackConfig::parameters`](crate::StackConfig::parameters) says.
-    pub fn parameter_gradients(mut self, gradients: &'a mut [f32], mode: GradientMode) -> Self {
-        self.parameter_gradients = Some((gradients, mode));
-        self
-    }
-
-    /// The lengths that the forward pass was given with [`StackForward::lengths`](crate::StackForward::lengths).
-    pub fn lengths(mut self, lengths: &'a [usize]) -> Self {
-        self.row_steps.lengths = Some(lengths);
-        self
-    }
-
-    /// The mask that the forward pass was given with [`StackForward::mask`](crate::StackForward::mask).
-    pub fn mask(mut self, mask: StepMask<'a>) -> Self {
-        self.row_steps.mask = Some(mask);
-        self
-    }
-}
+/// The arguments of [`LstmStack::backward`].
+pub type StackBackward<'a> = Backward<'a, StackTape>;
 
 /// What directed layers write beside gradients of sequences: gradients of the initial h and c, and of parameters, one layer
 /// after the other.
@@ -208,6 +120,7 @@ impl LstmStack {
                     parameter_gradients: written.parameters.zip(mode),
                     masks: MaskArguments::default(),
                     row_steps: call.row_steps,
+                    tape: PhantomData,
                 })
             };
             let (lstms, tapes) = (&self.layers[index..], &mut tape.tapes[index..]);

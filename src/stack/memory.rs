@@ -90,6 +90,10 @@ impl LayerWorkspaces {
 }
 
 /// Scratch for [`LstmStack::forward`] and [`LstmStack::backward`], made by [`LstmStack::workspace`].
+///
+/// It has what goes between two layers, and scratch for two. Where layers may run
+/// [side by side](crate::Arrangement::SideBySide), it has both for each of those that do, eight at most; with
+/// [`Arrangement::InTurn`](crate::Arrangement::InTurn) demanded, or one thread, it does not.
 #[derive(Clone, Debug)]
 pub struct StackWorkspace {
     form: Form,

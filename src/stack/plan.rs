@@ -70,7 +70,7 @@ impl StackPlan {
             && !shares_weights
             && (directions == 2 || is_narrow && blocks_pay(config, highest, batch, threads));
         let arrangement = match config.forced_arrangement() {
-            _ if most == 1 => Arrangement::InTurn,
+            _ if most == 1 || threads == 1 => Arrangement::InTurn,
             Some(arrangement) => arrangement,
             None if pays => Arrangement::SideBySide,
             None => Arrangement::InTurn,
