@@ -87,7 +87,7 @@ pub(crate) fn run(settings: &Settings) -> Result<(), String> {
             grid.keep_best(units, batch, rate(ForwardPass::call(&lstm, shape), shape, runner));
         }
     }
-    let title = format!("Forward pass, X = H, {} thread(s), {}", runner.requested(), machine::cpu());
+    let title = format!("Forward pass, X = H, threads: {}, {}", runner.requested(), machine::cpu());
     let svg = path.with_extension("svg");
     let write = |path: &Path, text| {
         fs::create_dir_all(&directory).and_then(|()| fs::write(path, text)).map_err(|error| error.to_string())
