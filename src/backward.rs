@@ -69,6 +69,8 @@ pub(crate) struct BackwardPass<'a> {
     pub(crate) cotangent: Option<Sequence<'a>>,
     pub(crate) direction: Direction,
     pub(crate) plan: Plan,
+    /// Steps in a block, see [`block_steps`].
+    pub(crate) block_steps: usize,
 }
 
 /// Buffers of the pass.
@@ -267,7 +269,7 @@ impl BackwardPass<'_> {
         outputs: &mut Outputs<'_>,
     ) {
         let [steps, batch, _] = self.input.shape;
-        let block_steps = block_steps(self.shape(), batch);
+        let block_steps = self.block_steps;
         let mut end = end;
         while end > segment.first_step {
             let block = (end - 1) / block_steps;
@@ -300,7 +302,7 @@ impl BackwardPass<'_> {
         run: &(impl Fn(usize, &[f32], Step<'_, '_>) + Sync),
     ) {
         let shape = self.shape();
-        let block_steps = block_steps(shape, self.input.shape[1]);
+        let block_steps = self.block_steps;
         let view = |data, steps, rows: usize, width| {
             SequenceMut::new(data, [steps, rows, width], [rows * width, width]).expect(CHECKED)
         };
@@ -441,21 +443,24 @@ impl BackwardPass<'_> {
         number: usize,
         in_block: usize,
         last_hidden_gradient: &[f32],
-        step: Step<'_, '_>,
+        mut step: Step<'_, '_>,
     ) {
         let steps = self.input.shape[0];
         let (first, rows) = (step.batch.start, step.batch.len());
         let time = self.direction.time(number, steps);
         let masks = self.general.as_ref().map(|general| general.masks(time, &step.batch));
-        if let Some(right) = step.right {
+        if let Some(right) = step.right.take() {
             let x = self.input.batch_rows(time, first, rows);
-            self.keep(segment, [number, in_block], step.batch.clone(), right, masks, |row| x.row(row));
+            self.keep(segment, [number, in_block], step.batch.clone(), right, masks.as_ref(), |row| {
+                x.row(row)
+            });
         }
         let columns = self.output_columns(&step.vectors);
         let cotangent = self.cotangent.map(|all| all.batch_rows(time, first, rows).columns(columns));
-        let after = if number + 1 == steps { None } else { step.after };
-        let step = Step { after, right: None, ..step };
-        self.cell(segment, number, in_block, last_hidden_gradient, cotangent, masks, step);
+        if number + 1 == steps {
+            step.after = None;
+        }
+        self.cell(segment, number, in_block, last_hidden_gradient, cotangent, masks.as_ref(), step);
     }
 
     /// Keeps x and h of the step before for the weight gradients, of some rows of a step with its number in all and in its
@@ -466,14 +471,14 @@ impl BackwardPass<'_> {
         [number, in_block]: [usize; 2],
         rows: Range<usize>,
         mut right: SequenceMut<'_>,
-        masks: Option<StepMasks<'_>>,
+        masks: Option<&StepMasks<'_>>,
         x: impl Fn(usize) -> &'x [f32],
     ) {
         let shape = self.shape();
         let (outputs, count) = (shape.padded_outputs(), rows.len());
         let h = self.state_rows(segment.hidden, number - segment.first_step, rows, outputs);
         let recurrent_mask = masks.and_then(|masks| masks.recurrent);
-        let block_steps = block_steps(shape, self.input.shape[1]);
+        let block_steps = self.block_steps;
         let mut panel = self.slots(in_block).right;
         for columns in shape.panels_of(shape.inputs) {
             let mut to = right.step(panel).expect(CHECKED);
@@ -506,7 +511,7 @@ impl BackwardPass<'_> {
         in_block: usize,
         last_hidden_gradient: &[f32],
         cotangent: Option<Rows<'_>>,
-        masks: Option<StepMasks<'_>>,
+        masks: Option<&StepMasks<'_>>,
         step: Step<'_, '_>,
     ) {
         let Step { vectors, batch, after, gate_gradients, cell_gradient, general, scratch, .. } = step;
@@ -542,7 +547,7 @@ impl BackwardPass<'_> {
             }),
             Some(((layer, masks), rows)) => layer.step_backward(GeneralBackwardStep {
                 vectors,
-                masks,
+                masks: *masks,
                 recurrent,
                 cotangent,
                 sums: gates,
@@ -698,7 +703,7 @@ impl BackwardPass<'_> {
     ) {
         let shape = self.shape();
         let width = shape.panel_width();
-        let panel_rows = block_steps(shape, self.input.shape[1]) * batch;
+        let panel_rows = self.block_steps * batch;
         let mut rest = work;
         while parallel::Rows::rows(&rest) > 0 {
             let (some, more) = parallel::Rows::split(rest, UNITS_AT_ONCE);
@@ -732,14 +737,14 @@ impl BackwardPass<'_> {
     /// Where dZ of the first step of a block waits for the block before it: beside the slots of the last step.
     fn waiting_slot(&self) -> usize {
         match self.direction {
-            Direction::Forward => block_steps(self.shape(), self.input.shape[1]),
+            Direction::Forward => self.block_steps,
             Direction::Reverse => 0,
         }
     }
 
     /// The slots of a step of a block, by its number in the block. Slots ascend with time.
     pub(crate) fn slots(&self, in_block: usize) -> StepSlots {
-        let right = self.direction.time(in_block, block_steps(self.shape(), self.input.shape[1]));
+        let right = self.direction.time(in_block, self.block_steps);
         match self.direction {
             Direction::Forward => StepSlots { right, gate_gradients: right, after: right + 1 },
             // The waiting slot comes before all others.

@@ -115,22 +115,28 @@ impl parallel::Rows for BatchRows<'_> {
 }
 
 /// What one step of some panels reads and writes.
-pub(crate) struct Step<'a> {
+pub(crate) struct Step<'a, 'o> {
     pub(crate) panels: Range<usize>,
     pub(crate) input: StepInput<'a>,
-    /// Where a general cell without a tape keeps its sums.
-    pub(crate) own_sums: Option<RowsMut<'a>>,
-    /// The masks of a general cell.
-    pub(crate) masks: Option<StepMasks<'a>>,
+    /// Of a layer with options. By reference, since moving them takes as long as a few units of a narrow layer.
+    pub(crate) options: Option<&'a mut StepOptions<'o>>,
     /// h of the step before, all units.
     pub(crate) from: Rows<'a>,
     /// h of this step.
     pub(crate) to: RowsMut<'a>,
     pub(crate) cell: RowsMut<'a>,
     pub(crate) tape: Option<Tape<'a>>,
-    pub(crate) projected: Option<RowsMut<'a>>,
     pub(crate) output: Option<RowsMut<'a>>,
     pub(crate) scratch: &'a mut [f32],
+}
+
+/// What a step of a layer with options reads and writes beside.
+pub(crate) struct StepOptions<'a> {
+    /// Where the sums go without a tape.
+    pub(crate) own_sums: Option<RowsMut<'a>>,
+    pub(crate) masks: StepMasks<'a>,
+    /// Where a tape keeps what enters the clip of a projection.
+    pub(crate) projected: Option<RowsMut<'a>>,
 }
 
 /// What a step knows of x.
@@ -171,6 +177,7 @@ impl Pass<'_> {
             return;
         }
         let mut now = slot % slots;
+        let panels = 0..self.panels();
         for step in 0..self.steps {
             let before = if now == 0 { slots - 1 } else { now - 1 };
             let (to, from) = hidden.step_beside(now, before).expect(CHECKED);
@@ -182,19 +189,22 @@ impl Pass<'_> {
                 }
             };
             let batch = first..first + rows;
-            let (input, own_sums) = self.step_input(step, batch.clone(), 0..self.panels(), &mut sums);
+            let (input, own_sums) = self.step_input(step, batch.clone(), panels.clone(), &mut sums);
+            let mut options = self.general.as_ref().map(|general| StepOptions {
+                own_sums,
+                masks: general.masks(self.time(step), &batch),
+                projected: projected.as_mut().and_then(|projected| projected.step(step)),
+            });
             self.step(
                 step,
                 Step {
-                    panels: 0..self.panels(),
+                    panels: panels.clone(),
                     input,
-                    own_sums,
-                    masks: self.masks(step, &batch),
+                    options: options.as_mut(),
                     from,
                     to,
                     cell,
                     tape,
-                    projected: projected.as_mut().and_then(|projected| projected.step(step)),
                     output: output.as_mut().and_then(|output| output.step(self.time(step))),
                     scratch,
                 },
@@ -236,6 +246,12 @@ impl Pass<'_> {
                 let columns = panels.start * lanes..panels.end * lanes;
                 let ([hidden, taped_cell, gates, output], [mut latest_cell, mut sums]) = turn.parts();
                 let (input, own_sums) = self.step_input(step, batch.clone(), panels.clone(), &mut sums);
+                // A projection is of whole rows.
+                let mut options = self.general.as_ref().map(|general| StepOptions {
+                    own_sums,
+                    masks: general.masks(self.time(step), &batch),
+                    projected: None,
+                });
                 let (cell, tape) = match (taped_cell.now, taped_cell.before, gates.now) {
                     (Some(cell), Some(before), Some(gates)) => {
                         (cell, Some(Tape { previous_cell: before.columns(columns), gates }))
@@ -247,14 +263,11 @@ impl Pass<'_> {
                     Step {
                         panels,
                         input,
-                        own_sums,
-                        masks: self.masks(step, &batch),
+                        options: options.as_mut(),
                         from: hidden.before.expect(CHECKED),
                         to: hidden.now.expect(CHECKED),
                         cell,
                         tape,
-                        // A projection is of whole rows.
-                        projected: None,
                         output: output.now,
                         // A batch that is too narrow for rows to be shared needs none.
                         scratch: &mut [],
@@ -274,13 +287,9 @@ impl Pass<'_> {
         self.weights.shape().gates_layout(0).panels()
     }
 
-    /// The masks of some rows of a step of this pass.
-    fn masks(&self, step: usize, batch: &Range<usize>) -> Option<StepMasks<'_>> {
-        self.general.as_ref().map(|general| general.masks(self.time(step), batch))
-    }
-
     /// What some panels of a step of this pass know of x, and where a general cell without a tape keeps its sums. The
     /// first step of a block makes the sums of all of it.
+    #[inline]
     fn step_input<'s>(
         &'s self,
         step: usize,
@@ -288,7 +297,7 @@ impl Pass<'_> {
         panels: Range<usize>,
         sums: &'s mut SequenceMut<'_>,
     ) -> (StepInput<'s>, Option<RowsMut<'s>>) {
-        let own_slot = sums.slots().wrapping_sub(1);
+        let own_slot = self.general.as_ref().map(|_| sums.slots() - 1);
         match self.plan.schedule {
             Schedule::Hoisted => {
                 let in_block = step % self.plan.block_steps;
@@ -297,22 +306,24 @@ impl Pass<'_> {
                 if in_block == 0 {
                     self.hoist(block, &batch, panels, sums);
                 }
-                if own_slot == slot {
-                    return (StepInput::Sums(sums.read(slot).expect(CHECKED)), None);
+                match own_slot {
+                    None => (StepInput::Sums(sums.read(slot).expect(CHECKED)), None),
+                    Some(own_slot) => {
+                        let (own, hoisted) = sums.step_beside(own_slot, slot).expect(CHECKED);
+                        (StepInput::Sums(hoisted), Some(own))
+                    }
                 }
-                let (own, hoisted) = sums.step_beside(own_slot, slot).expect(CHECKED);
-                (StepInput::Sums(hoisted), Some(own))
             }
             Schedule::Fused => {
                 let rows = self.input.batch_rows(self.time(step), batch.start, batch.len());
-                (StepInput::Rows(rows), sums.step(own_slot))
+                (StepInput::Rows(rows), own_slot.and_then(|own_slot| sums.step(own_slot)))
             }
         }
     }
 
     /// Some panels of step `step` of this pass.
-    pub(crate) fn step(&self, step: usize, work: Step<'_>) {
-        let Step { panels, input, own_sums, masks, from, to, cell, tape, projected, output, scratch } = work;
+    pub(crate) fn step(&self, step: usize, work: Step<'_, '_>) {
+        let Step { panels, input, options, from, to, cell, tape, output, scratch } = work;
         let shape = self.weights.shape();
         let weights = self.weights.recurrent().expect(CHECKED);
         let columns = weights.layout().columns_of(panels.clone());
@@ -325,14 +336,16 @@ impl Pass<'_> {
                 (Start::Bias(&self.weights.bias()[columns]), input)
             }
         };
-        if let Some((general, masks)) = self.general.as_ref().zip(masks) {
+        if let Some((general, options)) = self.general.as_ref().zip(options) {
+            let StepOptions { own_sums, masks, projected } = options;
+            let (own_sums, projected) = (own_sums.as_mut(), projected.as_mut().map(RowsMut::all));
             let (previous_cell, sums) = match tape {
                 Some(Tape { previous_cell, gates }) => (Some(previous_cell), gates),
-                None => (None, own_sums.expect(CHECKED)),
+                None => (None, own_sums.expect(CHECKED).all()),
             };
             return general.step(GeneralStep {
                 panels,
-                masks,
+                masks: *masks,
                 start,
                 input,
                 recurrent,

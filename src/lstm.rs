@@ -462,8 +462,7 @@ impl Lstm {
         let batch = state.batch();
         let (data, stride) = input.checked_parts("input", batch, self.config.input_size())?;
         self.check_state(state, batch)?;
-        let mut plan = self.plan(1, batch);
-        plan.schedule = Schedule::Fused;
+        let plan = Plan::of_step(self.isa());
         let input = Sequence::with_strides(data, [1, batch, self.config.input_size()], [0, stride]);
         let general = self.general(Masks::default());
         let work = state.step_rows();

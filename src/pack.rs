@@ -224,11 +224,13 @@ impl PackedWeights {
     }
 
     /// W.
+    #[inline]
     pub(crate) fn input(&self) -> Option<Packed<'_>> {
         Packed::new(self.shape.gates_layout(self.shape.inputs), &self.input)
     }
 
     /// R.
+    #[inline]
     pub(crate) fn recurrent(&self) -> Option<Packed<'_>> {
         Packed::new(self.shape.gates_layout(self.shape.outputs), &self.recurrent)
     }

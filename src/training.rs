@@ -1,6 +1,6 @@
 //! Tapes and the backward pass of a layer.
 
-use crate::backward::{BackwardPass, Outputs, Parameters, Segment};
+use crate::backward::{BackwardPass, Outputs, Parameters, Segment, block_steps};
 use crate::forward::BatchRows;
 use crate::general::{Masks, OptionGradients};
 use crate::lstm::{MaskArguments, mask_builders, write_rows, write_rows_in_order};
@@ -276,7 +276,8 @@ impl Lstm {
         };
         let (kernels, weights) = (self.kernels, &self.weights);
         let cotangent = call.output_cotangent;
-        let pass = BackwardPass { kernels, weights, general, input, cotangent, direction, plan };
+        let block_steps = block_steps(self.shape(), batch);
+        let pass = BackwardPass { kernels, weights, general, input, cotangent, direction, plan, block_steps };
         if let Some((ragged, _)) = &ragged {
             RaggedBackward { pass, ragged: *ragged }.clear_idle(&mut outputs);
         }

@@ -33,17 +33,19 @@ pub struct PanelLayout {
 }
 
 impl PanelLayout {
-    /// A matrix whose columns are the gates of hidden units, `lanes` units to a panel.
+    /// A matrix whose columns are the gates of hidden units, `lanes` units to a panel. Lanes are a power of two.
     #[inline]
     pub const fn of_gates(gates: usize, units: usize, lanes: usize, depth: usize) -> Self {
-        let rest = (units % lanes * gates).div_ceil(lanes);
-        Self { group: gates, lanes, vectors: units / lanes * gates + rest, depth, units }
+        // Shifts, since divisions take as long as a few units of a narrow layer.
+        let shift = lanes.trailing_zeros();
+        let rest = vectors_of((units & (lanes - 1)) * gates, lanes);
+        Self { group: gates, lanes, vectors: (units >> shift) * gates + rest, depth, units }
     }
 
-    /// A matrix of plain columns.
+    /// A matrix of plain columns. Lanes are a power of two.
     #[inline]
     pub const fn of_columns(columns: usize, lanes: usize, depth: usize) -> Self {
-        Self { group: GROUP, lanes, vectors: columns.div_ceil(lanes), depth, units: columns }
+        Self { group: GROUP, lanes, vectors: vectors_of(columns, lanes), depth, units: columns }
     }
 
     /// Vectors in a full panel: the gates of a gate matrix.
@@ -129,6 +131,14 @@ impl PanelLayout {
     pub(crate) const fn panel_stride(&self) -> usize {
         self.depth * self.group * self.lanes
     }
+}
+
+/// Vectors that hold `columns` columns.
+#[inline]
+const fn vectors_of(columns: usize, lanes: usize) -> usize {
+    debug_assert!(lanes.is_power_of_two());
+    let whole = columns >> lanes.trailing_zeros();
+    if columns & (lanes - 1) == 0 { whole } else { whole + 1 }
 }
 
 /// A packed matrix: a layout and data that has its length.

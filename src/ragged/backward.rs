@@ -15,7 +15,7 @@
 //! alone. So the cost goes with the steps that are run, and a row alone has the bits of a plain call.
 
 use super::{Ragged, Room, dense_rows};
-use crate::backward::{BackwardPass, Outputs, Scratch, Segment, Step, block_steps};
+use crate::backward::{BackwardPass, Outputs, Scratch, Segment, Step};
 use crate::forward::CHECKED;
 use crate::general::StepMasks;
 use crate::pack::GATES;
@@ -85,7 +85,7 @@ impl RaggedBackward<'_> {
         outputs: &mut Outputs<'_>,
     ) {
         let all_steps = self.ragged.steps();
-        let block_steps = block_steps(self.pass.shape(), self.ragged.batch());
+        let block_steps = self.pass.block_steps;
         let mut end = end;
         while end > segment.first_step {
             let first = (end - 1) / block_steps * block_steps;
@@ -158,7 +158,7 @@ impl RaggedBackward<'_> {
     /// Zeros in the steps of a block that come after the last of a row: they add nothing to the gradients.
     fn clear_ends(&self, block: &Block, scratch: &mut Scratch<'_>) {
         let shape = self.pass.shape();
-        let block_steps = block_steps(shape, self.ragged.batch());
+        let block_steps = self.pass.block_steps;
         for step in block.steps.clone() {
             let (slots, active) = (self.pass.slots(step - block.steps.start), self.ragged.active(step));
             let clear = |data: &mut [f32], slot: usize, width: usize| {
@@ -189,7 +189,7 @@ impl RaggedBackward<'_> {
         let (times, masks) = known(first..first + active);
         if let Some(right) = right {
             let x = |row: usize| self.pass.input.row(times[row], self.ragged.row(first + row));
-            self.pass.keep(segment, [number, in_block], first..first + active, right, masks, x);
+            self.pass.keep(segment, [number, in_block], first..first + active, right, masks.as_ref(), x);
         }
         let mut gathered = gathered.expect(CHECKED).first(active);
         let cotangent = self.pass.cotangent.map(|all| {
@@ -220,7 +220,7 @@ impl RaggedBackward<'_> {
                 scratch: &mut *scratch,
             };
             let cotangent = cotangent.map(|all| all.rows_of(rows));
-            self.pass.cell(segment, number, in_block, last_hidden_gradient, cotangent, masks, step);
+            self.pass.cell(segment, number, in_block, last_hidden_gradient, cotangent, masks.as_ref(), step);
         }
     }
 
@@ -264,7 +264,7 @@ impl RaggedBackward<'_> {
         let gate_gradients = &scratch.gate_gradients[first.gate_gradients * block.rows * width..];
         let gate_gradients = Rows::new(gate_gradients, rows, width, width).expect(CHECKED);
         let panels = shape.panels_of(shape.inputs).count();
-        let panel_len = block_steps(shape, self.ragged.batch()) * block.rows * panel_width;
+        let panel_len = self.pass.block_steps * block.rows * panel_width;
         let to = &mut scratch.right[first.right * block.rows * panel_width..];
         let to = SequenceMut::new(to, [panels, rows, panel_width], [panel_len, panel_width]).expect(CHECKED);
         let work = BlockPart { first: 0, to, scratch: tools.scratch_for(rows) };

@@ -13,7 +13,7 @@
 
 use super::{Cursor, Ragged, Room, dense_rows, gathered_steps};
 use crate::config::{Schedule, Split};
-use crate::forward::{CHECKED, Pass, States, Step, StepInput};
+use crate::forward::{CHECKED, Pass, States, Step, StepInput, StepOptions};
 use crate::general::StepMasks;
 use crate::pack::GATES;
 use crate::parallel;
@@ -213,19 +213,24 @@ impl RaggedPass<'_> {
                         (cell, Some(Tape { previous_cell: previous_cell.rows_of(0..rows.len()), gates }))
                     }
                 };
-                let projected = projected.as_mut().and_then(|projected| projected.step(step));
+                let mut options = self.masks(first, &rows, &block.shares).map(|masks| StepOptions {
+                    own_sums: own_sums.step(0).map(|sums| sums.first(rows.len())),
+                    masks,
+                    projected: projected
+                        .as_mut()
+                        .and_then(|projected| projected.step(step))
+                        .map(|projected| projected.first(rows.len())),
+                });
                 self.pass.step(
                     step,
                     Step {
                         panels: 0..self.pass.panels(),
                         input: self.step_input(&rows, block.input, &sums),
-                        own_sums: own_sums.step(0).map(|sums| sums.first(rows.len())),
-                        masks: self.masks(first, &rows, &block.shares),
+                        options: options.as_mut(),
                         from: from.rows_of(0..rows.len()),
                         to: to.first(rows.len()),
                         cell: cell.first(rows.len()),
                         tape,
-                        projected: projected.map(|projected| projected.first(rows.len())),
                         output: None,
                         scratch: &mut *scratch,
                     },
@@ -305,20 +310,23 @@ impl RaggedPass<'_> {
                         }
                         _ => (latest_cell.step(0).expect(CHECKED), None),
                     };
+                    // A projection is of whole rows.
+                    let mut options = self.masks(0, &of_step, &shares).map(|masks| StepOptions {
+                        own_sums: own_sums.step(0).map(|sums| sums.first(active)),
+                        masks,
+                        projected: None,
+                    });
                     let mut to = hidden.now.expect(CHECKED).first(active);
                     self.pass.step(
                         step,
                         Step {
                             panels,
                             input: self.step_input(&of_step, input, &sums),
-                            own_sums: own_sums.step(0).map(|sums| sums.first(active)),
-                            masks: self.masks(0, &of_step, &shares),
+                            options: options.as_mut(),
                             from: hidden.before.expect(CHECKED).rows_of(0..active),
                             to: to.all(),
                             cell: cell.first(active),
                             tape,
-                            // A projection is of whole rows.
-                            projected: None,
                             output: None,
                             // A batch that is too narrow for rows to be shared needs none.
                             scratch: &mut [],
