@@ -52,7 +52,7 @@ pub(crate) struct Limit {
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
     pub(crate) group: &'static str,
-    id: String,
+    pub(crate) id: String,
     pub(crate) shape: Shape,
     pub(crate) isa: &'static str,
     pub(crate) schedule: Option<String>,

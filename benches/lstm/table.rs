@@ -9,7 +9,7 @@ const NONE: &str = "—";
 /// Names of the columns; the first ones are aligned to the left, and so is the last.
 const HEADER: [&str; 14] = [
     "group",
-    "shape",
+    "case",
     "isa",
     "schedule",
     "threads",
@@ -27,7 +27,7 @@ const LEFT: usize = 4;
 
 /// What the columns mean.
 const LEGEND: &str = "\
-shape: T×B×X×H · GB/s: weights streamed, where that is the bound · % FMA: of the peak of the instruction set and threads
+case: T×B×X×H · GB/s: weights streamed, where that is the bound · % FMA: of the peak of the instruction set and threads
 % roof: of the roofline, which also counts reading the weights · naive: the oracle · gemm: the same products alone with
 matrixmultiply, one thread
 ";
@@ -66,18 +66,18 @@ fn cells(row: &Row) -> [String; HEADER.len()] {
     let fixed = |value: Option<f64>, decimals: usize| {
         value.map_or_else(|| NONE.to_owned(), |value| format!("{value:.decimals$}"))
     };
-    let (shape, note) = match row.extra {
-        None => (row.shape.to_string(), String::new()),
-        Some(Extra::Latency { p50_ns, p99_ns }) => {
-            (row.shape.to_string(), format!("p50 {p50_ns:.0} ns, p99 {p99_ns:.0} ns"))
-        }
+    // The second part of the id: the shape, and what else tells the cases of a group apart.
+    let case = row.id.split('/').nth(1).unwrap_or_default().to_owned();
+    let (case, note) = match row.extra {
+        None => (case, String::new()),
+        Some(Extra::Latency { p50_ns, p99_ns }) => (case, format!("p50 {p50_ns:.0} ns, p99 {p99_ns:.0} ns")),
         Some(Extra::Elements { function, elements, gelements_per_s }) => {
             (format!("{function} {elements}"), format!("{gelements_per_s:.2} Gelements/s"))
         }
     };
     [
         row.group.to_owned(),
-        shape,
+        case,
         row.isa.to_owned(),
         row.schedule.clone().unwrap_or_else(|| NONE.to_owned()),
         row.threads.to_string(),
