@@ -16,29 +16,18 @@
 use libfuzzer_sys::arbitrary::{self, Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use quadgate::reference::{NaiveCotangents, NaiveGradients, NaiveLstm};
-use quadgate::{Backward, Error, Forward, GradientMode, Isa, Lstm, LstmConfig, LstmWeights, Threads};
+use quadgate::{Backward, Error, Forward, GradientMode, Lstm, LstmConfig, LstmWeights};
 use quadgate_fuzz::call::{
-    UNTOUCHED, assert_near, assert_same, dense, draw_isas, draw_optional, draw_threads, len_of, untouched,
-    verdict, write_rows,
+    UNTOUCHED, assert_near, assert_same, dense, draw_optional, len_of, untouched, verdict, write_rows,
 };
 use quadgate_fuzz::layout::{Layout, Verdict};
 use quadgate_fuzz::numbers::Numbers;
 use quadgate_fuzz::oracle::widen;
-use quadgate_fuzz::rarely;
-use std::num::NonZeroUsize;
+use quadgate_fuzz::way::Way;
+use quadgate_fuzz::written::draw_parameters;
+use quadgate_fuzz::{given, rarely};
 
 fuzz_target!(|case: Case| case.run());
-
-/// How a layer runs and remembers.
-#[derive(Clone, Copy, Debug)]
-struct Way {
-    isa: Isa,
-    threads: Threads,
-    /// Steps between checkpoints; `None` for a full tape.
-    every: Option<NonZeroUsize>,
-    /// Rows for which workspace and tape have room, beyond those that are needed.
-    spare_rows: usize,
-}
 
 /// A call, right or wrong.
 #[derive(Debug)]
@@ -46,7 +35,7 @@ struct Case {
     inputs: usize,
     hidden: usize,
     /// Two ways that must give the same bits.
-    ways: [Way; 2],
+    ways: [Way<()>; 2],
     /// Elements that the buffer of parameter gradients is too long, if it is wanted.
     parameters: Option<usize>,
     input: Layout,
@@ -81,31 +70,18 @@ struct Written {
 
 impl Arbitrary<'_> for Case {
     fn arbitrary(u: &mut Unstructured<'_>) -> arbitrary::Result<Self> {
-        let isas = draw_isas(u)?;
         // Now and then so many steps that they make several blocks.
         let steps = if rarely(u)? { u.int_in_range(100..=300)? } else { u.int_in_range(0..=6)? };
         let batch = u.int_in_range(0..=9)?;
         let (inputs, hidden) = (u.int_in_range(0..=40)?, u.int_in_range(1..=40)?);
-        let mut way = |isa| {
-            Ok(Way {
-                isa,
-                threads: draw_threads(u)?,
-                every: NonZeroUsize::new(u.int_in_range(0..=9)?),
-                spare_rows: u.int_in_range(0..=60)?,
-            })
-        };
-        let ways = [way(isas[0])?, way(isas[1])?];
+        let ways = Way::draw_two(u, |_| Ok(()))?;
         let sequence = |u: &mut Unstructured<'_>, features| draw_optional(u, [steps, batch, features], 0..=2);
         let matrix = |u: &mut Unstructured<'_>| draw_optional(u, [1, batch, hidden], 1..=2);
         Ok(Case {
             inputs,
             hidden,
             ways,
-            parameters: match u.int_in_range(0..=15)? {
-                0 => None,
-                15 => Some(1),
-                _ => Some(0),
-            },
+            parameters: draw_parameters(u)?,
             input: Layout::draw(u, [steps, batch, inputs], 2..=2)?,
             output_cotangent: sequence(u, hidden)?,
             last_hidden_cotangent: matrix(u)?,
@@ -113,11 +89,7 @@ impl Arbitrary<'_> for Case {
             input_gradient: sequence(u, inputs)?,
             initial_hidden_gradient: matrix(u)?,
             initial_cell_gradient: matrix(u)?,
-            numbers: Numbers {
-                scale: *u.choose(&[0.3, 1e-3, 1.0])?,
-                special: rarely(u)?,
-                seed: u.arbitrary()?,
-            },
+            numbers: Numbers::draw(u, &[0.3, 1e-3, 1.0])?,
         })
     }
 }
@@ -197,39 +169,28 @@ impl Case {
     }
 
     /// Records a forward pass and runs the call.
-    fn backward(&self, way: Way, data: &Data, written: &mut Written) -> Result<(), Error> {
+    fn backward(&self, way: Way<()>, data: &Data, written: &mut Written) -> Result<(), Error> {
         let [steps, batch, _] = self.input.shape;
         let config = LstmConfig::new(self.inputs, self.hidden).isa(way.isa).threads(way.threads).training();
         let weights = LstmWeights::pytorch(&config, &data.weight_ih, &data.weight_hh, Some(&data.bias), None);
         let lstm = Lstm::new(&config, &weights.unwrap()).unwrap();
-        let room = batch + way.spare_rows;
-        let mut workspace = lstm.workspace(room).unwrap();
-        let mut tape = match way.every {
-            None => lstm.tape(steps, room).unwrap(),
-            Some(_) => lstm.checkpointed_tape(steps, room, way.every).unwrap(),
-        };
+        let room = way.room([steps, batch]);
+        let mut workspace = lstm.workspace(room[1]).unwrap();
+        let mut tape = way.tape(&lstm, room);
         let input = self.input.sequence(&data.input);
         lstm.forward(&mut workspace, Forward::new(input).tape(&mut tape)).unwrap();
 
-        let mut call = Backward::new(input);
-        if let Some(layout) = &self.output_cotangent {
-            call = call.output_cotangent(layout.sequence(&data.output_cotangent));
-        }
-        if let Some(layout) = &self.last_hidden_cotangent {
-            call = call.last_hidden_cotangent(layout.matrix(&data.last_hidden_cotangent, 0));
-        }
-        if let Some(layout) = &self.last_cell_cotangent {
-            call = call.last_cell_cotangent(layout.matrix(&data.last_cell_cotangent, 0));
-        }
-        if let Some(layout) = &self.input_gradient {
-            call = call.input_gradient(layout.sequence_mut(&mut written.input));
-        }
-        if let Some(layout) = &self.initial_hidden_gradient {
-            call = call.initial_hidden_gradient(layout.matrix_mut(&mut written.initial_hidden));
-        }
-        if let Some(layout) = &self.initial_cell_gradient {
-            call = call.initial_cell_gradient(layout.matrix_mut(&mut written.initial_cell));
-        }
+        let Case { output_cotangent: dy, last_hidden_cotangent: dh, last_cell_cotangent: dc, .. } = self;
+        let Case { input_gradient: dx, initial_hidden_gradient: dh0, initial_cell_gradient: dc0, .. } = self;
+        let mut call = given!(
+            Backward::new(input),
+            output_cotangent = dy.sequence(&data.output_cotangent),
+            last_hidden_cotangent = dh.matrix(&data.last_hidden_cotangent, 0),
+            last_cell_cotangent = dc.matrix(&data.last_cell_cotangent, 0),
+            input_gradient = dx.sequence_mut(&mut written.input),
+            initial_hidden_gradient = dh0.matrix_mut(&mut written.initial_hidden),
+            initial_cell_gradient = dc0.matrix_mut(&mut written.initial_cell),
+        );
         if self.parameters.is_some() {
             call = call.parameter_gradients(&mut written.parameters, GradientMode::Overwrite);
         }

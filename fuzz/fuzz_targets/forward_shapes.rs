@@ -18,11 +18,12 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use quadgate::reference::NaiveLstm;
 use quadgate::{Error, Forward, Isa, Lstm, LstmConfig, LstmWeights, Schedule, Threads};
-use quadgate_fuzz::call::{assert_same, draw_isas, draw_optional, draw_threads, len_of, untouched, verdict};
+use quadgate_fuzz::call::{assert_same, draw_optional, len_of, untouched, verdict};
 use quadgate_fuzz::layout::{Layout, Verdict};
 use quadgate_fuzz::numbers::Numbers;
 use quadgate_fuzz::oracle::{check_row, widen};
-use quadgate_fuzz::rarely;
+use quadgate_fuzz::way::{draw_isas, draw_threads};
+use quadgate_fuzz::{given, rarely};
 
 fuzz_target!(|case: Case| case.run());
 
@@ -90,11 +91,7 @@ impl Arbitrary<'_> for Case {
             initial_cell: matrix(u)?,
             last_hidden: matrix(u)?,
             last_cell: matrix(u)?,
-            numbers: Numbers {
-                scale: *u.choose(&[0.3, 1e-3, 2.0, 100.0, 1e6])?,
-                special: rarely(u)?,
-                seed: u.arbitrary()?,
-            },
+            numbers: Numbers::draw(u, &[0.3, 1e-3, 2.0, 100.0, 1e6])?,
         })
     }
 }
@@ -185,23 +182,15 @@ impl Case {
     }
 
     fn forward<'a>(&self, data: &'a Data, written: &'a mut Written) -> Forward<'a> {
-        let mut call = Forward::new(self.input.sequence(&data.input));
-        if let Some(layout) = &self.initial_hidden {
-            call = call.initial_hidden(layout.matrix(&data.initial_hidden, 0));
-        }
-        if let Some(layout) = &self.initial_cell {
-            call = call.initial_cell(layout.matrix(&data.initial_cell, 0));
-        }
-        if let Some(layout) = &self.output {
-            call = call.output(layout.sequence_mut(&mut written.output));
-        }
-        if let Some(layout) = &self.last_hidden {
-            call = call.last_hidden(layout.matrix_mut(&mut written.last_hidden));
-        }
-        if let Some(layout) = &self.last_cell {
-            call = call.last_cell(layout.matrix_mut(&mut written.last_cell));
-        }
-        call
+        let Case { initial_hidden: h, initial_cell: c, output: y, last_hidden, last_cell, .. } = self;
+        given!(
+            Forward::new(self.input.sequence(&data.input)),
+            initial_hidden = h.matrix(&data.initial_hidden, 0),
+            initial_cell = c.matrix(&data.initial_cell, 0),
+            output = y.sequence_mut(&mut written.output),
+            last_hidden = last_hidden.matrix_mut(&mut written.last_hidden),
+            last_cell = last_cell.matrix_mut(&mut written.last_cell),
+        )
     }
 
     /// What a right call writes: the same, step by step, each checked against the oracle.

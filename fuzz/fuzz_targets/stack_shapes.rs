@@ -21,32 +21,18 @@ use quadgate::reference::{
     NaiveCall, NaiveCell, NaiveDirections, NaiveLayer, NaiveParameters, NaiveResult, NaiveStack, NaiveState,
 };
 use quadgate::{
-    Arrangement, Directions, Dropout, Error, GradientMode, Isa, LstmConfig, LstmStack, LstmWeights,
-    StackBackward, StackConfig, StackForward, Threads,
+    Arrangement, Directions, Dropout, GradientMode, LstmConfig, LstmStack, LstmWeights, StackBackward,
+    StackConfig, StackForward,
 };
-use quadgate_fuzz::call::{
-    assert_near, assert_same, dense, draw_isas, draw_optional, draw_threads, len_of, untouched, verdict,
-    write_rows,
-};
+use quadgate_fuzz::call::{assert_same, dense, draw_optional, is_right, len_of, verdict};
 use quadgate_fuzz::layout::{Layout, Verdict};
 use quadgate_fuzz::numbers::Numbers;
-use quadgate_fuzz::oracle::widen;
-use quadgate_fuzz::rarely;
-use std::num::NonZeroUsize;
+use quadgate_fuzz::oracle::{tensors, widen};
+use quadgate_fuzz::way::Way;
+use quadgate_fuzz::written::{Written, draw_parameters};
+use quadgate_fuzz::{given, rarely};
 
 fuzz_target!(|case: Case| case.run());
-
-/// How a stack runs and remembers.
-#[derive(Clone, Copy, Debug)]
-struct Way {
-    isa: Isa,
-    threads: Threads,
-    arrangement: Option<Arrangement>,
-    /// Steps between checkpoints; `None` for a full tape.
-    every: Option<NonZeroUsize>,
-    /// Steps and rows for which workspace and tape have room, beyond those that are needed.
-    spare: [usize; 2],
-}
 
 /// Two calls, right or wrong.
 #[derive(Debug)]
@@ -57,7 +43,7 @@ struct Case {
     directions: Directions,
     dropout: Option<Dropout>,
     /// Two ways that must give the same bits.
-    ways: [Way; 2],
+    ways: [Way<Option<Arrangement>>; 2],
     /// Elements that the buffer of parameter gradients is too long, if it is wanted.
     parameters: Option<usize>,
     input: Layout,
@@ -76,16 +62,8 @@ struct Data {
     read: [Vec<f32>; 5],
 }
 
-/// Everything that the calls write.
-#[derive(Clone)]
-struct Written {
-    outputs: [Vec<f32>; 6],
-    parameters: Vec<f32>,
-}
-
 impl Arbitrary<'_> for Case {
     fn arbitrary(u: &mut Unstructured<'_>) -> arbitrary::Result<Self> {
-        let isas = draw_isas(u)?;
         let steps = if rarely(u)? { u.int_in_range(20..=70)? } else { u.int_in_range(0..=6)? };
         let (batch, inputs) = (u.int_in_range(0..=9)?, u.int_in_range(0..=40)?);
         let (hidden, layers) = (u.int_in_range(1..=40)?, u.int_in_range(1..=4)?);
@@ -95,16 +73,9 @@ impl Arbitrary<'_> for Case {
             Directions::Concatenated,
             Directions::Summed,
         ])?;
-        let mut way = |isa| {
-            Ok(Way {
-                isa,
-                threads: draw_threads(u)?,
-                arrangement: *u.choose(&[None, Some(Arrangement::InTurn), Some(Arrangement::SideBySide)])?,
-                every: NonZeroUsize::new(u.int_in_range(0..=9)?),
-                spare: [u.int_in_range(0..=9)?, u.int_in_range(0..=9)?],
-            })
-        };
-        let ways = [way(isas[0])?, way(isas[1])?];
+        let ways = Way::draw_two(u, |u| {
+            u.choose(&[None, Some(Arrangement::InTurn), Some(Arrangement::SideBySide)]).copied()
+        })?;
         let config = StackConfig::new(inputs, hidden, layers, directions);
         let (width, rows) = (config.output_size(), config.directed_layers() * batch);
         let mut states = || draw_optional(u, [1, rows, hidden], 1..=2);
@@ -124,31 +95,23 @@ impl Arbitrary<'_> for Case {
                 None
             },
             ways,
-            parameters: match u.int_in_range(0..=15)? {
-                0 => None,
-                15 => Some(1),
-                _ => Some(0),
-            },
+            parameters: draw_parameters(u)?,
             input: Layout::draw(u, [steps, batch, inputs], 2..=2)?,
             read: [h, c, dy, dh, dc],
             written: [y, last_h, last_c, dx, dh0, dc0],
-            numbers: Numbers {
-                scale: *u.choose(&[0.3, 1e-3, 0.6])?,
-                special: rarely(u)?,
-                seed: u.arbitrary()?,
-            },
+            numbers: Numbers::draw(u, &[0.3, 1e-3, 0.6])?,
         })
     }
 }
 
 impl Case {
-    fn config(&self, way: Option<Way>) -> StackConfig {
+    fn config(&self, way: Option<Way<Option<Arrangement>>>) -> StackConfig {
         let mut layer = LstmConfig::new(self.inputs, self.hidden).training();
         if let Some(Way { isa, threads, .. }) = way {
             layer = layer.isa(isa).threads(threads);
         }
         let config = StackConfig::of(layer, self.layers, self.directions);
-        way.and_then(|way| way.arrangement).into_iter().fold(config, StackConfig::arrangement)
+        way.and_then(|way| way.plan).into_iter().fold(config, StackConfig::arrangement)
     }
 
     /// What must become of the forward call, and of the backward call.
@@ -177,19 +140,8 @@ impl Case {
         for way in self.ways {
             let mut written = self.untouched();
             let right = self.calls(way, &data, &mut written, verdicts);
-            let untouched = self.untouched();
-            // The outputs of a call that was refused.
-            for (found, expected) in written.outputs.iter().zip(&untouched.outputs).skip(3 * right) {
-                assert_same(found, expected, "an output of a refused call");
-            }
-            if right < 2 {
-                assert_same(&written.parameters, &untouched.parameters, "parameters of a refused call");
-            }
-            let first = first.get_or_insert_with(|| written.clone());
-            assert_same(&written.parameters, &first.parameters, "parameters");
-            for (found, expected) in written.outputs.iter().zip(&first.outputs) {
-                assert_same(found, expected, "an output of another way");
-            }
+            written.assert_same_after(right, &self.untouched(), "a refused call");
+            written.assert_same(first.get_or_insert_with(|| written.clone()), "another way");
             if right > 0 {
                 self.check_steps(way, &data, &written);
             }
@@ -216,14 +168,10 @@ impl Case {
 
     fn untouched(&self) -> Written {
         let total = self.config(None).total_parameters().unwrap();
-        let parameters = self.parameters.map_or(0, |too_long| total + too_long);
-        Written {
-            outputs: self.written.each_ref().map(untouched),
-            parameters: vec![quadgate_fuzz::call::UNTOUCHED; parameters],
-        }
+        Written::untouched(&self.written, self.parameters.map_or(0, |too_long| total + too_long))
     }
 
-    fn stack(&self, way: Way, data: &Data) -> LstmStack {
+    fn stack(&self, way: Way<Option<Arrangement>>, data: &Data) -> LstmStack {
         let config = self.config(Some(way));
         let weights = data.weights.iter().enumerate().map(|(index, [input, recurrent, bias])| {
             let layer = config.directed_layer(index);
@@ -234,10 +182,16 @@ impl Case {
     }
 
     /// Runs the forward call and, if that was right, the backward call; how many were right.
-    fn calls(&self, way: Way, data: &Data, written: &mut Written, verdicts: [Verdict; 2]) -> usize {
+    fn calls(
+        &self,
+        way: Way<Option<Arrangement>>,
+        data: &Data,
+        written: &mut Written,
+        verdicts: [Verdict; 2],
+    ) -> usize {
         let stack = self.stack(way, data);
         let [steps, batch, _] = self.input.shape;
-        let [steps, batch] = [steps + way.spare[0], batch + way.spare[1]];
+        let [steps, batch] = way.room([steps, batch]);
         let mut workspace = stack.workspace(steps, batch).unwrap();
         let mut tape = match way.every {
             None => stack.tape(steps, batch).unwrap(),
@@ -249,46 +203,28 @@ impl Case {
         let Written { outputs: [to_y, to_h, to_c, to_dx, to_dh0, to_dc0], parameters } = written;
 
         let input = self.input.sequence(&data.input);
-        let mut call = StackForward::new(input).tape(&mut tape);
-        if let Some(layout) = h {
-            call = call.initial_hidden(layout.matrix(h_data, 0));
-        }
-        if let Some(layout) = c {
-            call = call.initial_cell(layout.matrix(c_data, 0));
-        }
-        if let Some(layout) = y {
-            call = call.output(layout.sequence_mut(to_y));
-        }
-        if let Some(layout) = last_h {
-            call = call.last_hidden(layout.matrix_mut(to_h));
-        }
-        if let Some(layout) = last_c {
-            call = call.last_cell(layout.matrix_mut(to_c));
-        }
+        let mut call = given!(
+            StackForward::new(input).tape(&mut tape),
+            initial_hidden = h.matrix(h_data, 0),
+            initial_cell = c.matrix(c_data, 0),
+            output = y.sequence_mut(to_y),
+            last_hidden = last_h.matrix_mut(to_h),
+            last_cell = last_c.matrix_mut(to_c),
+        );
         call = self.dropout.into_iter().fold(call, StackForward::dropout);
         if !is_right(stack.forward(&mut workspace, call), verdicts[0]) {
             return 0;
         }
 
-        let mut call = StackBackward::new(input);
-        if let Some(layout) = dy {
-            call = call.output_cotangent(layout.sequence(dy_data));
-        }
-        if let Some(layout) = dh {
-            call = call.last_hidden_cotangent(layout.matrix(dh_data, 0));
-        }
-        if let Some(layout) = dc {
-            call = call.last_cell_cotangent(layout.matrix(dc_data, 0));
-        }
-        if let Some(layout) = dx {
-            call = call.input_gradient(layout.sequence_mut(to_dx));
-        }
-        if let Some(layout) = dh0 {
-            call = call.initial_hidden_gradient(layout.matrix_mut(to_dh0));
-        }
-        if let Some(layout) = dc0 {
-            call = call.initial_cell_gradient(layout.matrix_mut(to_dc0));
-        }
+        let mut call = given!(
+            StackBackward::new(input),
+            output_cotangent = dy.sequence(dy_data),
+            last_hidden_cotangent = dh.matrix(dh_data, 0),
+            last_cell_cotangent = dc.matrix(dc_data, 0),
+            input_gradient = dx.sequence_mut(to_dx),
+            initial_hidden_gradient = dh0.matrix_mut(to_dh0),
+            initial_cell_gradient = dc0.matrix_mut(to_dc0),
+        );
         if self.parameters.is_some() {
             call = call.parameter_gradients(parameters, GradientMode::Overwrite);
         }
@@ -296,7 +232,7 @@ impl Case {
     }
 
     /// Holds the output to that of single steps, bit for bit.
-    fn check_steps(&self, way: Way, data: &Data, written: &Written) {
+    fn check_steps(&self, way: Way<Option<Arrangement>>, data: &Data, written: &Written) {
         let [steps, batch, _] = self.input.shape;
         let has_dropout = self.dropout.is_some() && self.layers > 1;
         let stack = self.stack(way, data);
@@ -363,41 +299,7 @@ impl Case {
         };
         let masks: Vec<_> =
             (1..self.layers).map(|above| self.dropout.map(|dropout| mask(above - 1, dropout))).collect();
-        let result = stack.forward(&call, &masks);
-        let gradients = stack.backward(&call, &masks, &cotangents);
-
-        let joined = |states: &[NaiveState<f64>], of: fn(&NaiveState<f64>) -> &Vec<f64>| -> Vec<f64> {
-            states.iter().flat_map(|state| of(state).clone()).collect()
-        };
-        let wanted = [
-            ("output", [steps, batch], result.output),
-            ("last h", [1, directed * batch], joined(&result.last, |state| &state.hidden)),
-            ("last c", [1, directed * batch], joined(&result.last, |state| &state.cell)),
-            ("x", [steps, batch], gradients.input),
-            ("initial h", [1, directed * batch], joined(&gradients.initial, |state| &state.hidden)),
-            ("initial c", [1, directed * batch], joined(&gradients.initial, |state| &state.cell)),
-        ];
-        for (which, (what, rows, from)) in wanted.into_iter().enumerate() {
-            let mut expected = untouched(&self.written[which]);
-            write_rows(&self.written[which], &mut expected, rows, &from);
-            assert_near(&written.outputs[which], &expected, what);
-        }
-        if self.parameters.is_some() {
-            let of_layers = gradients.parameters.iter();
-            let expected: Vec<f32> = of_layers
-                .flat_map(|of| of.weight_ih.iter().chain(&of.weight_hh).chain(&of.bias))
-                .map(|&value| value as f32)
-                .collect();
-            assert_near(&written.parameters, &expected, "parameters");
-        }
-    }
-}
-
-/// Whether a call succeeded, if that is what must or may become of it.
-fn is_right(result: Result<(), Error>, verdict: Verdict) -> bool {
-    match (result, verdict) {
-        (Ok(()), Verdict::Right | Verdict::Exotic) => true,
-        (Err(_), Verdict::Wrong) | (Err(Error::Overlap { .. }), Verdict::Exotic) => false,
-        (result, _) => panic!("{result:?} for a call that is {verdict:?}"),
+        let expected = tensors(stack.forward(&call, &masks), stack.backward(&call, &masks, &cotangents));
+        written.assert_near(&self.written, &expected, [steps, batch, directed * batch], 2);
     }
 }

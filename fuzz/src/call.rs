@@ -3,29 +3,11 @@
 use crate::layout::{Layout, Verdict};
 use crate::oracle::widen;
 use libfuzzer_sys::arbitrary::{self, Unstructured};
-use quadgate::{Activation, Isa, Threads};
-use std::num::NonZeroUsize;
+use quadgate::Error;
 use std::ops::RangeInclusive;
 
 /// What outputs are filled with before a call.
 pub const UNTOUCHED: f32 = 12_345.678;
-
-/// Two instruction sets of this CPU that have the same bits.
-pub fn draw_isas(u: &mut Unstructured<'_>) -> arbitrary::Result<[Isa; 2]> {
-    let available: Vec<Isa> = Isa::ALL.into_iter().filter(|&isa| Activation::with_isa(isa).is_ok()).collect();
-    let isa = *u.choose(&available)?;
-    let has_same_bits = |other: &Isa| (*other == Isa::Portable) == (isa == Isa::Portable);
-    let with_same_bits: Vec<Isa> = available.into_iter().filter(has_same_bits).collect();
-    Ok([isa, *u.choose(&with_same_bits)?])
-}
-
-pub fn draw_threads(u: &mut Unstructured<'_>) -> arbitrary::Result<Threads> {
-    Ok(match u.int_in_range(0..=5)? {
-        0 => Threads::Serial,
-        1 => Threads::Auto,
-        pieces => Threads::Exactly(NonZeroUsize::new(pieces - 1).unwrap()),
-    })
-}
 
 /// An argument that is given half of the time.
 pub fn draw_optional(
@@ -48,6 +30,27 @@ pub fn verdict<const R: usize, const W: usize>(
     let read = read.into_iter().filter_map(|(layout, shape)| Some(layout?.for_reading(shape)));
     let written = written.into_iter().filter_map(|(layout, shape)| Some(layout?.for_writing(shape)));
     read.chain(written).max().unwrap_or(Verdict::Right)
+}
+
+/// Gives a call those of its arguments that have a layout.
+#[macro_export]
+macro_rules! given {
+    ($call:expr, $($argument:ident = $layout:ident.$view:ident($($data:expr),*)),* $(,)?) => {{
+        let mut call = $call;
+        $(if let Some(layout) = $layout {
+            call = call.$argument(layout.$view($($data),*));
+        })*
+        call
+    }};
+}
+
+/// Whether a call succeeded, if that is what must or may become of it.
+pub fn is_right(result: Result<(), Error>, verdict: Verdict) -> bool {
+    match (result, verdict) {
+        (Ok(()), Verdict::Right | Verdict::Exotic) => true,
+        (Err(_), Verdict::Wrong) | (Err(Error::Overlap { .. }), Verdict::Exotic) => false,
+        (result, _) => panic!("{result:?} for a call that is {verdict:?}"),
+    }
 }
 
 pub fn len_of(layout: &Option<Layout>) -> usize {

@@ -3,7 +3,10 @@
 pub mod call;
 pub mod layout;
 pub mod numbers;
+pub mod options;
 pub mod oracle;
+pub mod way;
+pub mod written;
 
 use libfuzzer_sys::arbitrary::{self, Unstructured};
 

@@ -1,5 +1,8 @@
 //! Elements from a seed.
 
+use crate::rarely;
+use libfuzzer_sys::arbitrary::{self, Unstructured};
+
 /// Makes elements from a seed.
 #[derive(Clone, Debug)]
 pub struct Numbers {
@@ -11,6 +14,10 @@ pub struct Numbers {
 }
 
 impl Numbers {
+    pub fn draw(u: &mut Unstructured<'_>, scales: &[f32]) -> arbitrary::Result<Self> {
+        Ok(Self { scale: *u.choose(scales)?, special: rarely(u)?, seed: u.arbitrary()? })
+    }
+
     /// `len` numbers of magnitude up to `scale`.
     pub fn take(&mut self, len: usize, scale: f32) -> Vec<f32> {
         const SPECIAL: [f32; 6] = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX, -1e-42, -0.0];

@@ -1,7 +1,35 @@
-//! The bound within which one step agrees with the oracle.
+//! What the oracle says, and the bound within which one step agrees with it.
 
 use quadgate::State;
-use quadgate::reference::NaiveLstm;
+use quadgate::reference::{NaiveCallGradients, NaiveLstm, NaiveResult, NaiveState};
+
+/// What calls shall write, in the order of [`Written`](crate::written::Written).
+pub type Tensors = [Vec<f64>; 7];
+
+/// All that the oracle says of a call.
+pub fn tensors(result: NaiveResult<f64>, gradients: NaiveCallGradients<f64>) -> Tensors {
+    let hidden = |states: &[NaiveState<f64>]| states.iter().flat_map(|state| state.hidden.clone()).collect();
+    let cell = |states: &[NaiveState<f64>]| states.iter().flat_map(|state| state.cell.clone()).collect();
+    let parameters = gradients.parameters.iter().flat_map(|of| of.named());
+    [
+        result.output,
+        hidden(&result.last),
+        cell(&result.last),
+        gradients.input,
+        hidden(&gradients.initial),
+        cell(&gradients.initial),
+        parameters.flat_map(|(_, tensor)| tensor.to_vec()).collect(),
+    ]
+}
+
+/// Whether all is of a magnitude that f32 has, and changed little when the weights did.
+pub fn are_steady(tensors: &Tensors, changed: &Tensors) -> bool {
+    tensors.iter().zip(changed).all(|(tensor, changed)| {
+        let largest = tensor.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
+        let little = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-4 * largest + 1e-7;
+        largest < 1e4 && tensor.iter().zip(changed).all(little)
+    })
+}
 
 /// The same numbers in f64.
 pub fn widen(values: &[f32]) -> Vec<f64> {
