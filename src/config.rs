@@ -225,6 +225,19 @@ impl LstmConfig {
     }
 
     /// Lets calls mask h on its way back into the gates: see [`Forward::recurrent_mask`](crate::Forward::recurrent_mask).
+    ///
+    /// ```
+    /// use quadgate::{Forward, Lstm, LstmConfig, LstmWeights, Matrix, Sequence, SequenceMut};
+    ///
+    /// let config = LstmConfig::new(1, 2).recurrent_dropout();
+    /// let lstm = Lstm::new(&config, &LstmWeights::pytorch(&config, &[0.5; 8], &[0.5; 16], None, None)?)?;
+    /// let (x, mut h) = ([1.0; 3], [0.0; 3 * 2]);
+    /// // One of the two units is not seen by the gates, the other twice.
+    /// let call = Forward::new(Sequence::time_major(&x, 3, 1, 1)).recurrent_mask(Matrix::new(&[0.0, 2.0], 1, 2));
+    /// lstm.forward(&mut lstm.workspace(1)?, call.output(SequenceMut::time_major(&mut h, 3, 1, 2)))?;
+    /// assert_eq!(h[4], h[5]);
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
     pub fn recurrent_dropout(mut self) -> Self {
         self.options.recurrent_dropout = true;
         self
