@@ -8,28 +8,21 @@ use crate::roofline::Roofline;
 use crate::settings::Settings;
 use crate::shapes::Shape;
 use crate::suite::{Case, Group, Work};
-use quadgate::{Backward, Forward, GradientMode, Lstm, LstmWeights, Sequence, SequenceMut, Threads};
+use quadgate::{Backward, Forward, GradientMode, Lstm, Sequence, SequenceMut, Threads};
 
 /// A batch of sentences, and a narrow one.
 const SHAPES: [[usize; 4]; 2] = [[100, 64, 128, 128], [100, 8, 128, 128]];
 
 pub(crate) fn run(group: &mut Group<'_>, _: &Settings) {
     for shape in SHAPES.map(Shape::from) {
+        let naive = layer::naive(shape);
         // In no order, from the first row's 1 to some row's T.
         let uniform: Vec<usize> =
             (0..shape.b).map(|row| 1 + row * 5 % shape.b * (shape.t - 1) / (shape.b - 1)).collect();
         for (name, lengths) in [("full", vec![shape.t; shape.b]), ("uniform", uniform)] {
             let config = layer::config(shape, Threads::Serial);
             for (pass, config) in [("forward", config.clone()), ("train", config.training())] {
-                let naive = layer::naive(shape);
-                let weights = LstmWeights::pytorch(
-                    &config,
-                    &naive.weight_ih,
-                    &naive.weight_hh,
-                    Some(&naive.bias),
-                    None,
-                );
-                let lstm = Lstm::new(&config, &weights.expect(FITS)).expect(FITS);
+                let lstm = layer::lstm(&naive, &config);
                 measure(group, &format!("{name}-{pass}"), shape, &lstm, &lengths);
             }
         }
@@ -37,24 +30,15 @@ pub(crate) fn run(group: &mut Group<'_>, _: &Settings) {
 }
 
 fn measure(group: &mut Group<'_>, name: &str, shape: Shape, lstm: &Lstm, lengths: &[usize]) {
-    let plan = lstm.plan(shape.t, shape.b);
     let is_training = lstm.config().is_for_training();
     let rows: usize = lengths.iter().sum();
     let passes = if is_training { 3.0 } else { 1.0 };
-    let case = Case {
-        name: format!("{name}-{shape}"),
-        isa: plan.isa,
-        requested_threads: 1,
-        threads: plan.threads,
-        schedule: Some(plan.schedule),
-        split: None,
-        shape,
-        work: Work::Products {
-            flops: passes * 8.0 * rows as f64 * shape.h as f64 * (shape.x + shape.h) as f64,
-            roofline: if is_training { Roofline::training(shape) } else { Roofline::forward(shape) },
-            weight_bytes: shape.t as f64 * shape.recurrent_weight_bytes(),
-        },
+    let work = Work::Products {
+        flops: passes * 8.0 * rows as f64 * shape.h as f64 * (shape.x + shape.h) as f64,
+        roofline: if is_training { Roofline::training(shape) } else { Roofline::forward(shape) },
+        weight_bytes: shape.t as f64 * shape.recurrent_weight_bytes(),
     };
+    let case = Case::serial(format!("{name}-{shape}"), lstm, shape, work);
     let Shape { t, b, x, h } = shape;
     let (input, cotangent) = (layer::input(shape), random(t * b * h, 1.0, 5));
     let (mut output, mut input_gradient) = (vec![0.0; t * b * h], vec![0.0; t * b * x]);

@@ -18,17 +18,12 @@ use quadgate::{
 /// Layers that are bound by reading R, by the products, and by the cell.
 const SHAPES: [[usize; 4]; 3] = [[100, 1, 128, 128], [100, 16, 128, 128], [28, 32, 28, 50]];
 
-/// The case whose rows have different lengths.
-const LENGTHS: &str = "lengths";
-
 /// Adds an option to a configuration.
 type AddOption = fn(LstmConfig) -> LstmConfig;
 
 /// The options, each alone.
-const OPTIONS: [(&str, AddOption); 9] = [
+const OPTIONS: [(&str, AddOption); 8] = [
     ("plain", |config| config),
-    // Rows of lengths from 1 to T.
-    (LENGTHS, |config| config),
     ("peepholes", LstmConfig::peepholes),
     ("coupled", |config| config.coupling(Coupling::ForgetFromInput)),
     ("clipped", |config| config.clip(Clip { gate: Some(3.0), ..Clip::default() })),
@@ -87,70 +82,42 @@ pub(crate) fn run(group: &mut Group<'_>, _: &Settings) {
         for (name, option) in OPTIONS {
             let config = option(layer::config(shape, Threads::Serial));
             let lstm = tensors.lstm(name, &config);
-            measure(
-                group,
-                &format!("{name}-forward"),
-                shape,
-                &lstm,
-                forward(&lstm, shape, lengths(name, shape)),
-            );
+            measure(group, &format!("{name}-forward"), shape, &lstm, forward(&lstm, shape));
             let lstm = tensors.lstm(name, &config.training());
-            measure(
-                group,
-                &format!("{name}-train"),
-                shape,
-                &lstm,
-                training_step(&lstm, shape, lengths(name, shape)),
-            );
+            measure(group, &format!("{name}-train"), shape, &lstm, training_step(&lstm, shape));
         }
     }
 }
 
 fn measure(group: &mut Group<'_>, name: &str, shape: Shape, lstm: &Lstm, mut call: impl FnMut()) {
-    let plan = lstm.plan(shape.t, shape.b);
     let outputs = lstm.config().output_size() as f64 / shape.h as f64;
     // R, and with a projection V too, are smaller by that.
     let recurrent = if outputs < 1.0 { outputs * 1.25 } else { 1.0 };
-    let passes = if lstm.config().is_for_training() { 3.0 } else { 1.0 };
-    let rows = lengths(name, shape).map_or(shape.rows(), |lengths| lengths.iter().sum::<usize>() as f64);
-    let case = Case {
-        name: format!("{name}-{shape}"),
-        isa: plan.isa,
-        requested_threads: 1,
-        threads: plan.threads,
-        schedule: Some(plan.schedule),
-        split: None,
-        shape,
-        work: Work::Products {
-            flops: passes * 8.0 * rows * shape.h as f64 * (shape.x as f64 + recurrent * shape.h as f64),
-            roofline: if passes > 1.0 { Roofline::training(shape) } else { Roofline::forward(shape) },
-            weight_bytes: shape.t as f64 * shape.recurrent_weight_bytes(),
-        },
+    let is_training = lstm.config().is_for_training();
+    let passes = if is_training { 3.0 } else { 1.0 };
+    let work = Work::Products {
+        flops: passes * 8.0 * shape.rows() * shape.h as f64 * (shape.x as f64 + recurrent * shape.h as f64),
+        roofline: if is_training { Roofline::training(shape) } else { Roofline::forward(shape) },
+        weight_bytes: shape.t as f64 * shape.recurrent_weight_bytes(),
     };
+    let case = Case::serial(format!("{name}-{shape}"), lstm, shape, work);
     let run = group.measure(case, |bencher| bencher.iter(&mut call));
     group.keep(run);
 }
 
-/// The lengths of a case: uniform from 1 to T where they differ.
-fn lengths(name: &str, shape: Shape) -> Option<Vec<usize>> {
-    let length = |row: usize| 1 + (2 * row + 1) * shape.t / (2 * shape.b);
-    name.starts_with(LENGTHS).then(|| (0..shape.b).map(length).collect())
-}
-
-fn forward(lstm: &Lstm, shape: Shape, lengths: Option<Vec<usize>>) -> impl FnMut() {
+fn forward(lstm: &Lstm, shape: Shape) -> impl FnMut() {
     let Shape { t, b, x, .. } = shape;
     let outputs = lstm.config().output_size();
     let (input, mut output) = (layer::input(shape), vec![0.0; t * b * outputs]);
     let mut workspace = lstm.workspace(b).expect(FITS);
     move || {
-        let call = Forward::new(Sequence::time_major(&input, t, b, x));
-        let call = lengths.iter().fold(call, |call, lengths| call.lengths(lengths));
         let output = SequenceMut::time_major(&mut output, t, b, outputs);
-        lstm.forward(&mut workspace, call.output(output)).expect(FITS);
+        let call = Forward::new(Sequence::time_major(&input, t, b, x)).output(output);
+        lstm.forward(&mut workspace, call).expect(FITS);
     }
 }
 
-fn training_step(lstm: &Lstm, shape: Shape, lengths: Option<Vec<usize>>) -> impl FnMut() {
+fn training_step(lstm: &Lstm, shape: Shape) -> impl FnMut() {
     let Shape { t, b, x, .. } = shape;
     let outputs = lstm.config().output_size();
     let (input, cotangent) = (layer::input(shape), random(t * b * outputs, 1.0, 5));
@@ -160,14 +127,11 @@ fn training_step(lstm: &Lstm, shape: Shape, lengths: Option<Vec<usize>>) -> impl
     let mut gradients = vec![0.0; lstm.config().parameters().expect(FITS).total()];
     move || {
         let input = Sequence::time_major(&input, t, b, x);
-        let call = Forward::new(input).tape(&mut tape);
-        let call = lengths.iter().fold(call, |call, lengths| call.lengths(lengths));
-        lstm.forward(&mut workspace, call).expect(FITS);
+        lstm.forward(&mut workspace, Forward::new(input).tape(&mut tape)).expect(FITS);
         let call = Backward::new(input)
             .output_cotangent(Sequence::time_major(&cotangent, t, b, outputs))
             .input_gradient(SequenceMut::time_major(&mut input_gradient, t, b, x))
             .parameter_gradients(&mut gradients, GradientMode::Overwrite);
-        let call = lengths.iter().fold(call, |call, lengths| call.lengths(lengths));
         lstm.backward(&mut workspace, &mut tape, call).expect(FITS);
     }
 }

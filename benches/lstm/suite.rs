@@ -8,7 +8,7 @@ use crate::samples::{self, Times};
 use crate::shapes::Shape;
 use criterion::measurement::WallTime;
 use criterion::{Bencher, BenchmarkGroup, BenchmarkId, Criterion, Throughput};
-use quadgate::{Isa, Schedule, Split};
+use quadgate::{Isa, Lstm, Schedule, Split};
 use std::time::{Duration, SystemTime};
 
 /// Time that Criterion measures each benchmark for, unless the command line says otherwise.
@@ -93,6 +93,23 @@ pub(crate) struct Run {
     pub(crate) gemm: Option<f64>,
     /// What only this group reports.
     pub(crate) extra: Option<Extra>,
+}
+
+impl Case {
+    /// A call over whole sequences on the caller's thread.
+    pub(crate) fn serial(name: String, lstm: &Lstm, shape: Shape, work: Work) -> Self {
+        let plan = lstm.plan(shape.t, shape.b);
+        Self {
+            name,
+            isa: plan.isa,
+            requested_threads: 1,
+            threads: plan.threads,
+            schedule: Some(plan.schedule),
+            split: None,
+            shape,
+            work,
+        }
+    }
 }
 
 impl Suite {
