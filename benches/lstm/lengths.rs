@@ -31,11 +31,17 @@ pub(crate) fn run(group: &mut Group<'_>, _: &Settings) {
 
 fn measure(group: &mut Group<'_>, name: &str, shape: Shape, lstm: &Lstm, lengths: &[usize]) {
     let is_training = lstm.config().is_for_training();
-    let rows: usize = lengths.iter().sum();
-    let passes = if is_training { 3.0 } else { 1.0 };
+    let of_all = if is_training { Roofline::training(shape) } else { Roofline::forward(shape) };
+    let all_flops = if is_training { shape.training_flops() } else { shape.forward_flops() };
+    // Of the rows of all steps; each step reads the weights all the same.
+    let part = lengths.iter().sum::<usize>() as f64 / shape.rows();
     let work = Work::Products {
-        flops: passes * 8.0 * rows as f64 * shape.h as f64 * (shape.x + shape.h) as f64,
-        roofline: if is_training { Roofline::training(shape) } else { Roofline::forward(shape) },
+        flops: part * all_flops,
+        roofline: Roofline {
+            flops_at_once: part * of_all.flops_at_once,
+            flops_per_step: part * of_all.flops_per_step,
+            ..of_all
+        },
         weight_bytes: shape.t as f64 * shape.recurrent_weight_bytes(),
     };
     let case = Case::serial(format!("{name}-{shape}"), lstm, shape, work);

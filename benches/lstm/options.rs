@@ -94,11 +94,19 @@ fn measure(group: &mut Group<'_>, name: &str, shape: Shape, lstm: &Lstm, mut cal
     // R, and with a projection V too, are smaller by that.
     let recurrent = if outputs < 1.0 { outputs * 1.25 } else { 1.0 };
     let is_training = lstm.config().is_for_training();
+    let of_plain = if is_training { Roofline::training(shape) } else { Roofline::forward(shape) };
     let passes = if is_training { 3.0 } else { 1.0 };
+    let flops = passes * 8.0 * shape.rows() * shape.h as f64 * (shape.x as f64 + recurrent * shape.h as f64);
+    let flops_per_step = recurrent * of_plain.flops_per_step;
     let work = Work::Products {
-        flops: passes * 8.0 * shape.rows() * shape.h as f64 * (shape.x as f64 + recurrent * shape.h as f64),
-        roofline: if is_training { Roofline::training(shape) } else { Roofline::forward(shape) },
-        weight_bytes: shape.t as f64 * shape.recurrent_weight_bytes(),
+        flops,
+        roofline: Roofline {
+            flops_at_once: flops - of_plain.steps * flops_per_step,
+            flops_per_step,
+            bytes_per_step: recurrent * of_plain.bytes_per_step,
+            ..of_plain
+        },
+        weight_bytes: shape.t as f64 * recurrent * shape.recurrent_weight_bytes(),
     };
     let case = Case::serial(format!("{name}-{shape}"), lstm, shape, work);
     let run = group.measure(case, |bencher| bencher.iter(&mut call));
