@@ -20,6 +20,7 @@ pub(crate) use forward::RaggedPass;
 
 use crate::backward::max_block_rows;
 use crate::forward::CHECKED;
+use crate::general::{General, StepMasks};
 use crate::options::Options;
 use crate::pack::{Buffer, Shape, zeros};
 use crate::view::Sequence;
@@ -310,21 +311,50 @@ pub(crate) struct Room<'a> {
 
 impl<'a> Ragged<'a> {
     /// Copies what a sequence has at a time of the row at a position to a row of a dense buffer.
-    pub(crate) fn gather(
-        &self,
-        from: Sequence<'_>,
-        position: usize,
-        time: usize,
-        to: &mut [f32],
-        row: usize,
-    ) {
+    fn gather(&self, from: Sequence<'_>, position: usize, time: usize, to: &mut [f32], row: usize) {
         let width = from.shape[2];
         to[row * width..][..width].copy_from_slice(from.row(time, self.row(position)));
     }
+
+    /// The same of the shares of zoneout that the call gives.
+    fn gather_shares(
+        &self,
+        shares: [Option<Sequence<'_>>; 2],
+        position: usize,
+        time: usize,
+        to: &mut [&mut [f32]; 2],
+        row: usize,
+    ) {
+        for (share, to) in shares.into_iter().zip(to) {
+            if let Some(share) = share {
+                self.gather(share, position, time, to, row);
+            }
+        }
+    }
+}
+
+/// The shares of zoneout of h and of c that the call gives.
+fn call_shares<'a>(general: Option<&General<'a>>) -> [Option<Sequence<'a>>; 2] {
+    general.map_or([None, None], |general| general.shares())
+}
+
+/// The masks of some positions, for which these rows of the shares were gathered.
+fn gathered_masks<'s>(
+    general: Option<&General<'s>>,
+    positions: &Range<usize>,
+    rows: &Range<usize>,
+    [hidden, cell]: [&'s [f32]; 2],
+) -> Option<StepMasks<'s>> {
+    let general = general?;
+    let [hidden_share, cell_share] = general.shares();
+    let share = |share: Option<Sequence<'_>>, gathered: &'s [f32]| {
+        share.map(|share| dense_rows(gathered, rows.clone(), share.shape[2]))
+    };
+    Some(general.masks_of(positions, [share(hidden_share, hidden), share(cell_share, cell)]))
 }
 
 /// Some rows of a dense buffer.
-pub(crate) fn dense_rows(buffer: &[f32], rows: Range<usize>, width: usize) -> Rows<'_> {
+fn dense_rows(buffer: &[f32], rows: Range<usize>, width: usize) -> Rows<'_> {
     Rows::new(&buffer[rows.start * width..], rows.len(), width, width).expect(CHECKED)
 }
 

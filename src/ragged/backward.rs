@@ -14,7 +14,7 @@
 //! leave zeros in the steps after. In all blocks these are less than one full block: each row leaves some in one block
 //! alone. So the cost goes with the steps that are run, and a row alone has the bits of a plain call.
 
-use super::{Ragged, Room, dense_rows};
+use super::{Ragged, Room, call_shares, gathered_masks};
 use crate::backward::{BackwardPass, Outputs, Scratch, Segment, Step};
 use crate::forward::CHECKED;
 use crate::general::StepMasks;
@@ -102,7 +102,8 @@ impl RaggedBackward<'_> {
                 let first_row = (number - first) * block.rows;
                 self.step(segment, [number, number - first], last_hidden_gradient, step, |positions| {
                     let rows = first_row + positions.start..first_row + positions.end;
-                    (&times[rows.clone()], self.masks(positions, rows, shares))
+                    let masks = gathered_masks(self.pass.general.as_ref(), &positions, &rows, shares);
+                    (&times[rows], masks)
                 });
             };
             self.pass.steps(block.rows, begin..end, first, scratch, tools, &step);
@@ -120,39 +121,15 @@ impl RaggedBackward<'_> {
 
     /// The times of all rows of a block, and their shares of zoneout if the call gives any.
     fn gather(&self, block: &Block, room: &mut Room<'_>) {
-        let shares = self.shares();
+        let shares = call_shares(self.pass.general.as_ref());
         for step in block.steps.clone().rev() {
             for position in 0..self.ragged.active(step) {
                 let row = (step - block.steps.start) * block.rows + position;
                 let time = self.ragged.time(position, step, &mut room.cursors[position]);
                 room.block_times[row] = time;
-                for (share, to) in shares.iter().zip(&mut room.block_shares) {
-                    if let Some(share) = share {
-                        self.ragged.gather(*share, position, time, to, row);
-                    }
-                }
+                self.ragged.gather_shares(shares, position, time, &mut room.block_shares, row);
             }
         }
-    }
-
-    /// The shares of zoneout of h and of c that the call gives.
-    fn shares(&self) -> [Option<Sequence<'_>>; 2] {
-        self.pass.general.as_ref().map_or([None, None], |general| general.shares())
-    }
-
-    /// The masks of some positions, whose shares are these rows of those gathered.
-    fn masks<'s>(
-        &'s self,
-        positions: Range<usize>,
-        rows: Range<usize>,
-        [hidden, cell]: [&'s [f32]; 2],
-    ) -> Option<StepMasks<'s>> {
-        let general = self.pass.general.as_ref()?;
-        let [hidden_share, cell_share] = general.shares();
-        let share = |share: Option<Sequence<'_>>, gathered: &'s [f32]| {
-            share.map(|share| dense_rows(gathered, rows.clone(), share.shape[2]))
-        };
-        Some(general.masks_of(&positions, [share(hidden_share, hidden), share(cell_share, cell)]))
     }
 
     /// Zeros in the steps of a block that come after the last of a row: they add nothing to the gradients.

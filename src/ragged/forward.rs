@@ -11,17 +11,15 @@
 //! A thread takes some positions through all of time, or some hidden units of all rows: then x is gathered on the caller's
 //! thread, between teams. How steps fall into blocks does not change the bits.
 
-use super::{Cursor, Ragged, Room, dense_rows, gathered_steps};
+use super::{Cursor, Ragged, Room, call_shares, dense_rows, gathered_masks, gathered_steps};
 use crate::config::{Schedule, Split};
 use crate::forward::{CHECKED, Pass, States, Step, StepInput, StepOptions};
-use crate::general::StepMasks;
 use crate::pack::GATES;
 use crate::parallel;
-use crate::view::Sequence;
 use crate::workspace::Tools;
 use quadgate_kernels::{Progress, ReorderedMut, Rows, SequenceMut, Shared, Slots, Tape, Team};
 use std::iter;
-use std::ops::{Deref, Range};
+use std::ops::Range;
 
 /// A pass whose rows, in all but its input and output, lie by position.
 pub(crate) struct RaggedPass<'a> {
@@ -161,7 +159,7 @@ impl RaggedPass<'_> {
                 (SequenceMut::new(own, [1, batch, width], [0, width]).expect(CHECKED), sums)
             }
         };
-        let [hidden_share, cell_share] = self.shares();
+        let [hidden_share, cell_share] = call_shares(self.pass.general.as_ref());
         let [hidden, cell] = &mut room.shares;
         let block = BlockRows {
             cursors: &mut *room.cursors,
@@ -213,7 +211,10 @@ impl RaggedPass<'_> {
                         (cell, Some(Tape { previous_cell: previous_cell.rows_of(0..rows.len()), gates }))
                     }
                 };
-                let mut options = self.masks(first, &rows, &block.shares).map(|masks| StepOptions {
+                let general = self.pass.general.as_ref();
+                let shares = block.shares.each_ref().map(|share| &**share);
+                let active = first..first + rows.len();
+                let mut options = gathered_masks(general, &active, &rows, shares).map(|masks| StepOptions {
                     own_sums: own_sums.step(0).map(|sums| sums.first(rows.len())),
                     masks,
                     projected: projected
@@ -311,7 +312,9 @@ impl RaggedPass<'_> {
                         _ => (latest_cell.step(0).expect(CHECKED), None),
                     };
                     // A projection is of whole rows.
-                    let mut options = self.masks(0, &of_step, &shares).map(|masks| StepOptions {
+                    let general = self.pass.general.as_ref();
+                    let masks = gathered_masks(general, &(0..active), &of_step, shares);
+                    let mut options = masks.map(|masks| StepOptions {
                         own_sums: own_sums.step(0).map(|sums| sums.first(active)),
                         masks,
                         projected: None,
@@ -348,7 +351,7 @@ impl RaggedPass<'_> {
 
     /// Gathers x, times and shares of zoneout of as many steps from `step` on as there is room for; `None` if no row runs any more.
     fn gather(&self, step: usize, positions: &Range<usize>, block: &mut BlockRows<'_>) -> Option<Gathered> {
-        let shares = self.shares();
+        let shares = call_shares(self.pass.general.as_ref());
         let (mut end, mut rows) = (step, 0);
         while end < self.pass.steps {
             let active = self.active(end, positions);
@@ -360,11 +363,7 @@ impl RaggedPass<'_> {
                 let time = self.ragged.time(position, self.pass.first_step + end, cursor);
                 block.times[rows + local] = time;
                 self.ragged.gather(self.pass.input, position, time, block.input, rows + local);
-                for (share, to) in shares.iter().zip(&mut block.shares) {
-                    if let Some(share) = share {
-                        self.ragged.gather(*share, position, time, to, rows + local);
-                    }
-                }
+                self.ragged.gather_shares(shares, position, time, &mut block.shares, rows + local);
             }
             rows += active;
             end += 1;
@@ -375,27 +374,6 @@ impl RaggedPass<'_> {
     /// The gathered rows of x.
     fn input<'s>(&self, rows: usize, input: &'s [f32]) -> Rows<'s> {
         dense_rows(input, 0..rows, self.pass.weights.shape().inputs)
-    }
-
-    /// The shares of zoneout of h and of c that the call gives.
-    fn shares(&self) -> [Option<Sequence<'_>>; 2] {
-        self.pass.general.as_ref().map_or([None, None], |general| general.shares())
-    }
-
-    /// The masks of some gathered rows, which are those of the positions from `first` on.
-    fn masks<'s, S: Deref<Target = [f32]>>(
-        &'s self,
-        first: usize,
-        rows: &Range<usize>,
-        gathered: &'s [S; 2],
-    ) -> Option<StepMasks<'s>> {
-        let general = self.pass.general.as_ref()?;
-        let [hidden, cell] = general.shares();
-        let share = |share: Option<Sequence<'_>>, gathered: &'s S| {
-            share.map(|share| dense_rows(gathered, rows.clone(), share.shape[2]))
-        };
-        let shares = [share(hidden, &gathered[0]), share(cell, &gathered[1])];
-        Some(general.masks_of(&(first..first + rows.len()), shares))
     }
 
     /// The hoisted sums of `rows` rows, as one step; no step if nothing is hoisted.
