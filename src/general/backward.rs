@@ -300,28 +300,28 @@ impl General<'_> {
     }
 
     /// From dZ·R in `hidden` to the gradient of what is exposed, or with a projection of V·exposed + v.
-    fn hidden_gradient(
+    fn hidden_gradient<'r>(
         &self,
-        masks: &StepMasks<'_>,
+        masks: &StepMasks<'r>,
         columns: Range<usize>,
         cotangent: Option<Rows<'_>>,
-        projected: Option<Rows<'_>>,
+        projected: Option<Rows<'r>>,
         mut carry: RowsMut<'_>,
         mut hidden: RowsMut<'_>,
     ) {
         let width = self.shape.outputs.min(columns.end) - columns.start;
-        let of =
-            |rows: Option<Rows<'_>>, row: usize, k: usize| rows.map(|rows| rows.row(row)[columns.start + k]);
         for row in 0..hidden.rows() {
-            let (hidden, carry) = (hidden.row_mut(row), carry.row_mut(row));
+            let of_row = |rows: Option<Rows<'r>>| rows.map(|rows| &rows.row(row)[columns.start..][..width]);
+            let [mask, share, projected] = [masks.recurrent, masks.hidden_share, projected].map(of_row);
+            let cotangent = cotangent.map(|cotangent| &cotangent.row(row)[..width]);
+            let (hidden, carry) = (&mut hidden.row_mut(row)[..width], &mut carry.row_mut(row)[..width]);
             for k in 0..width {
-                let through_gates = hidden[k] * of(masks.recurrent, row, k).unwrap_or(1.0);
-                let cotangent = cotangent.map_or(0.0, |cotangent| cotangent.row(row)[k]);
-                let gradient = through_gates + cotangent + carry[k];
-                let share = of(masks.hidden_share, row, k).unwrap_or(1.0);
-                let is_clipped = of(projected, row, k)
-                    .zip(self.options.clip.projection)
-                    .is_some_and(|(projected, limit)| projected.abs() > limit);
+                let through_gates = hidden[k] * mask.map_or(1.0, |mask| mask[k]);
+                let gradient = through_gates + cotangent.map_or(0.0, |cotangent| cotangent[k]) + carry[k];
+                let share = share.map_or(1.0, |share| share[k]);
+                let limit = self.options.clip.projection;
+                let is_clipped =
+                    projected.zip(limit).is_some_and(|(projected, limit)| projected[k].abs() > limit);
                 carry[k] = super::flush((1.0 - share) * gradient);
                 hidden[k] = if is_clipped { 0.0 } else { share * gradient };
             }
