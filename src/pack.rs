@@ -321,6 +321,7 @@ impl PackedOptions {
                 &mut self.projection,
                 shape.projection_layout(),
                 shape.outputs,
+                0..shape.units,
                 GateMatrix { data: projection.data, strides: [by_output, by_unit] },
             );
             if !self.transposed_projection.is_empty() {
@@ -328,6 +329,7 @@ impl PackedOptions {
                     &mut self.transposed_projection,
                     shape.transposed_projection_layout(),
                     shape.units,
+                    0..shape.outputs,
                     GateMatrix { data: projection.data, strides: [by_unit, by_output] },
                 );
             }
@@ -401,24 +403,26 @@ fn pack_gate(packed: &mut [f32], shape: Shape, depth: usize, gate: usize, matrix
 /// Packs the rows of one gate. Padding stays as it is.
 fn pack_transposed(packed: &mut [f32], shape: Shape, columns: usize, gate: usize, matrix: GateMatrix<'_>) {
     let GateMatrix { data, strides: [by_unit, by_input] } = matrix;
-    let layout = shape.transposed_layout(columns);
-    for column in (0..columns).step_by(shape.lanes) {
-        let (start, step) = layout.column(column);
-        let lanes = shape.lanes.min(columns - column);
-        let to = &mut packed[start + gate * shape.gate_stride() * step..];
-        rearrange(&data[column * by_input..], [by_unit, by_input], to, step, [shape.units, lanes]);
-    }
+    let first = gate * shape.gate_stride();
+    let matrix = GateMatrix { data, strides: [by_input, by_unit] };
+    pack_columns(packed, shape.transposed_layout(columns), columns, first..first + shape.units, matrix);
 }
 
-/// Packs a matrix of plain columns, whose strides are from one column to the next and from one k to the next. Padding stays
-/// as it is.
-fn pack_columns(packed: &mut [f32], layout: PanelLayout, columns: usize, matrix: GateMatrix<'_>) {
+/// Packs some of the depth of a matrix of plain columns, whose strides are from one column to the next and from one k to the
+/// next. Padding stays as it is.
+fn pack_columns(
+    packed: &mut [f32],
+    layout: PanelLayout,
+    columns: usize,
+    depth: Range<usize>,
+    matrix: GateMatrix<'_>,
+) {
     let GateMatrix { data, strides: [by_column, by_k] } = matrix;
     for column in (0..columns).step_by(layout.lanes()) {
         let (start, step) = layout.column(column);
-        let lanes = layout.lanes().min(columns - column);
-        let size = [layout.depth(), lanes];
-        rearrange(&data[column * by_column..], [by_k, by_column], &mut packed[start..], step, size);
+        let size = [depth.len(), layout.lanes().min(columns - column)];
+        let to = &mut packed[start + depth.start * step..];
+        rearrange(&data[column * by_column..], [by_k, by_column], to, step, size);
     }
 }
 
