@@ -155,7 +155,7 @@ impl Tape {
         Error::check_dimension("tape", "hidden size", shape.units, self.shape.units)?;
         Error::check_dimension("tape", "output size", shape.outputs, self.shape.outputs)?;
         Error::check_dimension("tape", "lanes", shape.lanes, self.shape.lanes)?;
-        Options::check_same("tape", options.if_any().as_ref(), self.options.if_any().as_ref())
+        Options::check_same("tape", Some(options), Some(&self.options))
     }
 
     /// Elements of h and of c of all rows.
