@@ -3,15 +3,12 @@
 
 mod common;
 
-use common::{Case, Layout, Outcome, Run, Sizes, fused_levels, levels};
+use common::{Case, Layout, Outcome, Run, Sizes, bits, fnv, fused_levels, levels, outcome_bits};
 use proptest::prelude::*;
 use quadgate::{Schedule, Split};
 
-/// FNV-1a over the bits of all results.
 fn checksum(outcome: &Outcome) -> u64 {
-    let all = outcome.output.iter().chain(&outcome.last_hidden).chain(&outcome.last_cell);
-    all.flat_map(|value| value.to_bits().to_le_bytes())
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    fnv(outcome_bits(outcome).into_iter().flat_map(u32::to_le_bytes))
 }
 
 fn sizes(steps: usize, batch: usize, inputs: usize, units: usize) -> Sizes {
@@ -96,7 +93,6 @@ proptest! {
         for isa in levels() {
             let (alone, together) = (alone.forward(Run::on(isa)), together.forward(Run::on(isa)));
             for t in 0..steps {
-                let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
                 prop_assert_eq!(
                     bits(&alone.output[t * units..][..units]),
                     bits(&together.output[(t * batch + row) * units..][..units])

@@ -3,15 +3,13 @@
 mod common;
 
 use common::golden::{GoldenFile, transpose};
+use common::lengths::PartialCase;
 use common::{
-    Case, Cotangents, Gradients, Layout, Outcome, Recording, Run, Sizes, assert_close,
-    assert_gradients_close, levels, max_error, relative_error, runs, widen,
+    Case, Cotangents, Gradients, Layout, Recording, Run, Sizes, assert_close, assert_gradients_close, bits,
+    gradient_bits, levels, max_error, outcome_bits, relative_error, runs, small_sizes, widen,
 };
 use proptest::prelude::*;
-use quadgate::reference::{
-    NaiveCall, NaiveCell, NaiveDirections, NaiveGradients, NaiveLayer, NaiveOutput, NaiveParameters,
-    NaiveResult, NaiveState,
-};
+use quadgate::reference::{NaiveGradients, NaiveOutput, NaiveRun};
 use quadgate::{
     Backward, Direction, Forward, GradientMode, Lstm, LstmConfig, LstmWeights, Matrix, MatrixMut, Schedule,
     Sequence, SequenceMut, Split,
@@ -24,15 +22,6 @@ const TOLERANCE: f64 = 2e-6;
 /// Relative to the largest entry of each tensor, which may be the only one and a difference of larger terms.
 const GRADIENT_TOLERANCE: f64 = 1e-5;
 
-fn sizes() -> impl Strategy<Value = Sizes> {
-    (0usize..8, 0usize..15, 0usize..36, 1usize..50).prop_map(|(steps, batch, inputs, units)| Sizes {
-        steps,
-        batch,
-        inputs,
-        units,
-    })
-}
-
 /// The steps of a time-major sequence, from the last to the first.
 fn reversed<T: Copy>(values: &[T], steps: usize) -> Vec<T> {
     let step = values.len() / steps.max(1);
@@ -43,50 +32,9 @@ fn reversed_case(case: &Case) -> Case {
     Case { x: reversed(&case.x, case.sizes.steps), ..case.clone() }
 }
 
-fn bits(values: &[f32]) -> Vec<u32> {
-    values.iter().map(|value| value.to_bits()).collect()
-}
-
-fn outcome_bits(outcome: &Outcome) -> Vec<u32> {
-    bits(&[&outcome.output[..], &outcome.last_hidden, &outcome.last_cell].concat())
-}
-
-fn gradient_bits(gradients: &Gradients) -> Vec<u32> {
-    let Gradients { input, initial_hidden, initial_cell, parameters } = gradients;
-    bits(&[&input[..], initial_hidden, initial_cell, parameters].concat())
-}
-
 /// The oracle's reverse layer in f64, and its gradients.
-fn expected(case: &Case, cotangents: &Cotangents) -> (NaiveOutput<f64>, NaiveGradients<f64>) {
-    let Sizes { steps, batch, inputs, units } = case.sizes;
-    let naive = case.naive();
-    let parameters = NaiveParameters::new(naive.weight_ih, naive.weight_hh, naive.bias);
-    let cells = vec![NaiveCell::new(inputs, units, parameters)];
-    let state = |hidden: &[f32], cell: &[f32]| vec![NaiveState { hidden: widen(hidden), cell: widen(cell) }];
-    let call = NaiveCall {
-        initial: state(&case.initial_hidden, &case.initial_cell),
-        ..NaiveCall::new([steps, batch], widen(&case.x), &cells)
-    };
-    let layer = NaiveLayer { cells, directions: NaiveDirections::Reverse };
-    let mut result = layer.forward(&call);
-    let last = result.last.remove(0);
-    let cotangents = NaiveResult {
-        output: widen(&cotangents.output),
-        last: state(&cotangents.last_hidden, &cotangents.last_cell),
-    };
-    let mut gradients = layer.backward(&call, &cotangents);
-    let (initial, parameters) = (gradients.initial.remove(0), gradients.parameters.remove(0));
-    (
-        NaiveOutput { output: result.output, last_hidden: last.hidden, last_cell: last.cell },
-        NaiveGradients {
-            input: gradients.input,
-            initial_hidden: initial.hidden,
-            initial_cell: initial.cell,
-            weight_ih: parameters.weight_ih,
-            weight_hh: parameters.weight_hh,
-            bias: parameters.bias,
-        },
-    )
+fn expected(case: Case, cotangents: Cotangents) -> (NaiveOutput<f64>, NaiveGradients<f64>) {
+    PartialCase::new(case, NaiveRun::All, cotangents).expected(Direction::Reverse)
 }
 
 /// Gradients agree with those of a forward layer on the reversed sequence: bit for bit, but for the parameters, whose
@@ -103,7 +51,7 @@ proptest! {
     #[test]
     fn a_reverse_layer_is_a_forward_layer_on_the_reversed_sequence_bit_for_bit(
         seed in any::<u64>(),
-        sizes in sizes(),
+        sizes in small_sizes(0..8),
         run in runs(),
     ) {
         let case = Case::random(seed, sizes);
@@ -120,7 +68,7 @@ proptest! {
     #[test]
     fn gradients_of_a_reverse_layer_are_those_of_a_forward_layer_on_the_reversed_sequence(
         seed in any::<u64>(),
-        sizes in sizes(),
+        sizes in small_sizes(0..8),
         run in runs(),
     ) {
         let (case, cotangents) = (Case::random(seed, sizes), Cotangents::random(seed, sizes));
@@ -133,12 +81,12 @@ proptest! {
     #[test]
     fn a_reverse_layer_and_its_gradients_agree_with_the_oracle(
         seed in any::<u64>(),
-        sizes in sizes(),
+        sizes in small_sizes(0..8),
         run in runs(),
     ) {
         let run = run.direction(Direction::Reverse);
         let (case, cotangents) = (Case::random(seed, sizes), Cotangents::random(seed, sizes));
-        let (output, gradients) = expected(&case, &cotangents);
+        let (output, gradients) = expected(case.clone(), cotangents.clone());
         assert_close(&case.forward(run), &output, TOLERANCE, &(sizes, run));
         let found = case.gradients(run, Recording::Full, &cotangents, None);
         assert_gradients_close(&found, &gradients, GRADIENT_TOLERANCE, &(sizes, run));
@@ -147,7 +95,7 @@ proptest! {
     #[test]
     fn threads_schedule_layout_and_tape_do_not_change_the_bits_of_a_reverse_layer(
         seed in any::<u64>(),
-        sizes in sizes(),
+        sizes in small_sizes(0..8),
         threads in 1usize..6,
         every in proptest::option::of(1usize..9),
         layout in prop_oneof![Just(Layout::TimeMajor), Just(Layout::BatchMajor), Just(Layout::Gaps)],
@@ -180,7 +128,7 @@ fn blocks_longer_and_shorter_than_a_reversed_sequence_agree_with_the_oracle() {
     {
         let sizes = Sizes { steps, batch, inputs: 3, units };
         let (case, cotangents) = (Case::random(1, sizes), Cotangents::random(1, sizes));
-        let (output, gradients) = expected(&case, &cotangents);
+        let (output, gradients) = expected(case.clone(), cotangents.clone());
         for isa in levels() {
             let run = Run::on(isa).direction(Direction::Reverse);
             let hoisted = run.schedule(Schedule::Hoisted);

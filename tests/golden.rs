@@ -3,7 +3,8 @@
 mod common;
 
 use common::{
-    Case, Cotangents, Layout, Outcome, Recording, Run, Sizes, assert_close, assert_gradients_close, levels,
+    Case, Cotangents, Layout, Outcome, Recording, Run, Sizes, assert_close, assert_gradients_close, bits,
+    levels,
 };
 use quadgate::reference::{NaiveGradients, NaiveOutput};
 use quadgate::{Lstm, LstmWeights, Schedule};
@@ -138,7 +139,6 @@ fn without_bias(case: &Case, run: Run) -> Outcome {
 }
 
 fn assert_same_bits(a: &Outcome, b: &Outcome) {
-    let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
     assert_eq!(bits(&a.output), bits(&b.output));
     assert_eq!(bits(&a.last_cell), bits(&b.last_cell));
 }

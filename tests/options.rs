@@ -3,7 +3,7 @@
 mod common;
 
 use common::family::{FamilyCase, all_tensors, largest_difference, random_cell};
-use common::{Random, Recording, Run, fused_levels, runs};
+use common::{Random, Recording, Run, fnv, fused_levels, runs};
 use proptest::prelude::*;
 use quadgate::Schedule;
 use quadgate::reference::{NaiveCallGradients, NaiveMasks, NaiveResult};
@@ -123,11 +123,7 @@ fn recorded_checksums_of_options_hold_on_every_level_with_fused_multiply_add() {
             let case = case(seed, [5, 3], 7, 20 + seed as usize);
             assert!(is_bounded(&case));
             let tensors = bits(&case.run(Run::on(isa), Recording::Full));
-            let bytes = tensors.iter().flat_map(|(_, bits)| bits.iter().flat_map(|bits| bits.to_le_bytes()));
-            // FNV-1a
-            bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-            })
+            fnv(tensors.iter().flat_map(|(_, bits)| bits.iter().flat_map(|bits| bits.to_le_bytes())))
         };
         let found = [1, 2, 3, 4, 5, 6].map(checksum);
         assert_eq!(found, RECORDED, "{isa}: {found:#x?}");

@@ -4,10 +4,10 @@ mod common;
 
 use common::family::{Tensors, config_of, random_cell};
 use common::golden::{GoldenFile, assert_relative, transpose};
-use common::stack::{StackCase, dropouts, forms, gradient_bits, naive, outcome_bits, sizes};
+use common::stack::{StackCase, dropouts, forms, naive, sizes};
 use common::{
-    Case, Cotangents, Gradients, Layout, Outcome, Random, Recording, Run, Sizes, fused_levels, levels,
-    max_error, relative_error, runs, widen,
+    Case, Cotangents, Gradients, Layout, Outcome, Random, Recording, Run, Sizes, bits, fused_levels,
+    gradient_bits, levels, max_error, outcome_bits, relative_error, runs, widen,
 };
 use proptest::prelude::*;
 use quadgate::reference::{
@@ -187,7 +187,6 @@ proptest! {
             };
         }
         let found = case.forward(run);
-        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
         prop_assert_eq!(bits(&found.output), bits(&x));
         prop_assert_eq!(bits(&found.last_hidden), bits(&last_hidden));
     }

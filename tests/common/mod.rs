@@ -14,6 +14,7 @@ use quadgate::{
     MatrixMut, Schedule, Sequence, SequenceMut, Split, Threads,
 };
 use std::num::NonZeroUsize;
+use std::ops::Range;
 
 /// The levels that this CPU can run; the others are named on standard output. `QUADGATE_ISA` narrows them to one, and
 /// fails if the CPU lacks it.
@@ -67,6 +68,28 @@ pub fn widen(values: &[f32]) -> Vec<f64> {
 
 pub fn narrow(values: &[f64]) -> Vec<f32> {
     values.iter().map(|&value| value as f32).collect()
+}
+
+/// The bits of numbers.
+pub fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// The bits of all results.
+pub fn outcome_bits(outcome: &Outcome) -> Vec<u32> {
+    bits(&[&outcome.output[..], &outcome.last_hidden, &outcome.last_cell].concat())
+}
+
+/// The bits of all gradients.
+pub fn gradient_bits(gradients: &Gradients) -> Vec<u32> {
+    let Gradients { input, initial_hidden, initial_cell, parameters } = gradients;
+    bits(&[&input[..], initial_hidden, initial_cell, parameters].concat())
+}
+
+/// The checksum FNV-1a.
+pub fn fnv(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
 /// Sizes of one case.
@@ -168,6 +191,16 @@ impl Run {
         let config = self.split.into_iter().fold(config, LstmConfig::split);
         self.schedule.into_iter().fold(config, LstmConfig::schedule)
     }
+}
+
+/// Sizes that leave parts of tiles and of vectors, or nothing.
+pub fn small_sizes(steps: Range<usize>) -> impl Strategy<Value = Sizes> {
+    (steps, 0usize..15, 0usize..36, 1usize..50).prop_map(|(steps, batch, inputs, units)| Sizes {
+        steps,
+        batch,
+        inputs,
+        units,
+    })
 }
 
 /// Any way to run a case forward on the levels at hand.

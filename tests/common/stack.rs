@@ -61,16 +61,6 @@ pub fn naive(directions: Directions) -> NaiveDirections {
     }
 }
 
-pub fn outcome_bits(outcome: &Outcome) -> Vec<u32> {
-    let all = [&outcome.output, &outcome.last_hidden, &outcome.last_cell];
-    all.into_iter().flatten().map(|value| value.to_bits()).collect()
-}
-
-pub fn gradient_bits(gradients: &Gradients) -> Vec<u32> {
-    let all = [&gradients.input, &gradients.initial_hidden, &gradients.initial_cell, &gradients.parameters];
-    all.into_iter().flatten().map(|value| value.to_bits()).collect()
-}
-
 impl StackCase {
     pub fn random(seed: u64, sizes: Sizes, (layers, directions): (usize, Directions)) -> Self {
         let config = StackConfig::new(sizes.inputs, sizes.units, layers, directions);
