@@ -122,7 +122,6 @@ pub(crate) struct Segment<'a> {
 
 /// Some rows of the batch, with all that the steps of a block write.
 struct StepRows<'a> {
-    first: usize,
     /// `[slots, rows · gates, gate stride]`: a step writes its slot, and reads that of the step after it.
     gate_gradients: SequenceMut<'a>,
     /// `[panels · slots, rows, panel width]`
@@ -143,17 +142,16 @@ impl parallel::Rows for StepRows<'_> {
     }
 
     fn split(self, at: usize) -> (Self, Self) {
-        let scratch_at = self.scratch.len() / self.rows().max(1) * at;
+        let rows = self.rows();
         let (gate_gradients, other_gate_gradients) = self.gate_gradients.split_rows(at * GATES);
         let (right, other_right) = self.right.split_rows(at);
         let (cell_gradient, other_cell_gradient) = self.cell_gradient.split_rows(at);
         let (gathered, other_gathered) = self.gathered.split_rows(at);
         let (general, other_general) = self.general.map(|general| general.split(at)).unzip();
-        let (scratch, other_scratch) = self.scratch.split_at_mut(scratch_at);
+        let (scratch, other_scratch) = parallel::split_evenly(self.scratch, rows, at);
         (
-            StepRows { first: self.first, gate_gradients, right, cell_gradient, gathered, general, scratch },
+            StepRows { gate_gradients, right, cell_gradient, gathered, general, scratch },
             StepRows {
-                first: self.first + at,
                 gate_gradients: other_gate_gradients,
                 right: other_right,
                 cell_gradient: other_cell_gradient,
@@ -215,12 +213,11 @@ impl parallel::Rows for InputPart<'_> {
     }
 
     fn split(self, at: usize) -> (Self, Self) {
-        let (has_more_steps, scratch_at) =
-            (self.has_more_steps(), self.scratch.len() / parallel::Rows::rows(&self).max(1) * at);
+        let (has_more_steps, rows) = (self.has_more_steps(), self.rows());
         let InputPart { first_time, first_row, gradient, scratch } = self;
         let (gradient, other) =
             if has_more_steps { gradient.split_steps(at) } else { gradient.split_rows(at) };
-        let (scratch, other_scratch) = scratch.split_at_mut(scratch_at);
+        let (scratch, other_scratch) = parallel::split_evenly(scratch, rows, at);
         let [time, row] =
             if has_more_steps { [first_time + at, first_row] } else { [first_time, first_row + at] };
         (
@@ -232,7 +229,6 @@ impl parallel::Rows for InputPart<'_> {
 
 /// dW and dR of some hidden units: sequences of four gates by units.
 struct Units<'a> {
-    first: usize,
     weight_ih: SequenceMut<'a>,
     weight_hh: SequenceMut<'a>,
 }
@@ -245,10 +241,7 @@ impl parallel::Rows for Units<'_> {
     fn split(self, at: usize) -> (Self, Self) {
         let (weight_ih, other_ih) = self.weight_ih.split_rows(at);
         let (weight_hh, other_hh) = self.weight_hh.split_rows(at);
-        (
-            Units { first: self.first, weight_ih, weight_hh },
-            Units { first: self.first + at, weight_ih: other_ih, weight_hh: other_hh },
-        )
+        (Units { weight_ih, weight_hh }, Units { weight_ih: other_ih, weight_hh: other_hh })
     }
 }
 
@@ -312,7 +305,6 @@ impl BackwardPass<'_> {
             None => (None, &**hidden_gradient),
         };
         let work = StepRows {
-            first: 0,
             gate_gradients: view(
                 &mut *scratch.gate_gradients,
                 block_steps + 1,
@@ -334,8 +326,8 @@ impl BackwardPass<'_> {
         match self.plan.split {
             Split::Rows => {
                 let work = StepRows { scratch: tools.scratch_for(rows), ..work };
-                parallel::run(work, self.plan.threads, &|work| {
-                    self.rows_of_steps(range.clone(), block, work, &step);
+                parallel::run(work, self.plan.threads, &|first, work| {
+                    self.rows_of_steps(range.clone(), block, first, work, &step);
                 });
             }
             Split::Units => {
@@ -344,11 +336,12 @@ impl BackwardPass<'_> {
         }
     }
 
-    /// All units of some rows, on this thread.
+    /// All units of some rows, from row `first` of the batch on, on this thread.
     fn rows_of_steps(
         &self,
         range: Range<usize>,
         block: usize,
+        first: usize,
         mut work: StepRows<'_>,
         run: &impl Fn(usize, Step<'_, '_>),
     ) {
@@ -362,7 +355,7 @@ impl BackwardPass<'_> {
                 work.gate_gradients.step_beside(slots.gate_gradients, slots.after).expect(CHECKED);
             let step = Step {
                 vectors: 0..self.shape().blocks(),
-                batch: work.first..work.first + rows,
+                batch: first..first + rows,
                 after: Some(after),
                 gate_gradients,
                 cell_gradient: work.cell_gradient.step(0).expect(CHECKED),
@@ -384,8 +377,8 @@ impl BackwardPass<'_> {
         progress: &mut [Progress],
         run: &(impl Fn(usize, Step<'_, '_>) + Sync),
     ) {
-        let StepRows { first, gate_gradients, right, cell_gradient, gathered, general, .. } = work;
-        let batch = first..first + right.batch();
+        let StepRows { gate_gradients, right, cell_gradient, gathered, general, .. } = work;
+        let batch = 0..right.batch();
         let (lanes, members, last) = (self.shape().lanes, progress.len(), range.end - 1);
         let first_slot = self.slots(last - block).gate_gradients;
         let written = match self.direction {
@@ -614,7 +607,7 @@ impl BackwardPass<'_> {
         let scratch = tools.scratch_for(block.len() * batch);
         let times = self.direction.times(block, self.input.shape[0]);
         let work = InputPart { first_time: 0, first_row: 0, gradient: gradient.steps(times), scratch };
-        parallel::run(work, self.plan.threads, &|mut work| {
+        parallel::run(work, self.plan.threads, &|_, mut work| {
             let (steps, rows) = (work.gradient.slots(), work.gradient.batch());
             let from = |step: usize, row: usize| {
                 &gate_gradients[((work.first_time + step) * batch + work.first_row + row) * width..]
@@ -677,24 +670,24 @@ impl BackwardPass<'_> {
         let gates_by_units =
             |data, width| SequenceMut::new(data, [GATES, units, width], [units * width, width]);
         let work = Units {
-            first: 0,
             weight_ih: gates_by_units(&mut **weight_ih, inputs).expect(CHECKED),
             weight_hh: gates_by_units(&mut **weight_hh, shape.outputs).expect(CHECKED),
         };
         let right = &*scratch.right;
         let first_row = first.right * batch;
         let add_to_total = *add;
-        parallel::run(work, self.plan.threads, &|work| {
-            self.unit_gradients(work, dz, batch, (right, first_row), add_to_total);
+        parallel::run(work, self.plan.threads, &|first, work| {
+            self.unit_gradients(first, work, dz, batch, (right, first_row), add_to_total);
         });
         // From the second block on, the gradients are sums of blocks.
         *add = true;
     }
 
-    /// dW and dR of some units, from the rows of dZ and those of the panels of x and h from `first_row`, in a block with room
+    /// dW and dR of some units from `first` on, from the rows of dZ and those of the panels of x and h from `first_row`, in a block with room
     /// for `batch` rows a step.
     fn unit_gradients(
         &self,
+        mut first: usize,
         work: Units<'_>,
         dz: Rows<'_>,
         batch: usize,
@@ -708,7 +701,7 @@ impl BackwardPass<'_> {
         while parallel::Rows::rows(&rest) > 0 {
             let (some, more) = parallel::Rows::split(rest, UNITS_AT_ONCE);
             rest = more;
-            let Units { first, mut weight_ih, mut weight_hh } = some;
+            let Units { mut weight_ih, mut weight_hh } = some;
             for gate in 0..GATES {
                 let from = gate * shape.gate_stride() + first;
                 let mut row = first_row;
@@ -722,6 +715,7 @@ impl BackwardPass<'_> {
                     }
                 }
             }
+            first += UNITS_AT_ONCE;
         }
     }
 

@@ -45,8 +45,6 @@ pub(crate) struct Pass<'a> {
 
 /// Some rows of the batch, with all that they write.
 pub(crate) struct BatchRows<'a> {
-    /// Their first row in the input.
-    pub(crate) first: usize,
     pub(crate) states: States<'a>,
     /// Room for the sums of `plan.block_steps` steps, `[steps, rows, sums]`, if they are hoisted, and of one step more if
     /// the layer has options.
@@ -96,15 +94,14 @@ impl parallel::Rows for BatchRows<'_> {
     }
 
     fn split(self, at: usize) -> (Self, Self) {
-        let scratch_at = self.scratch.len() / parallel::Rows::rows(&self).max(1) * at;
+        let rows = self.rows();
         let (states, other_states) = self.states.split(at);
         let (sums, other_sums) = self.sums.split_rows(at);
-        let (scratch, other_scratch) = self.scratch.split_at_mut(scratch_at);
+        let (scratch, other_scratch) = parallel::split_evenly(self.scratch, rows, at);
         let (output, other_output) = self.output.map(|output| output.split_rows(at)).unzip();
         (
-            BatchRows { first: self.first, states, sums, scratch, output },
+            BatchRows { states, sums, scratch, output },
             BatchRows {
-                first: self.first + at,
                 states: other_states,
                 sums: other_sums,
                 scratch: other_scratch,
@@ -161,16 +158,15 @@ impl Pass<'_> {
         match self.plan.split {
             Split::Rows => {
                 let work = BatchRows { scratch: tools.scratch_for(rows), ..work };
-                parallel::run(work, self.plan.threads, &|rows| self.run_rows(rows));
+                parallel::run(work, self.plan.threads, &|first, work| self.run_rows(first, work));
             }
             Split::Units => self.run_units(work, &mut tools.progress[..self.plan.threads]),
         }
     }
 
-    /// All units of some rows, on this thread.
-    pub(crate) fn run_rows(&self, work: BatchRows<'_>) {
-        let BatchRows { first, states, .. } = work;
-        let States { mut hidden, first: slot, mut cell, mut gates, mut projected } = states;
+    /// All units of some rows, from row `first` of the batch on, on this thread.
+    pub(crate) fn run_rows(&self, first: usize, work: BatchRows<'_>) {
+        let States { mut hidden, first: slot, mut cell, mut gates, mut projected } = work.states;
         let (mut sums, scratch, mut output) = (work.sums, work.scratch, work.output);
         let (rows, slots) = (hidden.batch(), hidden.slots());
         if rows == 0 {
@@ -215,11 +211,9 @@ impl Pass<'_> {
 
     /// All rows, with the units over a team.
     fn run_units(&self, work: BatchRows<'_>, progress: &mut [Progress]) {
-        let BatchRows {
-            first, states: States { hidden, first: slot, cell, gates, .. }, sums, output, ..
-        } = work;
+        let BatchRows { states: States { hidden, first: slot, cell, gates, .. }, sums, output, .. } = work;
         let (lanes, members) = (self.weights.shape().lanes, progress.len());
-        let batch = first..first + hidden.batch();
+        let batch = 0..hidden.batch();
         let state = Slots::Up { first: slot };
         let written = match self.direction {
             Direction::Forward => Slots::Up { first: self.time(0) },

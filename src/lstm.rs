@@ -466,7 +466,7 @@ impl Lstm {
         let input = Sequence::with_strides(data, [1, batch, self.config.input_size()], [0, stride]);
         let general = self.general(Masks::default());
         let work = state.step_rows();
-        self.pass(plan, general, input, 0, 1).run_rows(work);
+        self.pass(plan, general, input, 0, 1).run_rows(0, work);
         state.advance(1);
         Ok(())
     }
@@ -549,7 +549,7 @@ impl ForwardRun<'_> {
         match &mut self.tape {
             None => {
                 let (states, sums) = (state.rows(batch), lstm.sums(plan, batch, sums));
-                let work = BatchRows { first: 0, states, sums, scratch: &mut [], output };
+                let work = BatchRows { states, sums, scratch: &mut [], output };
                 lstm.pass(plan, general, input, 0, steps).run(work, tools);
                 state.advance(steps);
             }
@@ -566,7 +566,7 @@ impl ForwardRun<'_> {
                     let count = (segment - in_segment).min(steps - first_step);
                     let output = output.as_mut().map(quadgate_kernels::SequenceMut::all);
                     let (states, sums) = (tape.segment_mut(batch, in_segment), lstm.sums(plan, batch, sums));
-                    let work = BatchRows { first: 0, states, sums, scratch: &mut [], output };
+                    let work = BatchRows { states, sums, scratch: &mut [], output };
                     lstm.pass(plan, general, input, first_step, count).run(work, tools);
                     first_step += count;
                 }

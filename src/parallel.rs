@@ -1,5 +1,6 @@
 //! Work over threads. The only file that knows rayon.
 
+use quadgate_kernels::{ReorderedMut, SequenceMut};
 use std::ops::Range;
 
 /// Work on some rows that can be cut between rows.
@@ -19,16 +20,49 @@ pub(crate) fn current_threads() -> usize {
     rayon::current_num_threads()
 }
 
-/// Runs `work` in `pieces` pieces of as equal size as can be, in the current rayon pool; on the caller's thread alone
-/// if there is one piece.
-pub(crate) fn run<W: Rows>(work: W, pieces: usize, run_piece: &(impl Fn(W) + Sync)) {
-    if pieces <= 1 {
-        return run_piece(work);
+impl Rows for SequenceMut<'_> {
+    fn rows(&self) -> usize {
+        self.batch()
     }
-    let first = pieces / 2;
-    let at = work.cut(first, pieces);
+
+    fn split(self, at: usize) -> (Self, Self) {
+        self.split_rows(at)
+    }
+}
+
+impl Rows for ReorderedMut<'_> {
+    fn rows(&self) -> usize {
+        self.rows()
+    }
+
+    fn split(self, at: usize) -> (Self, Self) {
+        self.split_rows(at)
+    }
+}
+
+/// Cuts before row `at` what has the same number of elements for each of `rows` rows.
+pub(crate) fn split_evenly<T>(data: &mut [T], rows: usize, at: usize) -> (&mut [T], &mut [T]) {
+    let each = data.len() / rows.max(1);
+    data.split_at_mut(each * at)
+}
+
+/// Runs `work` in `pieces` pieces of as equal size as can be, in the current rayon pool; on the caller's thread alone
+/// if there is one piece. `run_piece` takes the number of the first row of a piece, and the piece.
+pub(crate) fn run<W: Rows>(work: W, pieces: usize, run_piece: &(impl Fn(usize, W) + Sync)) {
+    run_from(0, work, pieces, run_piece);
+}
+
+fn run_from<W: Rows>(first: usize, work: W, pieces: usize, run_piece: &(impl Fn(usize, W) + Sync)) {
+    if pieces <= 1 {
+        return run_piece(first, work);
+    }
+    let half = pieces / 2;
+    let at = work.cut(half, pieces);
     let (left, right) = work.split(at);
-    rayon::join(|| run(left, first, run_piece), || run(right, pieces - first, run_piece));
+    rayon::join(
+        || run_from(first, left, half, run_piece),
+        || run_from(first + at, right, pieces - half, run_piece),
+    );
 }
 
 /// Runs `member` for each number of `members`, in the current rayon pool: at the same time if it has the threads, else

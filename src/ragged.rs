@@ -244,28 +244,11 @@ impl<'a> Ragged<'a> {
         write: impl Fn(usize, &mut ReorderedMut<'_>, usize) + Sync,
     ) {
         let rows = ReorderedMut::new(sequence.all(), self.order).expect(CHECKED);
-        parallel::run(Piece { first: 0, rows }, threads, &|mut piece| {
-            for local in 0..piece.rows.rows() {
-                write(piece.first + local, &mut piece.rows, local);
+        parallel::run(rows, threads, &|first, mut rows| {
+            for local in 0..rows.rows() {
+                write(first + local, &mut rows, local);
             }
         });
-    }
-}
-
-/// Some positions of a sequence of the caller.
-struct Piece<'a> {
-    first: usize,
-    rows: ReorderedMut<'a>,
-}
-
-impl parallel::Rows for Piece<'_> {
-    fn rows(&self) -> usize {
-        self.rows.rows()
-    }
-
-    fn split(self, at: usize) -> (Self, Self) {
-        let (rows, other) = self.rows.split_rows(at);
-        (Piece { first: self.first, rows }, Piece { first: self.first + at, rows: other })
     }
 }
 

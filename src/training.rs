@@ -295,7 +295,7 @@ impl Lstm {
                 match &mut ragged {
                     None => {
                         let sums = self.sums(plan, batch, sums);
-                        let work = BatchRows { first: 0, states, sums, scratch: &mut [], output: None };
+                        let work = BatchRows { states, sums, scratch: &mut [], output: None };
                         forward.run(work, tools);
                     }
                     Some((ragged, room)) => {

@@ -179,7 +179,7 @@ impl State {
                 .expect(CHECKED),
         };
         let states = states(shape, rows, hidden, *slot, cell);
-        BatchRows { first: 0, states, sums, scratch, output: None }
+        BatchRows { states, sums, scratch, output: None }
     }
 
     /// Says that `steps` steps were run on [`State::rows`].

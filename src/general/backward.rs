@@ -391,9 +391,8 @@ impl General<'_> {
             let left = Rows::new(&projection[first * outputs..], rows, outputs, outputs).expect(CHECKED);
             let right = Rows::new(&exposed[first * padded..], rows, padded, padded).expect(CHECKED);
             let to = SequenceMut::new(&mut *gradients.projection, [1, outputs, units], [0, units]);
-            let work = OutputRows { first: 0, gradient: to.expect(CHECKED) };
-            parallel::run(work, threads, &|mut work| {
-                let (from, to) = (work.first, work.gradient.step(0).expect(CHECKED));
+            parallel::run(to.expect(CHECKED), threads, &|from, mut to| {
+                let to = to.step(0).expect(CHECKED);
                 self.kernels.column_product(ColumnProduct { left, from, right, to, add });
             });
         }
@@ -410,21 +409,4 @@ pub(crate) struct OptionGradients<'a> {
     pub(crate) projection: &'a mut [f32],
     /// `[P]`
     pub(crate) projection_bias: &'a mut [f32],
-}
-
-/// dV of some outputs.
-struct OutputRows<'a> {
-    first: usize,
-    gradient: SequenceMut<'a>,
-}
-
-impl parallel::Rows for OutputRows<'_> {
-    fn rows(&self) -> usize {
-        self.gradient.batch()
-    }
-
-    fn split(self, at: usize) -> (Self, Self) {
-        let (gradient, other) = self.gradient.split_rows(at);
-        (Self { first: self.first, gradient }, Self { first: self.first + at, gradient: other })
-    }
 }

@@ -42,7 +42,6 @@ struct Block {
 
 /// Some rows of a block, for dX.
 struct BlockPart<'a> {
-    first: usize,
     /// A slot for each panel of x.
     to: SequenceMut<'a>,
     /// Scratch of the kernels, the same for each row.
@@ -55,13 +54,10 @@ impl parallel::Rows for BlockPart<'_> {
     }
 
     fn split(self, at: usize) -> (Self, Self) {
-        let scratch_at = self.scratch.len() / self.rows().max(1) * at;
+        let rows = self.rows();
         let (to, other_to) = self.to.split_rows(at);
-        let (scratch, other_scratch) = self.scratch.split_at_mut(scratch_at);
-        (
-            BlockPart { first: self.first, to, scratch },
-            BlockPart { first: self.first + at, to: other_to, scratch: other_scratch },
-        )
+        let (scratch, other_scratch) = parallel::split_evenly(self.scratch, rows, at);
+        (BlockPart { to, scratch }, BlockPart { to: other_to, scratch: other_scratch })
     }
 }
 
@@ -244,9 +240,9 @@ impl RaggedBackward<'_> {
         let panel_len = self.pass.block_steps * block.rows * panel_width;
         let to = &mut scratch.right[first.right * block.rows * panel_width..];
         let to = SequenceMut::new(to, [panels, rows, panel_width], [panel_len, panel_width]).expect(CHECKED);
-        let work = BlockPart { first: 0, to, scratch: tools.scratch_for(rows) };
-        parallel::run(work, self.pass.plan.threads, &|mut work| {
-            let from = gate_gradients.rows_of(work.first..work.first + work.to.batch());
+        let work = BlockPart { to, scratch: tools.scratch_for(rows) };
+        parallel::run(work, self.pass.plan.threads, &|first, mut work| {
+            let from = gate_gradients.rows_of(first..first + work.to.batch());
             for (panel, columns) in shape.panels_of(shape.inputs).enumerate() {
                 let vectors = columns.start / shape.lanes..columns.end.div_ceil(shape.lanes);
                 let mut to = work.to.step(panel).expect(CHECKED);

@@ -29,7 +29,6 @@ pub(crate) struct RaggedPass<'a> {
 
 /// Some positions, with all that they read and write.
 struct Positions<'a> {
-    first: usize,
     /// How many steps the row at each position runs.
     counts: &'a [usize],
     states: States<'a>,
@@ -58,17 +57,14 @@ struct BlockRows<'a> {
 
 impl BlockRows<'_> {
     fn split(self, at: usize) -> (Self, Self) {
-        let (rows, all) = (at * self.each, self.times.len().max(1));
+        let (rows, all) = (at * self.each, self.times.len());
         let (cursors, other_cursors) = self.cursors.split_at_mut(at);
         let (times, other_times) = self.times.split_at_mut(rows);
-        fn cut(data: &mut [f32], rows: usize, all: usize) -> (&mut [f32], &mut [f32]) {
-            let at = data.len() / all * rows;
-            data.split_at_mut(at)
-        }
-        let (input, other_input) = cut(self.input, rows, all);
+        let cut = |data| parallel::split_evenly(data, all, rows);
+        let (input, other_input) = cut(self.input);
         let [hidden, cell] = self.shares;
-        let ((hidden, other_hidden), (cell, other_cell)) = (cut(hidden, rows, all), cut(cell, rows, all));
-        let (sums, other_sums) = cut(self.sums, rows, all);
+        let ((hidden, other_hidden), (cell, other_cell)) = (cut(hidden), cut(cell));
+        let (sums, other_sums) = cut(self.sums);
         let (shares, other_shares) = ([hidden, cell], [other_hidden, other_cell]);
         let each = self.each;
         (
@@ -91,17 +87,16 @@ impl parallel::Rows for Positions<'_> {
     }
 
     fn split(self, at: usize) -> (Self, Self) {
-        let scratch_at = self.scratch.len() / parallel::Rows::rows(&self).max(1) * at;
+        let rows = self.counts.len();
         let (counts, other_counts) = self.counts.split_at(at);
         let (states, other_states) = self.states.split(at);
         let (block, other_block) = self.block.split(at);
         let (own_sums, other_own_sums) = self.own_sums.split_rows(at);
-        let (scratch, other_scratch) = self.scratch.split_at_mut(scratch_at);
+        let (scratch, other_scratch) = parallel::split_evenly(self.scratch, rows, at);
         let (output, other_output) = self.output.map(|output| output.split_rows(at)).unzip();
         (
-            Positions { first: self.first, counts, states, block, own_sums, scratch, output },
+            Positions { counts, states, block, own_sums, scratch, output },
             Positions {
-                first: self.first + at,
                 counts: other_counts,
                 states: other_states,
                 block: other_block,
@@ -177,8 +172,8 @@ impl RaggedPass<'_> {
                 let output =
                     output.map(|output| ReorderedMut::new(output, self.ragged.order()).expect(CHECKED));
                 let (counts, scratch) = (self.ragged.counts(), tools.scratch_for(batch));
-                let work = Positions { first: 0, counts, states, block, own_sums, scratch, output };
-                parallel::run(work, plan.threads, &|work| self.run_positions(work));
+                let work = Positions { counts, states, block, own_sums, scratch, output };
+                parallel::run(work, plan.threads, &|first, work| self.run_positions(first, work));
             }
             Split::Units => {
                 self.run_units(states, block, own_sums, output, &mut tools.progress[..plan.threads]);
@@ -186,9 +181,9 @@ impl RaggedPass<'_> {
         }
     }
 
-    /// All units of some positions, on this thread.
-    fn run_positions(&self, work: Positions<'_>) {
-        let Positions { first, counts, states, mut block, mut own_sums, scratch, mut output } = work;
+    /// All units of some positions from `first` on, on this thread.
+    fn run_positions(&self, first: usize, work: Positions<'_>) {
+        let Positions { counts, states, mut block, mut own_sums, scratch, mut output } = work;
         let States { mut hidden, first: slot, mut cell, mut gates, mut projected } = states;
         let (positions, slots) = (first..first + counts.len(), hidden.slots());
         let mut next = 0;

@@ -41,8 +41,6 @@ pub struct Dropout {
 struct DropoutRows<'a> {
     dropout: Dropout,
     layer: usize,
-    /// The number of the first row: rows are numbered time after time.
-    first: usize,
     batch: usize,
     width: usize,
     data: &'a mut [f32],
@@ -55,17 +53,18 @@ impl parallel::Rows for DropoutRows<'_> {
 
     fn split(self, at: usize) -> (Self, Self) {
         let (data, other) = self.data.split_at_mut(at * self.width);
-        (Self { data, ..self }, Self { first: self.first + at, data: other, ..self })
+        (Self { data, ..self }, Self { data: other, ..self })
     }
 }
 
 impl DropoutRows<'_> {
-    fn multiply(self) {
+    /// Rows are numbered time after time; these are those from `first` on.
+    fn multiply(self, first: usize) {
         let Dropout { probability, seed } = self.dropout;
         let scale = (1.0 / (1.0 - f64::from(probability))) as f32;
         let threshold = f64::from(probability) * 2f64.powi(32);
         for (row, elements) in self.data.chunks_exact_mut(self.width).enumerate() {
-            let row = self.first + row;
+            let row = first + row;
             let mut key = [0; 32];
             let numbers = [seed, self.layer as u64, (row / self.batch) as u64, (row % self.batch) as u64];
             for (to, number) in key.chunks_exact_mut(8).zip(numbers) {
@@ -122,8 +121,10 @@ impl Dropout {
         if self.probability == 0.0 || data.is_empty() {
             return;
         }
-        let work = DropoutRows { dropout: self, layer, first: first_time * batch, batch, width, data };
+        let work = DropoutRows { dropout: self, layer, batch, width, data };
         let pieces = threads.min(parallel::Rows::rows(&work));
-        parallel::run(work, pieces, &DropoutRows::multiply);
+        parallel::run(work, pieces, &|first, rows: DropoutRows<'_>| {
+            rows.multiply(first_time * batch + first)
+        });
     }
 }
