@@ -191,8 +191,9 @@ impl Pass<'_> {
                 masks: general.masks(self.time(step), &batch),
                 projected: projected.as_mut().and_then(|projected| projected.step(step)),
             });
+            // Slots take turns from call to call, so single steps walk to and fro as well.
             self.step(
-                step,
+                Order::zigzag(now),
                 Step {
                     panels: panels.clone(),
                     input,
@@ -253,7 +254,7 @@ impl Pass<'_> {
                     _ => (latest_cell.step(0).expect(CHECKED), None),
                 };
                 self.step(
-                    step,
+                    Order::zigzag(step),
                     Step {
                         panels,
                         input,
@@ -315,8 +316,8 @@ impl Pass<'_> {
         }
     }
 
-    /// Some panels of step `step` of this pass.
-    pub(crate) fn step(&self, step: usize, work: Step<'_, '_>) {
+    /// Some panels of a step.
+    pub(crate) fn step(&self, order: Order, work: Step<'_, '_>) {
         let Step { panels, input, options, from, to, cell, tape, output, scratch } = work;
         let shape = self.weights.shape();
         let weights = self.weights.recurrent().expect(CHECKED);
@@ -358,7 +359,7 @@ impl Pass<'_> {
             start,
             terms,
             panels,
-            order: Order::zigzag(step),
+            order,
             cell,
             hidden: to,
             output,

@@ -17,7 +17,7 @@ use crate::forward::{CHECKED, Pass, States, Step, StepInput, StepOptions};
 use crate::pack::GATES;
 use crate::parallel;
 use crate::workspace::Tools;
-use quadgate_kernels::{Progress, ReorderedMut, Rows, SequenceMut, Shared, Slots, Tape, Team};
+use quadgate_kernels::{Order, Progress, ReorderedMut, Rows, SequenceMut, Shared, Slots, Tape, Team};
 use std::iter;
 use std::ops::Range;
 
@@ -218,7 +218,7 @@ impl RaggedPass<'_> {
                         .map(|projected| projected.first(rows.len())),
                 });
                 self.pass.step(
-                    step,
+                    Order::zigzag(step),
                     Step {
                         panels: 0..self.pass.panels(),
                         input: self.step_input(&rows, block.input, &sums),
@@ -316,7 +316,7 @@ impl RaggedPass<'_> {
                     });
                     let mut to = hidden.now.expect(CHECKED).first(active);
                     self.pass.step(
-                        step,
+                        Order::zigzag(step),
                         Step {
                             panels,
                             input: self.step_input(&of_step, input, &sums),
