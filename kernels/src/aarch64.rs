@@ -4,7 +4,7 @@ use crate::simd::simd_over_pulp;
 
 simd_over_pulp!(
     /// Advanced SIMD. 32 registers: 6 rows × 4 gates, 4 weights and 1 input.
-    Neon(pulp::aarch64::Neon), tile_rows: 6, tails: four
+    Neon(pulp::aarch64::Neon), tile_rows: 6, parks: true, tails: four
 );
 
 /// NEON has no masks: the few lanes go through the stack.

@@ -7,14 +7,14 @@
 //!
 //! The sums of i, f, g and o of the same units arrive in registers; only c and h are read or written.
 //!
-//! 1. The activations are long chains of dependent operations. The CPU hides their latency by working on several at
-//!    once, but looks ahead only so far. So each function has a loop of its own over the whole tile, through a buffer
-//!    on the stack, rather than each row its whole cell (measured with AVX-512, in multiply-add slots per row and
-//!    vector of units: 101 against 145, of which 81 are the activations').
+//! 1. The activations are long chains of dependent operations. The CPU hides their latency by working on several things at
+//!    once, but looks ahead only so far. So the cell is cut into two pieces, which run beside the K loop of the next tile
+//!    (see `parked.rs`) or, one after the other, over all rows of the tile.
 //! 2. A cell state that decays becomes zero before it is a denormal number, see [`flush`].
 
 use crate::activation::{CONSTANTS, flush, sigmoid, tanh};
 use crate::panel::GROUP;
+use crate::parked::{self, Parked, Pieces};
 use crate::simd::{CacheLines, MAX_LANES, Simd};
 use crate::tile::Epilogue;
 use crate::views::{RawRows, RawRowsMut};
@@ -45,6 +45,49 @@ pub(crate) struct LstmRows {
 #[derive(Clone, Copy)]
 pub(crate) struct LstmCell<const TAPE: bool>(pub(crate) LstmRows);
 
+impl<S: Simd<Element = f32>, const TAPE: bool> Pieces<S> for LstmCell<TAPE> {
+    const PIECES: usize = 2;
+
+    /// c', which takes the place of tanh(g), and then h'.
+    #[inline(always)]
+    unsafe fn piece(&self, s: S, piece: usize, row: usize, vector: usize, sums: &mut [S::Vector; GROUP]) {
+        let rows = &self.0;
+        let constants = black_box(&CONSTANTS);
+        let [i, f, g, o] = [0, 1, 2, 3];
+        let unit = vector / LSTM_GATES * S::LANES;
+        // SAFETY: whoever made the sweep vouches, at each of its rows and panels, for a vector of either cell state and of
+        // `hidden`, with TAPE for four of `gates`, and for `units` elements in each row of `output`, if there is one.
+        unsafe {
+            let column = |gate: usize| unit * LSTM_GATES + gate * S::LANES;
+            if piece == 0 {
+                let input = sigmoid(s, sums[i], constants);
+                let forget = sigmoid(s, sums[f], constants);
+                let candidate = tanh(s, sums[g], constants);
+                if TAPE {
+                    s.store(rows.gates.at(row, column(i)), input);
+                    s.store(rows.gates.at(row, column(f)), forget);
+                    s.store(rows.gates.at(row, column(g)), candidate);
+                }
+                let previous = s.load(rows.previous_cell.at(row, unit));
+                let cell = s.mul_add(input, candidate, s.mul(forget, previous));
+                let cell = flush(s, cell, constants);
+                s.store(rows.cell.at(row, unit), cell);
+                sums[g] = cell;
+            } else {
+                let output = sigmoid(s, sums[o], constants);
+                if TAPE {
+                    s.store(rows.gates.at(row, column(o)), output);
+                }
+                let hidden = s.mul(output, tanh(s, sums[g], constants));
+                s.store(rows.hidden.at(row, unit), hidden);
+                if !rows.output.is_none() {
+                    s.store_first(rows.output.at(row, unit), hidden, (rows.units - unit).min(S::LANES));
+                }
+            }
+        }
+    }
+}
+
 impl<S: Simd<Element = f32>, const TAPE: bool> Epilogue<S, LSTM_GATES> for LstmCell<TAPE> {
     #[inline(always)]
     unsafe fn finish<const R: usize, const P: usize>(
@@ -53,59 +96,10 @@ impl<S: Simd<Element = f32>, const TAPE: bool> Epilogue<S, LSTM_GATES> for LstmC
         row: usize,
         vector: usize,
         sums: [[[S::Vector; LSTM_GATES]; P]; R],
+        place: Option<&mut Parked<S::Vector>>,
     ) {
-        let rows = &self.0;
-        let panel = vector / LSTM_GATES;
-        let constants = black_box(&CONSTANTS);
-        let [i, f, g, o] = [0, 1, 2, 3];
-        let mut gates = CacheLines(sums);
-        let gates = &mut gates.0;
-        for r in 0..R {
-            for p in 0..P {
-                for gate in [i, f, o] {
-                    gates[r][p][gate] = sigmoid(s, gates[r][p][gate], constants);
-                }
-            }
-        }
-        for r in 0..R {
-            for p in 0..P {
-                gates[r][p][g] = tanh(s, gates[r][p][g], constants);
-            }
-        }
-        for r in 0..R {
-            for p in 0..P {
-                let (row, unit) = (row + r, (panel + p) * S::LANES);
-                // SAFETY: whoever made the sweep vouches for a vector of either cell state, and with TAPE for four of
-                // `gates`, at each of its rows and panels.
-                unsafe {
-                    if TAPE {
-                        for gate in 0..LSTM_GATES {
-                            let column = unit * LSTM_GATES + gate * S::LANES;
-                            s.store(rows.gates.at(row, column), gates[r][p][gate]);
-                        }
-                    }
-                    let previous = s.load(rows.previous_cell.at(row, unit));
-                    let cell = s.mul_add(gates[r][p][i], gates[r][p][g], s.mul(gates[r][p][f], previous));
-                    let cell = flush(s, cell, constants);
-                    s.store(rows.cell.at(row, unit), cell);
-                    gates[r][p][g] = cell;
-                }
-            }
-        }
-        for r in 0..R {
-            for p in 0..P {
-                let (row, unit) = (row + r, (panel + p) * S::LANES);
-                let hidden = s.mul(gates[r][p][o], tanh(s, gates[r][p][g], constants));
-                // SAFETY: whoever made the sweep vouches for a vector of `hidden` at each of its rows and panels, and
-                // for `units` elements in each row of `output`, if there is one.
-                unsafe {
-                    s.store(rows.hidden.at(row, unit), hidden);
-                    if !rows.output.is_none() {
-                        s.store_first(rows.output.at(row, unit), hidden, (rows.units - unit).min(S::LANES));
-                    }
-                }
-            }
-        }
+        // SAFETY: the caller vouches for the rows and panels.
+        unsafe { parked::finish(s, self, row, vector, sums, place) }
     }
 }
 
@@ -120,6 +114,7 @@ macro_rules! shared_vectors {
                 row: usize,
                 vector: usize,
                 sums: [[[S::Vector; $W]; P]; R],
+                place: Option<&mut Parked<S::Vector>>,
             ) {
                 let units = self.0.units % S::LANES;
                 debug_assert!(P == 1 && units * LSTM_GATES <= $W * S::LANES);
@@ -140,7 +135,7 @@ macro_rules! shared_vectors {
                     }
                 }
                 // SAFETY: the caller vouches for the rows and the panel.
-                unsafe { Epilogue::<S, LSTM_GATES>::finish(self, s, row, vector, spread) }
+                unsafe { Epilogue::<S, LSTM_GATES>::finish(self, s, row, vector, spread, place) }
             }
         }
     )*};

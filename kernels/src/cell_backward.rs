@@ -15,6 +15,7 @@
 
 use crate::activation::{CONSTANTS, flush, tanh};
 use crate::cell::LSTM_GATES;
+use crate::parked::{Parked, Pieces};
 use crate::simd::Simd;
 use crate::tile::Epilogue;
 use crate::views::{RawRows, RawRowsMut};
@@ -40,6 +41,8 @@ pub(crate) struct LstmCellBackward {
     pub(crate) units: usize,
 }
 
+impl<S: Simd<Element = f32>> Pieces<S> for LstmCellBackward {}
+
 impl<S: Simd<Element = f32>, const G: usize> Epilogue<S, G> for LstmCellBackward {
     #[inline(always)]
     unsafe fn finish<const R: usize, const P: usize>(
@@ -48,6 +51,7 @@ impl<S: Simd<Element = f32>, const G: usize> Epilogue<S, G> for LstmCellBackward
         row: usize,
         vector: usize,
         sums: [[[S::Vector; G]; P]; R],
+        _place: Option<&mut Parked<S::Vector>>,
     ) {
         let constants = black_box(&CONSTANTS);
         let one = s.splat(constants.one);

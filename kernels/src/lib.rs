@@ -35,6 +35,7 @@ mod general_cell;
 mod general_cell_backward;
 mod isa;
 mod panel;
+mod parked;
 mod portable;
 mod probe;
 mod rearrange;

@@ -23,6 +23,7 @@ impl Simd for Portable {
 
     const LANES: usize = 4;
     const TILE_ROWS: usize = 3;
+    const PARKS: bool = false;
 
     #[inline]
     fn try_new() -> Option<Self> {

@@ -24,6 +24,8 @@ pub(crate) trait Simd: Copy {
     const LANES: usize;
     /// Rows of the largest tile: with four gates, rows × 4 accumulators plus operands must fit the registers.
     const TILE_ROWS: usize;
+    /// Whether the registers that the sums of a tile leave hold what a piece of an epilogue works with.
+    const PARKS: bool;
 
     /// The token, if the CPU has the instruction set.
     fn try_new() -> Option<Self>;
@@ -137,7 +139,7 @@ pub(crate) const MAX_LANES: usize = 16;
 /// Implements [`Simd`] for a newtype over one of pulp's tokens.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! simd_over_pulp {
-    ($(#[$doc:meta])* $name:ident($token:ty), tile_rows: $tile_rows:expr, tails: $tails:ident) => {
+    ($(#[$doc:meta])* $name:ident($token:ty), tile_rows: $tile_rows:expr, parks: $parks:expr, tails: $tails:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
         pub(crate) struct $name($token);
@@ -148,6 +150,7 @@ macro_rules! simd_over_pulp {
 
             const LANES: usize = <$token as pulp::Simd>::F32_LANES;
             const TILE_ROWS: usize = $tile_rows;
+            const PARKS: bool = $parks;
 
             #[inline]
             fn try_new() -> Option<Self> {

@@ -1,5 +1,6 @@
 //! The plainest epilogue: the sums are written as they are, or added to what is there.
 
+use crate::parked::{Parked, Pieces};
 use crate::simd::Simd;
 use crate::tile::Epilogue;
 use crate::views::RawRowsMut;
@@ -15,6 +16,8 @@ pub(crate) struct Store {
     pub(crate) add: bool,
 }
 
+impl<S: Simd<Element = f32>> Pieces<S> for Store {}
+
 impl<S: Simd<Element = f32>, const G: usize> Epilogue<S, G> for Store {
     #[inline(always)]
     unsafe fn finish<const R: usize, const P: usize>(
@@ -23,6 +26,7 @@ impl<S: Simd<Element = f32>, const G: usize> Epilogue<S, G> for Store {
         row: usize,
         vector: usize,
         sums: [[[S::Vector; G]; P]; R],
+        _place: Option<&mut Parked<S::Vector>>,
     ) {
         let column = vector * S::LANES;
         let left = self.columns - column;

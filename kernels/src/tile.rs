@@ -25,8 +25,10 @@
 //! 7. Before the K loop, the epilogue asks for what it will read: totals, to which it adds.
 //! 8. Panels are walked forward or backward: at batch 1 the weights stream through the caches once a step, and
 //!    turning round makes the next step begin with what is still there.
+//! 9. An epilogue with pieces waits for the K loop of the next tile and runs beside it, see `parked.rs`.
 
 use crate::panel::GROUP;
+use crate::parked::{Finisher, Parked, Pieces, parks};
 use crate::simd::{Operation, Simd};
 
 /// A product to be added to the sums.
@@ -111,8 +113,9 @@ const LINE_BYTES: usize = 64;
 const PART_BYTES: usize = 128 << 10;
 
 /// What becomes of the sums of a tile.
-pub(crate) trait Epilogue<S: Simd, const G: usize> {
-    /// Consumes the sums of R rows from `row` and of P · G vectors from `vector`, counted from the first of the sweep.
+pub(crate) trait Epilogue<S: Simd, const G: usize>: Pieces<S> {
+    /// Consumes the sums of R rows from `row` and of P · G vectors from `vector`, counted from the first of the sweep: at
+    /// once, or, if it has pieces and there is a place, by parking them.
     ///
     /// # Safety
     /// - The rows and vectors belong to the sweep that the epilogue was made for.
@@ -122,6 +125,7 @@ pub(crate) trait Epilogue<S: Simd, const G: usize> {
         row: usize,
         vector: usize,
         sums: [[[S::Vector; G]; P]; R],
+        place: Option<&mut Parked<S::Vector>>,
     );
 
     /// Asks, before the K loop of the same rows and vectors, for what `finish` will read from memory.
@@ -181,6 +185,7 @@ where
         // (2) above: two panels at once while their sums fit the registers.
         let most = if sweep.rows <= S::TILE_ROWS / 2 { 2 } else { 1 };
         let mut left = end - first;
+        let finisher = &mut Finisher::new(epilogue);
         while left > 0 {
             // The first and the last panel may be there in part.
             let vectors = if sweep.backward {
@@ -190,13 +195,14 @@ where
             };
             let panels = if vectors == GROUP { most.min(left / GROUP) } else { 1 };
             let begin = if sweep.backward { first + left - panels * vectors } else { end - left };
+            let columns = Columns { vector: begin, panels, are_last: left == panels * vectors };
             // SAFETY: `new`'s caller vouches for the sweep, and the vectors lie inside it.
             unsafe {
                 match vectors {
-                    1 => all_parts::<S, F, 1, BY_COLUMNS>(s, sweep, epilogue, blocks, begin, 1),
-                    2 => all_parts::<S, F, 2, BY_COLUMNS>(s, sweep, epilogue, blocks, begin, 1),
-                    3 => all_parts::<S, F, 3, BY_COLUMNS>(s, sweep, epilogue, blocks, begin, 1),
-                    _ => all_parts::<S, F, GROUP, BY_COLUMNS>(s, sweep, epilogue, blocks, begin, panels),
+                    1 => all_parts::<S, F, 1, BY_COLUMNS>(s, sweep, finisher, blocks, columns),
+                    2 => all_parts::<S, F, 2, BY_COLUMNS>(s, sweep, finisher, blocks, columns),
+                    3 => all_parts::<S, F, 3, BY_COLUMNS>(s, sweep, finisher, blocks, columns),
+                    _ => all_parts::<S, F, GROUP, BY_COLUMNS>(s, sweep, finisher, blocks, columns),
                 }
             }
             left -= panels * vectors;
@@ -229,19 +235,29 @@ impl RowBlocks {
 /// What the sums of a tile start from: that of row 0, and the elements between rows.
 type Start<E> = (*const E, usize);
 
-/// All parts of k, for `panels` panels of G vectors from `vector`.
+/// Some panels of G vectors.
+#[derive(Clone, Copy)]
+struct Columns {
+    /// The first vector.
+    vector: usize,
+    panels: usize,
+    /// Whether the sweep ends with them.
+    are_last: bool,
+}
+
+/// All parts of k, for some panels.
 ///
 /// # Safety
-/// - The contract of the sweep holds, it has these vectors, and `blocks` are of its rows.
+/// - The contract of the sweep holds, it has these columns, and `blocks` are of its rows.
 #[inline(always)]
 unsafe fn all_parts<S: Simd, F: Epilogue<S, G>, const G: usize, const BY_COLUMNS: bool>(
     s: S,
     sweep: &Sweep<S::Element>,
-    epilogue: &F,
+    finisher: &mut Finisher<'_, F, S::Vector>,
     blocks: RowBlocks,
-    vector: usize,
-    panels: usize,
+    columns: Columns,
 ) {
+    let vector = columns.vector;
     let mut start = (sweep.start, sweep.start_stride);
     if !sweep.start.is_null() {
         // SAFETY: the contract of the sweep covers the start of each of its vectors.
@@ -270,8 +286,9 @@ unsafe fn all_parts<S: Simd, F: Epilogue<S, G>, const G: usize, const BY_COLUMNS
             let next = weights_of::<S>(if rest.depth > 0 { &rest } else { &terms[1] }, vector);
             // SAFETY: the part lies inside the term, and the scratch has GROUP vectors for each row.
             unsafe {
-                let part = [part, Product::NONE];
-                all_rows::<S, _, G, false>(s, sweep, &waiting, start, part, next, blocks, vector, 1);
+                let (part, columns) = ([part, Product::NONE], Columns { panels: 1, ..columns });
+                let waiting = &mut Finisher::new(&waiting);
+                all_rows::<S, _, G, false>(s, sweep, waiting, start, part, next, blocks, columns);
             }
             start = (sweep.scratch, waiting.stride);
             terms[0] = rest;
@@ -279,7 +296,7 @@ unsafe fn all_parts<S: Simd, F: Epilogue<S, G>, const G: usize, const BY_COLUMNS
     }
     // SAFETY: the terms are those of the sweep, or what is left of them.
     unsafe {
-        all_rows::<S, F, G, BY_COLUMNS>(s, sweep, epilogue, start, terms, after_all, blocks, vector, panels);
+        all_rows::<S, F, G, BY_COLUMNS>(s, sweep, finisher, start, terms, after_all, blocks, columns);
     }
 }
 
@@ -290,6 +307,8 @@ struct Waiting<E> {
     stride: usize,
 }
 
+impl<S: Simd> Pieces<S> for Waiting<S::Element> {}
+
 impl<S: Simd, const G: usize> Epilogue<S, G> for Waiting<S::Element> {
     #[inline(always)]
     unsafe fn finish<const R: usize, const P: usize>(
@@ -298,6 +317,7 @@ impl<S: Simd, const G: usize> Epilogue<S, G> for Waiting<S::Element> {
         row: usize,
         _vector: usize,
         sums: [[[S::Vector; G]; P]; R],
+        _place: Option<&mut Parked<S::Vector>>,
     ) {
         for r in 0..R {
             for p in 0..P {
@@ -315,23 +335,22 @@ impl<S: Simd, const G: usize> Epilogue<S, G> for Waiting<S::Element> {
     }
 }
 
-/// The tiles of all rows, for `panels` panels of G vectors from `vector`.
+/// The tiles of all rows, for some panels.
 ///
 /// # Safety
-/// - The contract of the sweep holds for these terms, it has these vectors, and `blocks` are of its rows.
+/// - The contract of the sweep holds for these terms, it has these columns, and `blocks` are of its rows.
 /// - `start` is valid for reads of these vectors for each row, or null.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "passed in registers")]
 unsafe fn all_rows<S: Simd, F: Epilogue<S, G>, const G: usize, const BY_COLUMNS: bool>(
     s: S,
     sweep: &Sweep<S::Element>,
-    epilogue: &F,
+    finisher: &mut Finisher<'_, F, S::Vector>,
     start: Start<S::Element>,
     terms: [Product<S::Element>; 2],
     next: *const S::Element,
     blocks: RowBlocks,
-    vector: usize,
-    panels: usize,
+    Columns { vector, panels, are_last }: Columns,
 ) {
     let mut row = 0;
     for block in 0..blocks.count {
@@ -344,12 +363,15 @@ unsafe fn all_rows<S: Simd, F: Epilogue<S, G>, const G: usize, const BY_COLUMNS:
             Ahead { line: next, step: 0 }
         };
         let rows = blocks.height + usize::from(block < blocks.taller);
+        let is_last = are_last && block + 1 == blocks.count;
         macro_rules! tiles {
             ($($R:literal x $P:literal)*) => {
                 match (rows, panels) {
                     // SAFETY: the rows lie inside the sweep, and the vectors too.
                     $(($R, $P) if $R * $P <= S::TILE_ROWS => unsafe {
-                        tile::<S, F, G, $R, $P, BY_COLUMNS>(s, sweep, epilogue, start, &terms, ahead, row, vector)
+                        tile::<S, F, G, $R, $P, BY_COLUMNS>(
+                            s, sweep, finisher, start, &terms, ahead, row, vector, is_last,
+                        )
                     },)*
                     shape => unreachable!("a tile of {shape:?} rows and panels"),
                 }
@@ -369,12 +391,13 @@ unsafe fn all_rows<S: Simd, F: Epilogue<S, G>, const G: usize, const BY_COLUMNS:
 unsafe fn tile<S, F, const G: usize, const R: usize, const P: usize, const BY_COLUMNS: bool>(
     s: S,
     sweep: &Sweep<S::Element>,
-    epilogue: &F,
+    finisher: &mut Finisher<'_, F, S::Vector>,
     (start, start_stride): Start<S::Element>,
     [first, second]: &[Product<S::Element>; 2],
     ahead: Ahead<S::Element>,
     row: usize,
     vector: usize,
+    is_last: bool,
 ) where
     S: Simd,
     F: Epilogue<S, G>,
@@ -384,7 +407,7 @@ unsafe fn tile<S, F, const G: usize, const R: usize, const P: usize, const BY_CO
     let mut sums = [[[s.zero(); G]; P]; R];
     // SAFETY: the rows and vectors are covered by the contract of the sweep.
     unsafe {
-        epilogue.fetch::<R, P>(s, row, vector - sweep.vectors[0]);
+        finisher.epilogue.fetch::<R, P>(s, row, vector - sweep.vectors[0]);
         if !start.is_null() {
             let start = start.add(row * start_stride);
             for r in 0..R {
@@ -395,18 +418,32 @@ unsafe fn tile<S, F, const G: usize, const R: usize, const P: usize, const BY_CO
                 }
             }
         }
-        let sums =
-            accumulate::<S, G, R, P, BY_COLUMNS>(s, sums, sweep.all_vectors, first, ahead, row, vector);
-        let sums = accumulate::<S, G, R, P, BY_COLUMNS>(
+        let interval = finisher.interval(first.depth + second.depth);
+        let all_vectors = sweep.all_vectors;
+        let sums = accumulate::<S, F, G, R, P, BY_COLUMNS>(
             s,
             sums,
-            sweep.all_vectors,
-            second,
-            ahead.stopped(),
+            all_vectors,
+            first,
+            ahead,
             row,
             vector,
+            finisher,
+            interval,
         );
-        epilogue.finish(s, row, vector - sweep.vectors[0], sums);
+        let ahead = ahead.stopped();
+        let sums = accumulate::<S, F, G, R, P, BY_COLUMNS>(
+            s,
+            sums,
+            all_vectors,
+            second,
+            ahead,
+            row,
+            vector,
+            finisher,
+            interval,
+        );
+        finisher.finish(s, row, vector - sweep.vectors[0], sums, is_last);
     }
 }
 
@@ -415,7 +452,8 @@ unsafe fn tile<S, F, const G: usize, const R: usize, const P: usize, const BY_CO
 /// # Safety
 /// - As of [`tile`], for the sweep that `term` belongs to.
 #[inline(always)]
-unsafe fn accumulate<S: Simd, const G: usize, const R: usize, const P: usize, const BY_COLUMNS: bool>(
+#[expect(clippy::too_many_arguments, reason = "passed in registers")]
+unsafe fn accumulate<S, F, const G: usize, const R: usize, const P: usize, const BY_COLUMNS: bool>(
     s: S,
     mut sums: [[[S::Vector; G]; P]; R],
     all_vectors: usize,
@@ -423,7 +461,13 @@ unsafe fn accumulate<S: Simd, const G: usize, const R: usize, const P: usize, co
     ahead: Ahead<S::Element>,
     row: usize,
     vector: usize,
-) -> [[[S::Vector; G]; P]; R] {
+    finisher: &mut Finisher<'_, F, S::Vector>,
+    interval: usize,
+) -> [[[S::Vector; G]; P]; R]
+where
+    S: Simd,
+    F: Pieces<S>,
+{
     if term.depth == 0 {
         return sums;
     }
@@ -441,24 +485,30 @@ unsafe fn accumulate<S: Simd, const G: usize, const R: usize, const P: usize, co
     unsafe {
         let left = term.left.add(row * row_step);
         let right = term.right.add(start);
-        for k in 0..term.depth {
-            // A tile of few rows has no load to spare.
-            if R >= 5 && !BY_COLUMNS {
-                s.prefetch(ahead.line.wrapping_add(k * ahead.step));
-            }
-            let right = right.add(k * right_step);
-            let mut inputs = [s.zero(); R];
-            for r in 0..R {
-                inputs[r] = s.splat(*left.add(r * row_step + k * k_step));
-            }
-            for p in 0..P {
-                for g in 0..G {
-                    let weight = s.load(right.add(p * panel_step + g * S::LANES));
-                    for r in 0..R {
-                        sums[r][p][g] = s.mul_add(inputs[r], weight, sums[r][p][g]);
+        let mut k = 0;
+        while k < term.depth {
+            let end = if parks::<S, F>() { term.depth.min(k.saturating_add(interval)) } else { term.depth };
+            while k < end {
+                // A tile of few rows has no load to spare.
+                if R >= 5 && !BY_COLUMNS {
+                    s.prefetch(ahead.line.wrapping_add(k * ahead.step));
+                }
+                let right = right.add(k * right_step);
+                let mut inputs = [s.zero(); R];
+                for r in 0..R {
+                    inputs[r] = s.splat(*left.add(r * row_step + k * k_step));
+                }
+                for p in 0..P {
+                    for g in 0..G {
+                        let weight = s.load(right.add(p * panel_step + g * S::LANES));
+                        for r in 0..R {
+                            sums[r][p][g] = s.mul_add(inputs[r], weight, sums[r][p][g]);
+                        }
                     }
                 }
+                k += 1;
             }
+            finisher.advance(s);
         }
     }
     sums

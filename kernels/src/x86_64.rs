@@ -4,11 +4,11 @@ use crate::simd::simd_over_pulp;
 
 simd_over_pulp!(
     /// AVX2 with FMA. 16 registers: 3 rows × 4 gates, 3 inputs and 1 weight.
-    Avx2(pulp::x86::V3), tile_rows: 3, tails: avx2
+    Avx2(pulp::x86::V3), tile_rows: 3, parks: false, tails: avx2
 );
 simd_over_pulp!(
     /// AVX-512. 32 registers: 6 rows × 4 gates, 6 inputs and 1 weight.
-    Avx512(pulp::x86::V4), tile_rows: 6, tails: avx512
+    Avx512(pulp::x86::V4), tile_rows: 6, parks: true, tails: avx512
 );
 
 mod avx2 {
