@@ -90,7 +90,7 @@ impl<S: Simd<Element = f32>, const TAPE: bool> Pieces<S> for LstmCell<TAPE> {
 
 impl<S: Simd<Element = f32>, const TAPE: bool> Epilogue<S, LSTM_GATES> for LstmCell<TAPE> {
     #[inline(always)]
-    unsafe fn finish<const R: usize, const P: usize>(
+    unsafe fn consume<const R: usize, const P: usize>(
         &self,
         s: S,
         row: usize,
@@ -99,7 +99,7 @@ impl<S: Simd<Element = f32>, const TAPE: bool> Epilogue<S, LSTM_GATES> for LstmC
         place: Option<&mut Parked<S::Vector>>,
     ) {
         // SAFETY: the caller vouches for the rows and panels.
-        unsafe { parked::finish(s, self, row, vector, sums, place) }
+        unsafe { parked::park_or_finish(s, self, row, vector, sums, place) }
     }
 }
 
@@ -108,7 +108,7 @@ macro_rules! shared_vectors {
     ($($W:literal)*) => {$(
         impl<S: Simd<Element = f32>, const TAPE: bool> Epilogue<S, $W> for LstmCell<TAPE> {
             #[inline(always)]
-            unsafe fn finish<const R: usize, const P: usize>(
+            unsafe fn consume<const R: usize, const P: usize>(
                 &self,
                 s: S,
                 row: usize,
@@ -135,7 +135,7 @@ macro_rules! shared_vectors {
                     }
                 }
                 // SAFETY: the caller vouches for the rows and the panel.
-                unsafe { Epilogue::<S, LSTM_GATES>::finish(self, s, row, vector, spread, place) }
+                unsafe { Epilogue::<S, LSTM_GATES>::consume(self, s, row, vector, spread, place) }
             }
         }
     )*};

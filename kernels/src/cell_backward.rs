@@ -45,7 +45,7 @@ impl<S: Simd<Element = f32>> Pieces<S> for LstmCellBackward {}
 
 impl<S: Simd<Element = f32>, const G: usize> Epilogue<S, G> for LstmCellBackward {
     #[inline(always)]
-    unsafe fn finish<const R: usize, const P: usize>(
+    unsafe fn consume<const R: usize, const P: usize>(
         &self,
         s: S,
         row: usize,

@@ -13,9 +13,8 @@
 //!    that the chains of the rows hide each other's latency.
 //! 2. A piece works with the few registers that the sums of the next tile leave. Where there are only 16, no tile waits
 //!    ([`Simd::PARKS`]).
-//! 3. Pieces are small, so that the CPU finds multiply-adds of the K loop to do while it waits for their results. The whole
-//!    cell of a row as one piece is slower than no waiting at all (at 100,16,128,128: 84 % of the peak rather than 86 and,
-//!    with two pieces, 89); five pieces store too much in between (87 %).
+//! 3. Pieces are small, so that the CPU finds multiply-adds of the K loop to do while it waits for their results; but what
+//!    one piece leaves for the next is stored, so they are few.
 
 use crate::panel::GROUP;
 use crate::simd::{CacheLines, Simd};
@@ -32,7 +31,7 @@ pub(crate) trait Pieces<S: Simd> {
     ///
     /// # Safety
     /// - The row and the panel belong to the sweep that the epilogue was made for.
-    /// - Of the pieces of this row and panel, those before were done, and this one was not.
+    /// - `piece < PIECES`. Of the pieces of this row and panel, those before were done, and this one was not.
     #[inline(always)]
     unsafe fn piece(
         &self,
@@ -42,10 +41,11 @@ pub(crate) trait Pieces<S: Simd> {
         _vector: usize,
         _sums: &mut [S::Vector; GROUP],
     ) {
+        unreachable!("an epilogue without pieces")
     }
 }
 
-/// Whether tiles wait.
+/// Whether tiles wait. Known to the compiler, so that code without waiting has no trace of it.
 #[inline(always)]
 pub(crate) const fn parks<S: Simd, F: Pieces<S>>() -> bool {
     S::PARKS && F::PIECES > 0
@@ -56,8 +56,9 @@ const MOST_LINES: usize = 6;
 
 /// The place of the tile that waits. A line is a row of one panel.
 pub(crate) struct Parked<V> {
+    /// Not zeros to start with: that would take as long as some units of a narrow layer.
     lines: MaybeUninit<CacheLines<[[V; GROUP]; MOST_LINES]>>,
-    /// How many of `lines` wait.
+    /// Lines of the tile that waits; 0 if none does.
     count: usize,
     /// Where the tile lies.
     row: usize,
@@ -85,19 +86,20 @@ impl<V: Copy> Parked<V> {
     ) {
         const { assert!(R > 0 && R * P <= MOST_LINES && P <= 2) };
         debug_assert_eq!(self.count, 0);
-        // SAFETY: the place has at least as many lines, and is aligned to more than a vector.
+        // SAFETY: the place begins with an array of at least as many lines.
         unsafe { self.lines.as_mut_ptr().cast::<[[[V; GROUP]; P]; R]>().write(sums) };
         (self.count, self.row, self.vector, self.panels) = (R * P, row, vector, P);
         (self.piece, self.line) = (0, 0);
     }
 }
 
-/// Finishes a tile by pieces: later, if it has a place to wait, else at once.
+/// Parks a tile if there is a place, else does all of its pieces.
 ///
 /// # Safety
 /// - The R rows from `row` and the P panels from `vector` on belong to the sweep that the epilogue was made for.
+/// - The place is empty, and that of a [`Finisher`] of this epilogue.
 #[inline(always)]
-pub(crate) unsafe fn finish<S: Simd, F: Pieces<S>, const R: usize, const P: usize>(
+pub(crate) unsafe fn park_or_finish<S: Simd, F: Pieces<S>, const R: usize, const P: usize>(
     s: S,
     epilogue: &F,
     row: usize,
@@ -132,6 +134,12 @@ impl<'a, F, V: Copy> Finisher<'a, F, V> {
         Self { epilogue, parked: Parked::empty() }
     }
 
+    /// Whether no tile waits.
+    #[inline(always)]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.parked.count == 0
+    }
+
     /// After how many k of `depth` to advance.
     #[inline(always)]
     pub(crate) fn interval<S: Simd<Vector = V>>(&self, depth: usize) -> usize
@@ -163,8 +171,8 @@ impl<'a, F, V: Copy> Finisher<'a, F, V> {
         let (row, panel) =
             if parked.panels == 2 { (parked.line / 2, parked.line % 2) } else { (parked.line, 0) };
         let (row, vector) = (parked.row + row, parked.vector + panel * GROUP);
-        // SAFETY: `park` wrote `count` lines, of rows and panels for which the epilogue vouched. Each piece of a line is
-        // done once, after the ones before.
+        // SAFETY: `park` wrote `count` lines; who parked them vouched for the rows and panels, and that this is their
+        // epilogue. Each piece of a line is done once, after the ones before.
         unsafe {
             let line = &mut *parked.lines.as_mut_ptr().cast::<[V; GROUP]>().add(parked.line);
             self.epilogue.piece(s, parked.piece, row, vector, line);
@@ -178,13 +186,13 @@ impl<'a, F, V: Copy> Finisher<'a, F, V> {
         }
     }
 
-    /// Finishes the tile that waits, if there is one, and then consumes the sums of the next: if it is the last of the
-    /// sweep, at once.
+    /// Finishes the tile that waits, if there is one, and then consumes the sums of the next: if that is the last of the
+    /// sweep, at once, so that none is left.
     ///
     /// # Safety
-    /// - As of [`Epilogue::finish`], and the sweep that the epilogue was made for still runs.
+    /// - The rows and vectors belong to the sweep that the epilogue was made for, and it still runs.
     #[inline(always)]
-    pub(crate) unsafe fn finish<S: Simd<Vector = V>, const G: usize, const R: usize, const P: usize>(
+    pub(crate) unsafe fn consume<S: Simd<Vector = V>, const G: usize, const R: usize, const P: usize>(
         &mut self,
         s: S,
         row: usize,
@@ -200,7 +208,7 @@ impl<'a, F, V: Copy> Finisher<'a, F, V> {
                 self.advance(s);
             }
             let place = (parks::<S, F>() && !is_last).then_some(&mut self.parked);
-            self.epilogue.finish(s, row, vector, sums, place);
+            self.epilogue.consume(s, row, vector, sums, place);
         }
     }
 }

@@ -119,7 +119,8 @@ pub(crate) trait Epilogue<S: Simd, const G: usize>: Pieces<S> {
     ///
     /// # Safety
     /// - The rows and vectors belong to the sweep that the epilogue was made for.
-    unsafe fn finish<const R: usize, const P: usize>(
+    /// - The place is empty, and that of a [`Finisher`] of this epilogue.
+    unsafe fn consume<const R: usize, const P: usize>(
         &self,
         s: S,
         row: usize,
@@ -128,10 +129,10 @@ pub(crate) trait Epilogue<S: Simd, const G: usize>: Pieces<S> {
         place: Option<&mut Parked<S::Vector>>,
     );
 
-    /// Asks, before the K loop of the same rows and vectors, for what `finish` will read from memory.
+    /// Asks, before the K loop of the same rows and vectors, for what `consume` will read from memory.
     ///
     /// # Safety
-    /// - As of `finish`.
+    /// - The rows and vectors belong to the sweep that the epilogue was made for.
     #[inline(always)]
     unsafe fn fetch<const R: usize, const P: usize>(&self, _s: S, _row: usize, _vector: usize) {}
 }
@@ -162,7 +163,8 @@ impl<'a, E, F, const BY_COLUMNS: bool> RunSweep<'a, E, F, BY_COLUMNS> {
     ///   by columns: `left + r + k · left_stride` for a read of one element and `right + k · right_stride + v · LANES` for
     ///   reads of a vector, for all k < depth,
     /// - `scratch` is valid for reads and writes of rows · GROUP vectors, or null,
-    /// - `epilogue.finish` may be called, and writes to nothing that the sweep reads later.
+    /// - `epilogue.consume` and, until the sweep ends, the pieces of the epilogue may be called for each of its rows and
+    ///   vectors. They write to nothing that the sweep reads, nor to what is read for another row or vector.
     #[inline(always)]
     pub(crate) unsafe fn new(sweep: &'a Sweep<E>, epilogue: &'a F) -> Self {
         Self { sweep, epilogue }
@@ -207,6 +209,7 @@ where
             }
             left -= panels * vectors;
         }
+        debug_assert!(finisher.is_idle());
     }
 }
 
@@ -249,6 +252,7 @@ struct Columns {
 ///
 /// # Safety
 /// - The contract of the sweep holds, it has these columns, and `blocks` are of its rows.
+/// - `finisher` has the epilogue of the sweep.
 #[inline(always)]
 unsafe fn all_parts<S: Simd, F: Epilogue<S, G>, const G: usize, const BY_COLUMNS: bool>(
     s: S,
@@ -268,7 +272,7 @@ unsafe fn all_parts<S: Simd, F: Epilogue<S, G>, const G: usize, const BY_COLUMNS
     let after_all = weights_of::<S>(&terms[0], next_panel);
     let most = PART_BYTES / size_of::<S::Element>() / (GROUP * S::LANES);
     if !BY_COLUMNS && !sweep.scratch.is_null() && blocks.count > 1 {
-        let waiting = Waiting { sums: sweep.scratch, stride: GROUP * S::LANES };
+        let partial = PartialSums { sums: sweep.scratch, stride: GROUP * S::LANES };
         while terms[0].depth + terms[1].depth > most {
             if terms[0].depth == 0 {
                 terms.swap(0, 1);
@@ -287,10 +291,10 @@ unsafe fn all_parts<S: Simd, F: Epilogue<S, G>, const G: usize, const BY_COLUMNS
             // SAFETY: the part lies inside the term, and the scratch has GROUP vectors for each row.
             unsafe {
                 let (part, columns) = ([part, Product::NONE], Columns { panels: 1, ..columns });
-                let waiting = &mut Finisher::new(&waiting);
-                all_rows::<S, _, G, false>(s, sweep, waiting, start, part, next, blocks, columns);
+                let finisher = &mut Finisher::new(&partial);
+                all_rows::<S, _, G, false>(s, sweep, finisher, start, part, next, blocks, columns);
             }
-            start = (sweep.scratch, waiting.stride);
+            start = (sweep.scratch, partial.stride);
             terms[0] = rest;
         }
     }
@@ -302,16 +306,16 @@ unsafe fn all_parts<S: Simd, F: Epilogue<S, G>, const G: usize, const BY_COLUMNS
 
 /// Keeps sums until the next part of k.
 #[derive(Clone, Copy)]
-struct Waiting<E> {
+struct PartialSums<E> {
     sums: *mut E,
     stride: usize,
 }
 
-impl<S: Simd> Pieces<S> for Waiting<S::Element> {}
+impl<S: Simd> Pieces<S> for PartialSums<S::Element> {}
 
-impl<S: Simd, const G: usize> Epilogue<S, G> for Waiting<S::Element> {
+impl<S: Simd, const G: usize> Epilogue<S, G> for PartialSums<S::Element> {
     #[inline(always)]
-    unsafe fn finish<const R: usize, const P: usize>(
+    unsafe fn consume<const R: usize, const P: usize>(
         &self,
         s: S,
         row: usize,
@@ -338,7 +342,8 @@ impl<S: Simd, const G: usize> Epilogue<S, G> for Waiting<S::Element> {
 /// The tiles of all rows, for some panels.
 ///
 /// # Safety
-/// - The contract of the sweep holds for these terms, it has these columns, and `blocks` are of its rows.
+/// - The contract of the sweep holds for these terms and the epilogue of `finisher`, it has these columns, and `blocks` are
+///   of its rows.
 /// - `start` is valid for reads of these vectors for each row, or null.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "passed in registers")]
@@ -405,7 +410,7 @@ unsafe fn tile<S, F, const G: usize, const R: usize, const P: usize, const BY_CO
     debug_assert!(row + R <= sweep.rows);
     debug_assert!(sweep.vectors[0] <= vector && vector + P * G <= sweep.vectors[1]);
     let mut sums = [[[s.zero(); G]; P]; R];
-    // SAFETY: the rows and vectors are covered by the contract of the sweep.
+    // SAFETY: the contract of the sweep covers the rows and vectors, and calls of its epilogue for them.
     unsafe {
         finisher.epilogue.fetch::<R, P>(s, row, vector - sweep.vectors[0]);
         if !start.is_null() {
@@ -443,7 +448,7 @@ unsafe fn tile<S, F, const G: usize, const R: usize, const P: usize, const BY_CO
             finisher,
             interval,
         );
-        finisher.finish(s, row, vector - sweep.vectors[0], sums, is_last);
+        finisher.consume(s, row, vector - sweep.vectors[0], sums, is_last);
     }
 }
 
@@ -481,7 +486,8 @@ where
         let step = width * S::LANES;
         (step, term.right_stride, panel * term.right_stride + term.from * step + in_panel * S::LANES)
     };
-    // SAFETY: the contract of the sweep covers the elements of each row and k and the vectors of each panel and k.
+    // SAFETY: the contract of the sweep covers the elements of each row and k and the vectors of each panel and k, and the
+    // sweep still runs, so that the pieces of its epilogue may be called.
     unsafe {
         let left = term.left.add(row * row_step);
         let right = term.right.add(start);
