@@ -15,7 +15,7 @@
 //!
 //! The weight gradients are split by hidden units, not by rows of the batch: each element is summed by one thread, over
 //! all rows in a fixed order, so nothing has to be reduced and the bits do not depend on the threads. Each block is one
-//! chain of multiply-adds that is then added to the total; how many rows a block has depends on the batch alone.
+//! chain of multiply-adds that is then added to the total; how many rows a block has depends on the shape alone.
 
 use crate::config::Split;
 use crate::direction::Direction;
@@ -683,8 +683,8 @@ impl BackwardPass<'_> {
         *add = true;
     }
 
-    /// dW and dR of some units from `first` on, from the rows of dZ and those of the panels of x and h from `first_row`, in a block with room
-    /// for `batch` rows a step.
+    /// dW and dR of some units from `first` on, from the rows of dZ and those of the panels of x and h from `first_row`, in a
+    /// block with room for `batch` rows a step.
     fn unit_gradients(
         &self,
         mut first: usize,

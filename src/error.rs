@@ -23,13 +23,13 @@ pub enum Error {
         /// The size that it has.
         found: usize,
     },
-    /// A dense slice has another length than its shape.
+    /// A dense slice, a list or a workspace has another number of elements than needed.
     Length {
         /// The argument.
         argument: &'static str,
-        /// Elements in the shape.
+        /// Elements that it should have.
         expected: usize,
-        /// Elements in the slice.
+        /// Elements that it has.
         found: usize,
     },
     /// A strided slice ends before the last element of its shape.
@@ -96,7 +96,7 @@ pub enum Error {
         found: [usize; 2],
     },
     /// A backward pass was asked of a layer that was not made with
-    /// [`LstmConfig::training`](crate::LstmConfig::training), or with a workspace of such a layer.
+    /// [`LstmConfig::training`](crate::LstmConfig::training), or with a workspace that was not made for training.
     NotForTraining {
         /// The argument.
         argument: &'static str,

@@ -1,8 +1,9 @@
-//! LSTM kernels for CPUs: fast at every shape, within f32 accuracy, with the same bits everywhere.
+//! LSTM kernels for CPUs: fast at every shape, at full f32 accuracy, with the same bits on every instruction set
+//! that has a fused multiply-add.
 //!
 //! One idea carries the crate. A tile of the gate matrix product holds i, f, g and o of the same hidden units. When its
 //! inner loop ends, all four gates of those units are in registers, so bias, sigmoid, tanh and the cell update are the
-//! tile's epilogue. Nothing but c and h is ever written.
+//! tile's epilogue. A step of inference stores c and h, and nothing else.
 //!
 //! The way of the data:
 //!
@@ -10,7 +11,8 @@
 //! 2. [`Lstm::new`] chooses the kernels of the CPU (or of `QUADGATE_ISA`) and packs the weights.
 //! 3. [`Lstm::forward`] runs whole sequences, [`Lstm::step`] one step; both read and write the caller's slices, in any
 //!    strides, and allocate nothing.
-//! 4. [`LstmStack`] puts such layers on top of each other, in one direction or both.
+//! 4. [`Lstm::backward`] yields the gradients of a sequence whose forward pass wrote to a [`Tape`].
+//! 5. [`LstmStack`] puts such layers on top of each other, in one direction or both.
 //!
 //! ```
 //! use quadgate::{Lstm, LstmConfig, LstmWeights, Matrix};
@@ -32,6 +34,11 @@
 //! IEEE 754 rounds exactly. So the result does not depend on the number of threads, the position in the batch, the
 //! schedule, the tile, nor on which of AVX2, AVX-512 and NEON ran it. The portable level may differ where the target
 //! has no fused multiply-add.
+//!
+//! # Threads
+//!
+//! [`Threads::Auto`] shares the work of large calls over the current rayon pool: that of `ThreadPool::install`, or rayon's
+//! global one, which such a call starts if nobody has. With [`Threads::Serial`] the crate never calls rayon.
 //!
 //! # Accuracy
 //!

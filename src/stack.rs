@@ -2,7 +2,8 @@
 //!
 //! Each directed layer is an [`Lstm`], which writes its part of the rows of the layer's output; what goes from layer to layer
 //! lies in buffers of the caller's workspace or tape. A stack runs its layers, and the directions of a layer, one after the
-//! other or, where threads would else have little to share, side by side.
+//! other or side by side, as its plan says. Layers of one direction run side by side in the forward pass alone, and only if
+//! all rows run all steps.
 
 mod backward;
 mod config;

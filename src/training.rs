@@ -26,6 +26,31 @@ pub enum GradientMode {
 ///
 /// For a loss ℓ, the cotangent of an output is ∂ℓ/∂output; what is not given counts as zero. States of a stack are laid out
 /// as in [`Forward`](crate::Forward).
+///
+/// ```
+/// use quadgate::{Backward, Forward, GradientMode, Lstm, LstmConfig, LstmWeights, Matrix, Sequence};
+///
+/// let (steps, batch, inputs, hidden) = (5, 2, 3, 4);
+/// let config = LstmConfig::new(inputs, hidden).training();
+/// let (weight_ih, weight_hh) = (vec![0.1; 4 * hidden * inputs], vec![0.2; 4 * hidden * hidden]);
+/// let weights = LstmWeights::pytorch(&config, &weight_ih, &weight_hh, None, None)?;
+/// let lstm = Lstm::new(&config, &weights)?;
+/// let (mut workspace, mut tape) = (lstm.workspace(batch)?, lstm.tape(steps, batch)?);
+///
+/// let x = vec![1.0; steps * batch * inputs];
+/// let input = Sequence::time_major(&x, steps, batch, inputs);
+/// lstm.forward(&mut workspace, Forward::new(input).tape(&mut tape))?;
+///
+/// // The loss is the sum of the last h.
+/// let cotangent = vec![1.0; batch * hidden];
+/// let mut gradients = vec![0.0; config.parameters()?.total()];
+/// let call = Backward::new(input)
+///     .last_hidden_cotangent(Matrix::new(&cotangent, batch, hidden))
+///     .parameter_gradients(&mut gradients, GradientMode::Overwrite);
+/// lstm.backward(&mut workspace, &mut tape, call)?;
+/// assert!(gradients[config.parameters()?.weight_ih][0] > 0.0);
+/// # Ok::<(), quadgate::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Backward<'a, T = Tape> {
     pub(crate) input: Sequence<'a>,

@@ -1,6 +1,6 @@
 //! Once the workspace exists, no call allocates.
 //!
-//! Each thread counts its own allocations, and those of a pool are added up: the test harness has threads too.
+//! Each thread counts its own allocations, and those of each pool are added up: the test harness has threads too.
 
 mod common;
 
@@ -14,29 +14,22 @@ use quadgate::{
 use std::alloc::{GlobalAlloc, Layout as Bytes, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 struct Counting;
-
-/// Allocations of all threads of pools.
-static OF_POOLS: AtomicUsize = AtomicUsize::new(0);
-
-/// Whoever has a pool holds this, so that pools of several tests are not counted together.
-static POOL: Mutex<()> = Mutex::new(());
 
 thread_local! {
     /// Allocations of this thread.
     static OF_THREAD: Cell<usize> = const { Cell::new(0) };
-    /// Whether this thread belongs to a pool.
-    static IN_POOL: Cell<bool> = const { Cell::new(false) };
+    /// Allocations of the pool of this thread, if it belongs to one.
+    static OF_POOL: Cell<Option<&'static AtomicUsize>> = const { Cell::new(None) };
 }
 
 // SAFETY: every call goes to the system's allocator as it came.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Bytes) -> *mut u8 {
         OF_THREAD.set(OF_THREAD.get() + 1);
-        if IN_POOL.get() {
-            OF_POOLS.fetch_add(1, Ordering::SeqCst);
+        if let Some(of_pool) = OF_POOL.get() {
+            of_pool.fetch_add(1, Ordering::SeqCst);
         }
         // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`.
         unsafe { System.alloc(layout) }
@@ -57,11 +50,33 @@ fn allocations_of(work: impl FnOnce()) -> usize {
     OF_THREAD.get() - before
 }
 
-/// Allocations of all threads of pools during `work`.
-fn allocations_of_pools(work: impl FnOnce()) -> usize {
-    let before = OF_POOLS.load(Ordering::SeqCst);
-    work();
-    OF_POOLS.load(Ordering::SeqCst) - before
+/// Two threads, and a count of what they allocate.
+struct CountedPool {
+    threads: rayon::ThreadPool,
+    allocations: &'static AtomicUsize,
+}
+
+impl CountedPool {
+    /// A pool whose threads have all started, with their own thread-local data.
+    fn new() -> Self {
+        let allocations: &'static AtomicUsize = Box::leak(Box::default());
+        let started = move |_| OF_POOL.set(Some(allocations));
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(2).start_handler(started).build().unwrap();
+        threads.broadcast(|_| ());
+        Self { threads, allocations }
+    }
+
+    /// Runs `work` on a thread of the pool.
+    fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.threads.install(work)
+    }
+
+    /// Allocations of all its threads during `work`.
+    fn allocations_of(&self, work: impl FnOnce()) -> usize {
+        let before = self.allocations.load(Ordering::SeqCst);
+        work();
+        self.allocations.load(Ordering::SeqCst) - before
+    }
 }
 
 fn forward(lstm: &Lstm, case: &Case, workspace: &mut Workspace, output: &mut [f32], last: &mut [f32]) {
@@ -81,9 +96,7 @@ fn neither_forward_nor_step_nor_backward_allocates() {
     let case = Case::random(2, sizes);
     let mut output = vec![0.0; sizes.steps * sizes.batch * sizes.units];
     let mut last = vec![0.0; sizes.batch * sizes.units];
-    let _only_one = POOL.lock().unwrap_or_else(PoisonError::into_inner);
-    let pool =
-        rayon::ThreadPoolBuilder::new().num_threads(2).start_handler(|_| IN_POOL.set(true)).build().unwrap();
+    let pool = CountedPool::new();
     for isa in levels() {
         for schedule in [Schedule::Fused, Schedule::Hoisted] {
             let lstm = case.lstm(Run::on(isa).schedule(schedule));
@@ -121,7 +134,7 @@ fn neither_forward_nor_step_nor_backward_allocates() {
             let mut call = || {
                 pool.install(|| {
                     forward(&threaded, &case, &mut workspace, &mut output, &mut last);
-                    allocations_of_pools(|| forward(&threaded, &case, &mut workspace, &mut output, &mut last))
+                    pool.allocations_of(|| forward(&threaded, &case, &mut workspace, &mut output, &mut last))
                 })
             };
             // By then the pool's own queues and thread-local data exist.
@@ -190,9 +203,7 @@ fn neither_forward_nor_backward_with_lengths_or_a_mask_allocates() {
     let case = Case::random(2, sizes);
     let lengths = [3, 0, 9, 1, 9];
     let mask: Vec<bool> = (0..steps * batch).map(|at| at % 3 != 0).collect();
-    let _only_one = POOL.lock().unwrap_or_else(PoisonError::into_inner);
-    let pool =
-        rayon::ThreadPoolBuilder::new().num_threads(2).start_handler(|_| IN_POOL.set(true)).build().unwrap();
+    let pool = CountedPool::new();
     let step = |lstm: &Lstm, workspace: &mut Workspace, tape: &mut Tape, buffers: &mut [Vec<f32>; 3]| {
         let x = Sequence::time_major(&case.x, steps, batch, inputs);
         let [output, dx, gradients] = buffers;
@@ -230,7 +241,7 @@ fn neither_forward_nor_backward_with_lengths_or_a_mask_allocates() {
                         Some(_) => pool.install(|| {
                             // By then the pool's own queues and thread-local data exist.
                             (0..3).for_each(|_| call());
-                            allocations_of_pools(call)
+                            pool.allocations_of(call)
                         }),
                     };
                     assert_eq!(found, 0, "{isa}, {schedule:?}, {threads:?}");
@@ -275,9 +286,7 @@ fn stack_step(
 #[test]
 fn neither_forward_nor_backward_of_a_stack_allocates() {
     let sizes = Sizes { steps: 9, batch: 5, inputs: 7, units: 18 };
-    let _only_one = POOL.lock().unwrap_or_else(PoisonError::into_inner);
-    let pool =
-        rayon::ThreadPoolBuilder::new().num_threads(2).start_handler(|_| IN_POOL.set(true)).build().unwrap();
+    let pool = CountedPool::new();
     for (directions, arrangement) in [
         (Directions::Forward, Arrangement::InTurn),
         (Directions::Reverse, Arrangement::SideBySide),
@@ -312,7 +321,7 @@ fn neither_forward_nor_backward_of_a_stack_allocates() {
                     (threaded.workspace(9, 5).unwrap(), threaded.tape(9, 5).unwrap());
                 let mut call = || {
                     pool.install(|| {
-                        allocations_of_pools(|| {
+                        pool.allocations_of(|| {
                             stack_step(&threaded, &case, &mut workspace, &mut tape, &mut buffers);
                         })
                     })

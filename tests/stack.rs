@@ -752,12 +752,14 @@ fn check_options(
         (0..cells.len()).map(state).collect()
     };
     let cotangents = NaiveResult { output: widen(&dy), last: states(&dh, &dc) };
-    // The oracle's tensors, with weights that are moved by so much of themselves, up or down.
+    // The oracle's tensors, with parameters that are moved by so much of themselves, up or down.
     let mut oracle = |by: f32| -> Vec<Vec<f64>> {
         let mut cells = cells.clone();
         for NaiveCell { parameters, .. } in &mut cells {
-            for weight in parameters.weight_ih.iter_mut().chain(&mut parameters.weight_hh) {
-                *weight *= 1.0 + f64::from(random.uniform(by));
+            for (_, tensor) in parameters.named_mut() {
+                for value in tensor {
+                    *value *= 1.0 + f64::from(random.uniform(by));
+                }
             }
         }
         let initial = states(&h0, &c0);
@@ -785,9 +787,14 @@ fn check_options(
         let pairs = left.iter().zip(right);
         pairs.map(|(left, right)| (left - right).abs()).fold(0.0, f64::max) / largest
     };
-    let moved = oracle(3e-6);
-    let sensitivity =
-        moved.iter().zip(&expected).map(|(moved, expected)| distance(moved, expected)).fold(0.0, f64::max);
+    // More than once: a number at a kink of a function or at a limit may stay on its side, and f32 put it on the other.
+    let sensitivity = [3e-6, 3e-6, 3e-6, 1e-5]
+        .map(|by| {
+            let moved = oracle(by);
+            moved.iter().zip(&expected).map(|(moved, expected)| distance(moved, expected)).fold(0.0, f64::max)
+        })
+        .into_iter()
+        .fold(0.0, f64::max);
     prop_assume!(sensitivity < 1e-3 && expected.iter().flatten().all(|value| value.abs() < 1e6));
     let mut tensors = vec![
         &found.output[..],

@@ -1,6 +1,6 @@
 //! SIMD kernels of the LSTM crate [`quadgate`](https://docs.rs/quadgate): all of its `unsafe` code, and nothing else.
 //!
-//! Library users want `quadgate`; this crate knows nothing of time, batch order or threads. It offers, for each
+//! Library users want `quadgate`; this crate knows nothing of layers, plans or pools. It offers, for each
 //! instruction set in [`Isa`], one table of [`Kernels`]:
 //!
 //! - [`Kernels::lstm_step`]: a fused gate GEMM and cell update for rows of one time step,

@@ -1,7 +1,7 @@
 //! One table of kernels per instruction set, and the checks that make calling them safe.
 //!
 //! A table is only handed out when the CPU has its instruction set, so holding a [`Kernels`] is the proof that its
-//! functions may run. The choice is made once, when a plan is drawn up; calls go through a function pointer.
+//! functions may run. The choice is made once, when a layer is made; calls go through a function pointer.
 
 use crate::activation::{Apply, Sigmoid, Tanh};
 use crate::cell::{LSTM_GATES, LstmCell, LstmRows};
@@ -351,9 +351,11 @@ impl Kernels {
         let LstmStep { start, terms, panels, order, mut cell, mut hidden, mut output, mut tape, .. } = step;
         let LstmStep { units, scratch, .. } = step;
         let rows = cell.rows();
+        check_units(units);
         let layout = PanelLayout::of_gates(LSTM_GATES, units, self.lanes, 1);
         assert_eq!(panels.len(), layout.panels(), "panels of {units} units");
-        let sweep = check_sweep(layout, panels.start * LSTM_GATES, rows, order, start, terms, scratch);
+        let sweep =
+            check_sweep(layout, panels.start.saturating_mul(LSTM_GATES), rows, order, start, terms, scratch);
         let padded = layout.panels() * self.lanes;
         check_rows("c", (cell.rows(), cell.width()), rows, padded);
         check_rows("h", (hidden.rows(), hidden.width()), rows, padded);
@@ -393,6 +395,7 @@ impl Kernels {
         let LstmBackwardStep { start, recurrent, vectors, cotangent, gates, cell, previous_cell, .. } = step;
         let (mut cell_gradient, mut gate_gradients) = (step.cell_gradient, step.gate_gradients);
         let (rows, units) = (cell_gradient.rows(), step.units);
+        check_units(units);
         let layout = PanelLayout::of_columns(units, self.lanes, 1);
         assert_eq!(vectors.len(), layout.vectors(), "vectors of {units} units");
         let terms = [recurrent, None];
@@ -491,6 +494,7 @@ impl Kernels {
     pub fn general_cell(&self, cell: GeneralCell<'_>) {
         let GeneralCell { family, mut sums, previous_cell, mut cell, mut exposed } = cell;
         let rows = sums.rows();
+        check_units(family.units);
         let layout = PanelLayout::of_gates(LSTM_GATES, family.units, self.lanes, 1);
         let padded = layout.panels() * self.lanes;
         let family = check_family(family, layout, rows, padded);
@@ -524,6 +528,7 @@ impl Kernels {
         let (mut exposed, mut peephole_terms) = (cell.exposed, cell.peephole_terms);
         let mut normalisation_terms = cell.normalisation_terms;
         let (rows, units) = (sums.rows(), family.units);
+        check_units(units);
         let layout = PanelLayout::of_gates(LSTM_GATES, units, self.lanes, 1);
         let padded = layout.panels() * self.lanes;
         assert!(family.peepholes.is_none() || peephole_terms.is_some(), "room for the peepholes' terms");
@@ -594,6 +599,13 @@ impl Kernels {
         // SAFETY: holding the table is the proof that the CPU has the instruction set.
         unsafe { (self.read)(Read(data)) }
     }
+}
+
+/// Units whose padded widths, of all gates, fit a `usize`. Where there is any unit, a padded row has elements, so that a view
+/// bounds the number of rows as well.
+#[inline]
+fn check_units(units: usize) {
+    assert!(units <= usize::MAX / 8, "{units} units");
 }
 
 #[inline]
@@ -691,5 +703,42 @@ fn check_sweep(
         } else {
             ptr::null_mut()
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::views::{Rows, RowsMut};
+
+    #[test]
+    #[should_panic(expected = "units")]
+    fn units_whose_padded_width_would_wrap_are_refused() {
+        let kernels = Kernels::best();
+        kernels.lstm_step(LstmStep {
+            start: Start::Zero,
+            terms: [None, None],
+            panels: 0..usize::MAX / kernels.lanes() + 1,
+            order: Order::Forward,
+            cell: RowsMut::new(&mut [], 1, 0, 0).unwrap(),
+            hidden: RowsMut::new(&mut [], 1, 0, 0).unwrap(),
+            output: None,
+            tape: None,
+            units: usize::MAX,
+            scratch: &mut [],
+        });
+    }
+
+    #[test]
+    fn a_product_of_no_rows_writes_nothing_however_wide_it_is() {
+        let kernels = Kernels::best();
+        let width = 16 * kernels.lanes();
+        kernels.product(Product {
+            start: Start::Sums(Rows::new(&[], 0, width, width).unwrap()),
+            terms: [None, None],
+            vectors: 0..16,
+            to: RowsMut::new(&mut [], 0, width, width).unwrap(),
+            scratch: &mut [],
+        });
     }
 }

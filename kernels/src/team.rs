@@ -179,7 +179,8 @@ impl<'a, const STEPPED: usize, const OWNED: usize> Team<'a, STEPPED, OWNED> {
         Self { progress, steps, blocks, stepped, owned }
     }
 
-    /// Takes part as `member`, whose own piece has the same number. Returns when every piece is done.
+    /// Takes part as `member`, whose own piece has the same number. Returns when every piece is done. The work may not call the
+    /// pool or join this team again: others would wait for it.
     #[inline]
     pub fn join(&self, member: usize, mut work: impl FnMut(&mut Turn<'_, 'a, STEPPED, OWNED>)) {
         let pieces = self.progress.len();
@@ -349,6 +350,17 @@ mod tests {
             }
         });
         data
+    }
+
+    #[test]
+    fn a_turn_at_a_sequence_without_elements_has_none() {
+        let empty = SequenceMut::new(&mut [], [0, 1, 1000], [0, 0]).unwrap();
+        let mut progress = vec![Progress::default(); 2];
+        let team = Team::new(&mut progress, 1, 2, [], [Shared::new(empty, 500, Slots::Up { first: 0 })]);
+        team.join(0, |turn| {
+            let ([], [mut owned]) = turn.parts();
+            assert!(owned.step(0).is_none());
+        });
     }
 
     #[test]

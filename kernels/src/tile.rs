@@ -181,6 +181,10 @@ where
     #[inline(always)]
     fn run(self, s: S) {
         let Self { sweep, epilogue } = self;
+        // Without rows, nothing is known of any address.
+        if sweep.rows == 0 {
+            return;
+        }
         let blocks = RowBlocks::of::<S>(sweep.rows);
         let [first, end] = sweep.vectors;
         debug_assert!(first <= end && end <= sweep.all_vectors);

@@ -159,12 +159,6 @@ impl<'a> RowsMut<'a> {
         self.width
     }
 
-    /// Distance between rows.
-    #[inline]
-    pub fn stride(&self) -> usize {
-        self.stride
-    }
-
     /// All of them, for a while.
     #[inline]
     pub fn all(&mut self) -> RowsMut<'_> {
@@ -298,9 +292,9 @@ impl<'a> SequenceMut<'a> {
     pub(crate) unsafe fn shared_columns(&self, columns: Range<usize>) -> SequenceMut<'_> {
         let end = columns.end.min(self.width);
         let start = columns.start.min(end);
-        // SAFETY: without elements there are no columns either; else column `start` of row (0, 0) is in the slice, or
-        // one past its end.
-        let base = unsafe { self.base.add(start) };
+        let offset = if self.steps > 0 && self.batch > 0 { start } else { 0 };
+        // SAFETY: column `start` of row (0, 0), if there is such a row, is in the slice or one past its end.
+        let base = unsafe { self.base.add(offset) };
         SequenceMut { base, width: end - start, ..*self }
     }
 

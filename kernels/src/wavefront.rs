@@ -85,7 +85,7 @@ impl<'a, S, const MOST: usize> Wavefront<'a, S, MOST> {
     /// Leads `blocks` blocks through `stages`. Buffer s of `buffers` holds what stage s yields for the next one: `block_len`
     /// elements of each block, fewer of the one that comes last in it if the buffer is shorter.
     ///
-    /// There are as many stages as `progress` has counters for, and as have buffers.
+    /// There are as many stages as `progress` has counters for, as are given, and as have buffers.
     #[inline]
     pub fn new(
         progress: &'a mut [Progress],
@@ -108,7 +108,8 @@ impl<'a, S, const MOST: usize> Wavefront<'a, S, MOST> {
     pub fn join(&self, member: usize, members: usize, mut work: impl FnMut(&mut Visit<'_, 'a, S, MOST>)) {
         let stages = self.progress.len();
         // Its own stages end here; later ones come first, which hands blocks on soonest.
-        let end = (member + 1).min(members) * stages / members.max(1);
+        let members = members.clamp(1, MOST);
+        let end = member.saturating_add(1).min(members) * stages / members;
         let mut patience = Patience::new();
         loop {
             let mut is_all_taken = true;

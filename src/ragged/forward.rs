@@ -344,7 +344,8 @@ impl RaggedPass<'_> {
         active.clamp(positions.start, positions.end) - positions.start
     }
 
-    /// Gathers x, times and shares of zoneout of as many steps from `step` on as there is room for; `None` if no row runs any more.
+    /// Gathers x, times and shares of zoneout of as many steps from `step` on as there is room for; `None` if no row runs any
+    /// more.
     fn gather(&self, step: usize, positions: &Range<usize>, block: &mut BlockRows<'_>) -> Option<Gathered> {
         let shares = call_shares(self.pass.general.as_ref());
         let (mut end, mut rows) = (step, 0);
