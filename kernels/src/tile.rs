@@ -201,7 +201,7 @@ where
             };
             let panels = if vectors == GROUP { most.min(left / GROUP) } else { 1 };
             let begin = if sweep.backward { first + left - panels * vectors } else { end - left };
-            let columns = Columns { vector: begin, panels, are_last: left == panels * vectors };
+            let columns = Columns { vector: begin, panels, are_last: left - panels * vectors < GROUP };
             // SAFETY: `new`'s caller vouches for the sweep, and the vectors lie inside it.
             unsafe {
                 match vectors {
@@ -248,7 +248,7 @@ struct Columns {
     /// The first vector.
     vector: usize,
     panels: usize,
-    /// Whether the sweep ends with them.
+    /// Whether no full panel comes after them.
     are_last: bool,
 }
 
@@ -497,7 +497,8 @@ where
         let right = term.right.add(start);
         let mut k = 0;
         while k < term.depth {
-            let end = if parks::<S, F>() { term.depth.min(k.saturating_add(interval)) } else { term.depth };
+            let end =
+                if parks::<S, F, G>() { term.depth.min(k.saturating_add(interval)) } else { term.depth };
             while k < end {
                 // A tile of few rows has no load to spare.
                 if R >= 5 && !BY_COLUMNS {
@@ -518,7 +519,9 @@ where
                 }
                 k += 1;
             }
-            finisher.advance(s);
+            if parks::<S, F, G>() {
+                finisher.advance(s);
+            }
         }
     }
     sums
