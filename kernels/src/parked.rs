@@ -11,8 +11,8 @@
 //!
 //! 1. The last tile of a sweep has no next one. It finishes at once: a piece of all of its rows, then the next piece, so
 //!    that the chains of the rows hide each other's latency.
-//! 2. Nor does a tile of a narrower panel wait, or have another one wait beside its K loop, which is too short of work for
-//!    that (up to 24 % slower at 20 to 28 units, 18 % at 9 to 11).
+//! 2. So does the last tile before a narrower panel, and the last tile of one: such a K loop is too short of work to hide
+//!    anything (25 units at batch 7: 29 % slower).
 //! 3. A piece works with the few registers that the sums of the next tile leave. Where there are only 16, no tile waits
 //!    ([`Simd::PARKS`]).
 //! 4. Pieces are small, so that the CPU finds multiply-adds of the K loop to do while it waits for their results; but what
@@ -47,10 +47,10 @@ pub(crate) trait Pieces<S: Simd> {
     }
 }
 
-/// Whether tiles of panels of G vectors wait, or have one wait beside their K loop. Known to the compiler, so that code without waiting has no trace of it.
+/// Whether tiles wait. Known to the compiler, so that code without waiting has no trace of it.
 #[inline(always)]
-pub(crate) const fn parks<S: Simd, F: Pieces<S>, const G: usize>() -> bool {
-    S::PARKS && F::PIECES > 0 && G == GROUP
+pub(crate) const fn parks<S: Simd, F: Pieces<S>>() -> bool {
+    S::PARKS && F::PIECES > 0
 }
 
 /// Most rows times panels of a tile.
@@ -165,7 +165,7 @@ impl<'a, F, V: Copy> Finisher<'a, F, V> {
         F: Pieces<S>,
     {
         let parked = &mut self.parked;
-        if !parks::<S, F, GROUP>() || parked.count == 0 {
+        if !parks::<S, F>() || parked.count == 0 {
             return;
         }
         debug_assert!(parked.piece < F::PIECES && parked.line < parked.count);
@@ -206,10 +206,10 @@ impl<'a, F, V: Copy> Finisher<'a, F, V> {
     {
         // SAFETY: the caller vouches for the sweep and the tile.
         unsafe {
-            while parks::<S, F, GROUP>() && self.parked.count > 0 {
+            while parks::<S, F>() && self.parked.count > 0 {
                 self.advance(s);
             }
-            let place = (parks::<S, F, G>() && !is_last).then_some(&mut self.parked);
+            let place = (parks::<S, F>() && !is_last).then_some(&mut self.parked);
             self.epilogue.consume(s, row, vector, sums, place);
         }
     }

@@ -201,7 +201,9 @@ where
             };
             let panels = if vectors == GROUP { most.min(left / GROUP) } else { 1 };
             let begin = if sweep.backward { first + left - panels * vectors } else { end - left };
-            let columns = Columns { vector: begin, panels, are_last: left - panels * vectors < GROUP };
+            // The K loop of a narrower panel hides nothing, see `parked.rs`.
+            let are_last = vectors < GROUP || left - panels * vectors < GROUP;
+            let columns = Columns { vector: begin, panels, are_last };
             // SAFETY: `new`'s caller vouches for the sweep, and the vectors lie inside it.
             unsafe {
                 match vectors {
@@ -248,7 +250,7 @@ struct Columns {
     /// The first vector.
     vector: usize,
     panels: usize,
-    /// Whether no full panel comes after them.
+    /// Whether their last tile finishes at once, since no full panel follows or they are narrower.
     are_last: bool,
 }
 
@@ -497,8 +499,7 @@ where
         let right = term.right.add(start);
         let mut k = 0;
         while k < term.depth {
-            let end =
-                if parks::<S, F, G>() { term.depth.min(k.saturating_add(interval)) } else { term.depth };
+            let end = if parks::<S, F>() { term.depth.min(k.saturating_add(interval)) } else { term.depth };
             while k < end {
                 // A tile of few rows has no load to spare.
                 if R >= 5 && !BY_COLUMNS {
@@ -519,9 +520,7 @@ where
                 }
                 k += 1;
             }
-            if parks::<S, F, G>() {
-                finisher.advance(s);
-            }
+            finisher.advance(s);
         }
     }
     sums
