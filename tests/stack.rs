@@ -743,6 +743,9 @@ fn check_options(
     };
     let (found, gradients) = answer(&config_of_run);
     let (plain, plain_gradients) = answer(&config(Run::on(run.isa)));
+    // Some functions have no bounds. Of the NaN that follow an overflow, nothing says which sign they have.
+    let all = [outcome_bits(&plain), gradient_bits(&plain_gradients)].concat();
+    prop_assume!(all.into_iter().all(|bits| !f32::from_bits(bits).is_nan()));
     prop_assert_eq!(outcome_bits(&found), outcome_bits(&plain));
     prop_assert_eq!(gradient_bits(&gradients), gradient_bits(&plain_gradients));
 
@@ -752,13 +755,13 @@ fn check_options(
         (0..cells.len()).map(state).collect()
     };
     let cotangents = NaiveResult { output: widen(&dy), last: states(&dh, &dc) };
-    // The oracle's tensors, with parameters that are moved by so much of themselves, up or down.
-    let mut oracle = |by: f32| -> Vec<Vec<f64>> {
-        let mut cells = cells.clone();
+    // The oracle's tensors, with parameters that are moved by up to so much of themselves, in a direction of that number.
+    let oracle = |direction: u64, by: f64| -> Vec<Vec<f64>> {
+        let (mut cells, mut random) = (cells.clone(), Random(direction));
         for NaiveCell { parameters, .. } in &mut cells {
             for (_, tensor) in parameters.named_mut() {
                 for value in tensor {
-                    *value *= 1.0 + f64::from(random.uniform(by));
+                    *value *= 1.0 + by * f64::from(random.uniform(1.0));
                 }
             }
         }
@@ -781,19 +784,17 @@ fn check_options(
         .chain(parameters.flat_map(|of| [of.weight_ih, of.weight_hh, of.bias]))
         .collect()
     };
-    let expected = oracle(0.0);
+    let expected = oracle(1, 0.0);
     let distance = |left: &[f64], right: &[f64]| {
         let largest = right.iter().fold(f64::MIN_POSITIVE, |largest, value| largest.max(value.abs()));
         let pairs = left.iter().zip(right);
         pairs.map(|(left, right)| (left - right).abs()).fold(0.0, f64::max) / largest
     };
-    // More than once: a number at a kink of a function or at a limit may stay on its side, and f32 put it on the other.
-    let sensitivity = [3e-6, 3e-6, 3e-6, 1e-5]
-        .map(|by| {
-            let moved = oracle(by);
-            moved.iter().zip(&expected).map(|(moved, expected)| distance(moved, expected)).fold(0.0, f64::max)
-        })
+    // To and fro: of a number at a kink of a function or at a limit, one of the two is on the other side, as f32 may be.
+    let sensitivity = [(1, 3e-6), (1, -3e-6), (2, 3e-6), (2, -3e-6)]
         .into_iter()
+        .flat_map(|(direction, by)| oracle(direction, by).into_iter().zip(&expected))
+        .map(|(moved, expected)| distance(&moved, expected))
         .fold(0.0, f64::max);
     prop_assume!(sensitivity < 1e-3 && expected.iter().flatten().all(|value| value.abs() < 1e6));
     let mut tensors = vec![
@@ -811,7 +812,7 @@ fn check_options(
     }
     for (number, (found, expected)) in tensors.into_iter().zip(&expected).enumerate() {
         let error = distance(&widen(found), expected);
-        let allowed = OPTIONS_TOLERANCE + 2.0 * sensitivity;
+        let allowed = OPTIONS_TOLERANCE + sensitivity;
         prop_assert!(error <= allowed, "tensor {number}: {error:e} > {allowed:e} in {config_of_run:?}");
     }
     Ok(())
