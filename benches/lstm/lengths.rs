@@ -31,12 +31,11 @@ pub(crate) fn run(group: &mut Group<'_>, _: &Settings) {
 
 fn measure(group: &mut Group<'_>, name: &str, shape: Shape, lstm: &Lstm, lengths: &[usize]) {
     let is_training = lstm.config().is_for_training();
-    let of_all = if is_training { Roofline::training(shape) } else { Roofline::forward(shape) };
-    let all_flops = if is_training { shape.training_flops() } else { shape.forward_flops() };
+    let of_all = Roofline::of(shape, is_training);
     // Of the rows of all steps; each step reads the weights all the same.
     let part = lengths.iter().sum::<usize>() as f64 / shape.rows();
     let work = Work::Products {
-        flops: part * all_flops,
+        flops: part * of_all.flops(),
         roofline: Roofline {
             flops_at_once: part * of_all.flops_at_once,
             flops_per_step: part * of_all.flops_per_step,

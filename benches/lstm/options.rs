@@ -94,7 +94,7 @@ fn measure(group: &mut Group<'_>, name: &str, shape: Shape, lstm: &Lstm, mut cal
     // R, and with a projection V too, are smaller by that.
     let recurrent = if outputs < 1.0 { outputs * 1.25 } else { 1.0 };
     let is_training = lstm.config().is_for_training();
-    let of_plain = if is_training { Roofline::training(shape) } else { Roofline::forward(shape) };
+    let of_plain = Roofline::of(shape, is_training);
     let passes = if is_training { 3.0 } else { 1.0 };
     let flops = passes * 8.0 * shape.rows() * shape.h as f64 * (shape.x as f64 + recurrent * shape.h as f64);
     let flops_per_step = recurrent * of_plain.flops_per_step;

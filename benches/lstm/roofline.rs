@@ -54,6 +54,16 @@ impl Roofline {
         Self { flops_at_once: shape.training_flops() - steps * forward.flops_per_step, steps, ..forward }
     }
 
+    /// A training step or a forward pass.
+    pub(crate) fn of(shape: Shape, is_training: bool) -> Self {
+        if is_training { Self::training(shape) } else { Self::forward(shape) }
+    }
+
+    /// Operations of all products.
+    pub(crate) fn flops(&self) -> f64 {
+        self.flops_at_once + self.steps * self.flops_per_step
+    }
+
     /// The bound in seconds.
     pub(crate) fn seconds(&self, limits: &Limits, isa: Isa, threads: usize) -> f64 {
         let peak = limits.fma_peak(isa, threads);

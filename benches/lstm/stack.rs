@@ -67,7 +67,7 @@ fn measure(
     }
     threads_seen.push(plan.threads);
     let layers = stack.config().directed_layers() as f64;
-    let of_layer = if is_training { Roofline::training(shape) } else { Roofline::forward(shape) };
+    let of_layer = Roofline::of(shape, is_training);
     let of_layers = Roofline {
         flops_at_once: layers * of_layer.flops_at_once,
         steps: layers * of_layer.steps,
@@ -75,7 +75,6 @@ fn measure(
     };
     let in_turn = runner.install(|| stack.directed_layers()[0].plan(shape.t, shape.b));
     let is_split = plan.threads > 1 && plan.arrangement == Arrangement::InTurn;
-    let passes = if is_training { 3.0 } else { 1.0 };
     let case = Case {
         name: format!("{name}-{}-{shape}", if is_training { "train" } else { "forward" }),
         isa: plan.isa,
@@ -85,7 +84,7 @@ fn measure(
         split: is_split.then_some(in_turn.split),
         shape,
         work: Work::Products {
-            flops: passes * layers * shape.forward_flops(),
+            flops: of_layers.flops(),
             roofline: of_layers,
             weight_bytes: layers * of_layer.steps * shape.recurrent_weight_bytes(),
         },
