@@ -83,8 +83,6 @@ pub(crate) struct Scratch<'a> {
     pub(crate) hidden_gradient: &'a mut [f32],
     /// Gradient of the last c, `[B, H]` padded; in the end that of the first.
     pub(crate) cell_gradient: &'a mut [f32],
-    /// A packed row.
-    pub(crate) bias: &'a mut [f32],
     pub(crate) options: &'a mut OptionBuffers,
     /// Cotangents of the h of a step, `[B, P]` padded, where they are gathered.
     pub(crate) cotangent: &'a mut [f32],
@@ -182,9 +180,6 @@ pub(crate) struct Step<'a, 'g> {
     pub(crate) after: Option<Rows<'a>>,
     pub(crate) gate_gradients: RowsMut<'a>,
     pub(crate) cell_gradient: RowsMut<'a>,
-    /// Where x and h of the step before are kept for the weight gradients, `[panels · slots, rows, panel width]`; one of
-    /// those who share a step does it.
-    pub(crate) right: Option<SequenceMut<'a>>,
     /// Room for cotangents that must be gathered.
     pub(crate) gathered: Option<RowsMut<'a>>,
     pub(crate) general: Option<&'a mut GeneralRows<'g>>,
@@ -227,10 +222,12 @@ impl parallel::Rows for InputPart<'_> {
     }
 }
 
-/// dW and dR of some hidden units: sequences of four gates by units.
+/// dW, dR and db of some hidden units: sequences of four gates by units.
 struct Units<'a> {
     weight_ih: SequenceMut<'a>,
     weight_hh: SequenceMut<'a>,
+    /// `None` if biases are not those of dZ.
+    bias: Option<SequenceMut<'a>>,
 }
 
 impl parallel::Rows for Units<'_> {
@@ -241,7 +238,11 @@ impl parallel::Rows for Units<'_> {
     fn split(self, at: usize) -> (Self, Self) {
         let (weight_ih, other_ih) = self.weight_ih.split_rows(at);
         let (weight_hh, other_hh) = self.weight_hh.split_rows(at);
-        (Units { weight_ih, weight_hh }, Units { weight_ih: other_ih, weight_hh: other_hh })
+        let (bias, other_bias) = self.bias.map(|bias| bias.split_rows(at)).unzip();
+        (
+            Units { weight_ih, weight_hh, bias },
+            Units { weight_ih: other_ih, weight_hh: other_hh, bias: other_bias },
+        )
     }
 }
 
@@ -268,10 +269,16 @@ impl BackwardPass<'_> {
             let block = (end - 1) / block_steps;
             let begin = (block * block_steps).max(segment.first_step);
             let first = block * block_steps;
+            let keep = |number: usize, rows: Range<usize>, right: SequenceMut<'_>| {
+                let time = self.direction.time(number, steps);
+                let masks = self.general.as_ref().map(|general| general.masks(time, &rows));
+                let x = self.input.batch_rows(time, rows.start, rows.len());
+                self.keep(segment, [number, number - first], rows, right, masks.as_ref(), |row| x.row(row));
+            };
             let step = |number: usize, last_hidden_gradient: &[f32], step: Step<'_, '_>| {
                 self.step(segment, number, number - first, last_hidden_gradient, step);
             };
-            self.steps(batch, begin..end, first, scratch, tools, &step);
+            self.steps(batch, begin..end, first, scratch, tools, &keep, &step);
             if begin == first {
                 let finished = begin..steps.min(begin + block_steps);
                 self.input_gradient(finished.clone(), scratch, tools, outputs);
@@ -284,7 +291,9 @@ impl BackwardPass<'_> {
 
     /// dZ of the steps `range`, which belong to the block that begins at `block` and whose steps have `rows` rows.
     ///
-    /// `run` takes a step, the gradient of the last h, and some rows or units.
+    /// `keep` takes a step, some rows, and where their x and h are kept, `[panels · slots, rows, panel width]`; `run` a step,
+    /// the gradient of the last h, and some rows or units.
+    #[allow(clippy::too_many_arguments)] // All of a block.
     pub(crate) fn steps(
         &self,
         rows: usize,
@@ -292,6 +301,7 @@ impl BackwardPass<'_> {
         block: usize,
         scratch: &mut Scratch<'_>,
         tools: &mut Tools,
+        keep: &(impl Fn(usize, Range<usize>, SequenceMut<'_>) + Sync),
         run: &(impl Fn(usize, &[f32], Step<'_, '_>) + Sync),
     ) {
         let shape = self.shape();
@@ -327,11 +337,17 @@ impl BackwardPass<'_> {
             Split::Rows => {
                 let work = StepRows { scratch: tools.scratch_for(rows), ..work };
                 parallel::run(work, self.plan.threads, &|first, work| {
-                    self.rows_of_steps(range.clone(), block, first, work, &step);
+                    self.rows_of_steps(range.clone(), block, first, work, keep, &step);
                 });
             }
             Split::Units => {
-                self.units_of_steps(range, block, work, &mut tools.progress[..self.plan.threads], &step);
+                let team = tools.for_team(self.plan.threads, rows);
+                let right = self.units_of_steps(range.clone(), block, work, team, &step);
+                parallel::run(right, self.plan.threads, &|first, mut right| {
+                    for number in range.clone() {
+                        keep(number, first..first + right.batch(), right.all());
+                    }
+                });
             }
         }
     }
@@ -343,6 +359,7 @@ impl BackwardPass<'_> {
         block: usize,
         first: usize,
         mut work: StepRows<'_>,
+        keep: &impl Fn(usize, Range<usize>, SequenceMut<'_>),
         run: &impl Fn(usize, Step<'_, '_>),
     ) {
         let rows = parallel::Rows::rows(&work);
@@ -350,6 +367,7 @@ impl BackwardPass<'_> {
             return;
         }
         for number in range.rev() {
+            keep(number, first..first + rows, work.right.all());
             let slots = self.slots(number - block);
             let (gate_gradients, after) =
                 work.gate_gradients.step_beside(slots.gate_gradients, slots.after).expect(CHECKED);
@@ -359,7 +377,6 @@ impl BackwardPass<'_> {
                 after: Some(after),
                 gate_gradients,
                 cell_gradient: work.cell_gradient.step(0).expect(CHECKED),
-                right: Some(work.right.all()),
                 gathered: work.gathered.step(0),
                 general: work.general.as_mut(),
                 scratch: &mut *work.scratch,
@@ -368,15 +385,15 @@ impl BackwardPass<'_> {
         }
     }
 
-    /// All rows, with the units over a team.
-    fn units_of_steps(
+    /// All rows, with the units over a team. Returns where x and h are to be kept.
+    fn units_of_steps<'a>(
         &self,
         range: Range<usize>,
         block: usize,
-        work: StepRows<'_>,
-        progress: &mut [Progress],
+        work: StepRows<'a>,
+        (progress, scratch): (&mut [Progress], &mut [f32]),
         run: &(impl Fn(usize, Step<'_, '_>) + Sync),
-    ) {
+    ) -> SequenceMut<'a> {
         let StepRows { gate_gradients, right, cell_gradient, gathered, general, .. } = work;
         let batch = 0..right.batch();
         let (lanes, members, last) = (self.shape().lanes, progress.len(), range.end - 1);
@@ -386,26 +403,23 @@ impl BackwardPass<'_> {
             Direction::Reverse => Slots::Up { first: first_slot },
         };
         let stepped = [Shared::new(gate_gradients, lanes, written)];
-        // One block of all columns: the first piece has it.
         let GeneralRows { carry, hidden, peephole_terms, .. } = general.unwrap_or_else(GeneralRows::empty);
         let owned = [
             Shared::new(cell_gradient, lanes, written),
-            Shared::new(right, usize::MAX, written),
             Shared::new(gathered, lanes, written),
             Shared::new(carry, lanes, written),
             Shared::new(hidden, lanes, written),
             Shared::new(peephole_terms, lanes, written),
         ];
         let team = Team::new(progress, range.len(), self.shape().blocks(), stepped, owned);
-        parallel::together(0..members, &|member| {
+        parallel::together(0..members, scratch, &|member, scratch| {
             team.join(member, |turn| {
                 let (number, vectors) = (last - turn.step(), turn.blocks());
                 if vectors.is_empty() {
                     return;
                 }
-                let is_first = vectors.start == 0;
                 let ([gate_gradients], owned) = turn.parts();
-                let [mut cell_gradient, mut right, mut gathered, carry, hidden, peephole_terms] = owned;
+                let [mut cell_gradient, mut gathered, carry, hidden, peephole_terms] = owned;
                 let mut general = self.general.is_some().then(|| GeneralRows {
                     carry,
                     hidden,
@@ -418,15 +432,14 @@ impl BackwardPass<'_> {
                     after: gate_gradients.before,
                     gate_gradients: gate_gradients.now.expect(CHECKED),
                     cell_gradient: cell_gradient.step(0).expect(CHECKED),
-                    right: is_first.then(|| right.all()),
                     gathered: gathered.step(0),
                     general: general.as_mut(),
-                    // A batch that is too narrow for rows to be shared needs none.
-                    scratch: &mut [],
+                    scratch: &mut *scratch,
                 };
                 run(number, step);
             });
         });
+        right
     }
 
     /// Step `number` of some units of some rows.
@@ -442,12 +455,6 @@ impl BackwardPass<'_> {
         let (first, rows) = (step.batch.start, step.batch.len());
         let time = self.direction.time(number, steps);
         let masks = self.general.as_ref().map(|general| general.masks(time, &step.batch));
-        if let Some(right) = step.right.take() {
-            let x = self.input.batch_rows(time, first, rows);
-            self.keep(segment, [number, in_block], step.batch.clone(), right, masks.as_ref(), |row| {
-                x.row(row)
-            });
-        }
         let columns = self.output_columns(&step.vectors);
         let cotangent = self.cotangent.map(|all| all.batch_rows(time, first, rows).columns(columns));
         if number + 1 == steps {
@@ -656,22 +663,13 @@ impl BackwardPass<'_> {
                 *add,
             );
         }
-        if self.general.is_none_or(|general| !general.has_own_bias()) {
-            self.kernels.column_sums(dz, scratch.bias);
-            for (bias, sums) in
-                bias.chunks_exact_mut(units).zip(scratch.bias.chunks_exact(shape.gate_stride()))
-            {
-                for (to, &sum) in bias.iter_mut().zip(sums) {
-                    *to = if *add { *to + sum } else { sum };
-                }
-            }
-        }
-
+        let has_own_bias = self.general.is_some_and(|general| general.has_own_bias());
         let gates_by_units =
             |data, width| SequenceMut::new(data, [GATES, units, width], [units * width, width]);
         let work = Units {
             weight_ih: gates_by_units(&mut **weight_ih, inputs).expect(CHECKED),
             weight_hh: gates_by_units(&mut **weight_hh, shape.outputs).expect(CHECKED),
+            bias: (!has_own_bias).then(|| gates_by_units(&mut **bias, 1).expect(CHECKED)),
         };
         let right = &*scratch.right;
         let first_row = first.right * batch;
@@ -683,7 +681,7 @@ impl BackwardPass<'_> {
         *add = true;
     }
 
-    /// dW and dR of some units from `first` on, from the rows of dZ and those of the panels of x and h from `first_row`, in a
+    /// dW, dR and db of some units from `first` on, from the rows of dZ and those of the panels of x and h from `first_row`, in a
     /// block with room for `batch` rows a step.
     fn unit_gradients(
         &self,
@@ -701,7 +699,7 @@ impl BackwardPass<'_> {
         while parallel::Rows::rows(&rest) > 0 {
             let (some, more) = parallel::Rows::split(rest, UNITS_AT_ONCE);
             rest = more;
-            let Units { mut weight_ih, mut weight_hh } = some;
+            let Units { mut weight_ih, mut weight_hh, mut bias } = some;
             for gate in 0..GATES {
                 let from = gate * shape.gate_stride() + first;
                 let mut row = first_row;
@@ -712,6 +710,14 @@ impl BackwardPass<'_> {
                         let right = Rows::new(&right[row * width..], dz.rows(), width, width).expect(CHECKED);
                         row += panel_rows;
                         self.kernels.column_product(ColumnProduct { left: dz, from, right, to, add });
+                    }
+                }
+                if let Some(mut bias) = bias.as_mut().and_then(|bias| bias.step(gate)) {
+                    let sums = &mut [0.0; UNITS_AT_ONCE][..bias.rows()];
+                    self.kernels.column_sums(dz.columns(from..from + sums.len()), sums);
+                    for (unit, &sum) in sums.iter().enumerate() {
+                        let to = &mut bias.row_mut(unit)[0];
+                        *to = if add { *to + sum } else { sum };
                     }
                 }
             }

@@ -160,7 +160,7 @@ impl Pass<'_> {
                 let work = BatchRows { scratch: tools.scratch_for(rows), ..work };
                 parallel::run(work, self.plan.threads, &|first, work| self.run_rows(first, work));
             }
-            Split::Units => self.run_units(work, &mut tools.progress[..self.plan.threads]),
+            Split::Units => self.run_units(work, tools.for_team(self.plan.threads, rows)),
         }
     }
 
@@ -211,7 +211,7 @@ impl Pass<'_> {
     }
 
     /// All rows, with the units over a team.
-    fn run_units(&self, work: BatchRows<'_>, progress: &mut [Progress]) {
+    fn run_units(&self, work: BatchRows<'_>, (progress, scratch): (&mut [Progress], &mut [f32])) {
         let BatchRows { states: States { hidden, first: slot, cell, gates, .. }, sums, output, .. } = work;
         let (lanes, members) = (self.weights.shape().lanes, progress.len());
         let batch = 0..hidden.batch();
@@ -232,7 +232,7 @@ impl Pass<'_> {
         ];
         let owned = [Shared::new(latest_cell, lanes, state), Shared::new(sums, GATES * lanes, state)];
         let team = Team::new(progress, self.steps, self.panels(), stepped, owned);
-        parallel::together(0..members, &|member| {
+        parallel::together(0..members, scratch, &|member, scratch| {
             team.join(member, |turn| {
                 let (step, panels) = (turn.step(), turn.blocks());
                 if panels.is_empty() {
@@ -264,8 +264,7 @@ impl Pass<'_> {
                         cell,
                         tape,
                         output: output.now,
-                        // A batch that is too narrow for rows to be shared needs none.
-                        scratch: &mut [],
+                        scratch: &mut *scratch,
                     },
                 );
             });

@@ -345,8 +345,7 @@ impl Lstm {
     /// [`Error::Overflow`] if it could not be addressed.
     pub fn workspace(&self, batch: usize) -> Result<Workspace, Error> {
         let sums = Plan::sums_len(&self.config, self.shape(), batch);
-        let members = Plan::members(self.shape());
-        Workspace::new(&self.config, self.shape(), batch, sums, members)
+        Workspace::new(&self.config, self.shape(), batch, sums)
     }
 
     /// Bytes that a workspace for `batch` rows would own.
@@ -355,9 +354,7 @@ impl Lstm {
     /// [`Error::Overflow`] if it could not be addressed.
     pub fn workspace_bytes(&self, batch: usize) -> Result<usize, Error> {
         let sums = Plan::sums_len(&self.config, self.shape(), batch);
-        let members = Plan::members(self.shape());
-        workspace::bytes(&self.config, self.shape(), batch, sums, members)
-            .ok_or(Error::Overflow { argument: "batch" })
+        workspace::bytes(&self.config, self.shape(), batch, sums).ok_or(Error::Overflow { argument: "batch" })
     }
 
     /// A state of zeros for [`Lstm::step`].

@@ -65,15 +65,23 @@ fn run_from<W: Rows>(first: usize, work: W, pieces: usize, run_piece: &(impl Fn(
     );
 }
 
-/// Runs `member` for each number of `members`, in the current rayon pool: at the same time if it has the threads, else
-/// one after the other.
-pub(crate) fn together(members: Range<usize>, member: &(impl Fn(usize) + Sync)) {
+/// Runs `member` for each number of `members`, with a part of `scratch` of its own, in the current rayon pool: at the same
+/// time if it has the threads, else one after the other.
+pub(crate) fn together(
+    members: Range<usize>,
+    scratch: &mut [f32],
+    member: &(impl Fn(usize, &mut [f32]) + Sync),
+) {
     let Range { start, end } = members;
     if end - start <= 1 {
-        return (start..end).for_each(member);
+        return members.for_each(|number| member(number, scratch));
     }
-    let middle = start + (end - start) / 2;
-    rayon::join(|| together(start..middle, member), || together(middle..end, member));
+    let half = (end - start) / 2;
+    let (left, right) = split_evenly(scratch, end - start, half);
+    rayon::join(
+        || together(start..start + half, left, member),
+        || together(start + half..end, right, member),
+    );
 }
 
 /// Runs both, at the same time if the current rayon pool has a thread to spare.

@@ -22,14 +22,21 @@ fn hoist_below(shape: Shape) -> usize {
 /// Floating point operations that must fall to each thread before another one is woken.
 const MIN_FLOPS_PER_THREAD: f64 = 2e6;
 
-/// Floating point operations of a step that must fall to each thread before hidden units are shared, which costs a wait
-/// after each step: where the batch has no row for each thread, and where it has. Measured with AVX-512 and two threads,
-/// units against rows: at batch 1, 64 units gain 20 % and 48 lose 3 %; at batch 2, 128 units gain 36 % and 64 lose 12 %.
-const MIN_FLOPS_PER_MEMBER: [f64; 2] = [16e3, 100e3];
+/// What a step loses where a thread has r rows, as a share 1/r of its products: few rows are tiles that ask the caches for
+/// more weights, and two threads with rows of their own both read all weights. For weights of less than [`SMALL_WEIGHTS`],
+/// of less than [`LARGE_WEIGHTS`], and of more. See [`StepCost`].
+const LOSS_OF_FEW_ROWS: [f64; 3] = [0.3, 0.5, 5.0];
 
-/// Rows of the batch for each thread from which on rows are shared. Measured as above, units against rows: 49 % at
-/// T,B,X,H = 100,3,128,128, 24 % at 100,4,256,256, 22 % at 100,5,128,128, nothing at 100,6,128,128 and 50,8,512,512.
-pub(crate) const ROWS_PER_THREAD: usize = 3;
+/// Bytes of weights that leave room in the second cache of a core.
+const SMALL_WEIGHTS: usize = 1 << 20;
+
+/// What reading h costs members of a team, for each other member, as a share 1/(X + H) of their products: what another core
+/// has written must come from there.
+const LOSS_OF_FOREIGN_STATES: f64 = 13.0;
+
+/// What the wait after a step costs the members of a team, in floating point operations of one thread: of two members, and
+/// what each further one adds.
+const WAIT_FLOPS: [f64; 2] = [32e3, 6e3];
 
 /// Most threads that share hidden units: each more is one more to wait for after every step.
 const MAX_MEMBERS: usize = 64;
@@ -99,29 +106,82 @@ impl Plan {
     pub(crate) fn members(shape: Shape) -> usize {
         MAX_MEMBERS.min(shape.blocks())
     }
+
+    /// The same for a layer of this configuration.
+    pub(crate) fn members_of(config: &LstmConfig, shape: Shape) -> usize {
+        let threads = match config.thread_choice() {
+            Threads::Serial => 1,
+            Threads::Exactly(threads) => threads.get(),
+            Threads::Auto => MAX_MEMBERS,
+        };
+        if config.options().need_whole_rows() { 1 } else { threads.min(Self::members(shape)) }
+    }
 }
 
 /// What threads share, and how many take part: no more than `most`.
 fn share(config: &LstmConfig, shape: Shape, [steps, batch]: [usize; 2], most: usize) -> (Split, usize) {
-    let flops_per_step = flops_per_step(shape, batch);
-    let (threads, least_flops) = match config.thread_choice() {
-        Threads::Serial => (1, 0.0),
-        Threads::Exactly(threads) => (threads.get().min(most), 0.0),
-        Threads::Auto => {
-            let threads = useful_threads(flops_per_step * steps as f64, most);
-            (threads, MIN_FLOPS_PER_MEMBER[usize::from(batch >= threads)])
-        }
+    let flops = flops_per_step(shape, batch);
+    let threads = match config.thread_choice() {
+        Threads::Serial => 1,
+        Threads::Exactly(threads) => threads.get().min(most),
+        Threads::Auto => useful_threads(flops * steps as f64, most),
     };
+    let cost = StepCost { shape, batch, flops };
     let rows = threads.min(batch).max(1);
-    // A quotient of zero is infinite: then there is no least.
-    let members = threads.min(Plan::members(shape)).min((flops_per_step / least_flops) as usize).max(1);
-    let can_share_units = !config.options().need_whole_rows();
-    let narrow = can_share_units && batch < ROWS_PER_THREAD * threads && members > 1 && members >= rows;
-    match config.forced_split() {
-        Some(Split::Units) => (Split::Units, members),
-        None if narrow => (Split::Units, members),
-        _ => (Split::Rows, rows),
+    let most_members = threads.min(Plan::members_of(config, shape));
+    // Who demands a number of threads gets it.
+    let is_demanded = config.thread_choice() != Threads::Auto;
+    let counts = if is_demanded { most_members..=most_members } else { 1..=most_members };
+    let members = counts.min_by(|&a, &b| cost.of_units(a).total_cmp(&cost.of_units(b))).unwrap_or(1);
+    let units_are_better = match config.forced_split() {
+        Some(split) => split == Split::Units,
+        None if members == 1 => false,
+        None if is_demanded && members != rows => members > rows,
+        None => cost.of_units(members) < cost.of_rows(rows),
+    };
+    if units_are_better { (Split::Units, members) } else { (Split::Rows, rows) }
+}
+
+/// What a step costs.
+///
+/// ```text
+/// rows over n threads:   F · r/B · (1 + loss/r)                             r = ⌈B/n⌉
+/// units over n members:  F · ⌈P/n⌉/P · (1 + (n − 1) · loss/(X + H)) + wait   P blocks of units
+/// ```
+///
+/// Measured with AVX-512 and two threads, units against rows, in percent of time. At batch 1: 48 units lose 3, 64 gain 20;
+/// at batch 2: 64 lose 12, 128 gain 36. Of 128 units: 49 at batch 3, 22 at batch 5, 4 at batch 6, −4 at batch 12. At batch
+/// 6, 12 and 32: 9, 5 and 4 of 320 units, 33, 2 and 3 of 512, 138, 87 and 25 of 1024. At batch 7: 15 to 23 of 240 to 400
+/// units. Where 272 units are 9 and 8 blocks: 2 at batch 8, −4 at batch 32.
+#[derive(Clone, Copy)]
+struct StepCost {
+    shape: Shape,
+    batch: usize,
+    flops: f64,
+}
+
+impl StepCost {
+    /// Rows over threads, in floating point operations of one.
+    fn of_rows(self, threads: usize) -> f64 {
+        let weights = self.shape.weight_bytes();
+        let size = usize::from(weights >= SMALL_WEIGHTS) + usize::from(weights >= LARGE_WEIGHTS);
+        let rows = self.batch.div_ceil(threads).max(1) as f64;
+        self.flops * largest_share(self.batch, threads) * (1.0 + LOSS_OF_FEW_ROWS[size] / rows)
     }
+
+    /// Units over members, in floating point operations of one thread.
+    fn of_units(self, members: usize) -> f64 {
+        let others = members as f64 - 1.0;
+        let width = self.shape.inputs as f64 + self.shape.outputs as f64;
+        let foreign = 1.0 + others * LOSS_OF_FOREIGN_STATES / width;
+        let wait = if members > 1 { WAIT_FLOPS[0] + WAIT_FLOPS[1] * (others - 1.0) } else { 0.0 };
+        self.flops * largest_share(self.shape.blocks(), members) * foreign + wait
+    }
+}
+
+/// What falls to one of several threads, as a part of all items.
+fn largest_share(items: usize, threads: usize) -> f64 {
+    items.div_ceil(threads) as f64 / items.max(1) as f64
 }
 
 /// Floating point operations of a step of a layer.

@@ -5,6 +5,7 @@ use crate::forward::{BatchRows, CHECKED, States};
 use crate::general::{OptionBuffers, option_buffers_len, scratch_per_row};
 use crate::options::Options;
 use crate::pack::{Buffer, Shape, zeros};
+use crate::plan::Plan;
 use crate::ragged::{self, RaggedBuffers};
 use crate::{Error, LstmConfig, Matrix};
 use quadgate_kernels::{Permutation, Progress, Rows, SequenceMut};
@@ -236,13 +237,20 @@ pub(crate) struct Tools {
     /// Elements of it for each row.
     scratch_per_row: usize,
     /// How far the members of a team have come.
-    pub(crate) progress: Vec<Progress>,
+    progress: Vec<Progress>,
 }
 
 impl Tools {
     /// Scratch for kernels over `rows` rows, the same for each.
     pub(crate) fn scratch_for(&mut self, rows: usize) -> &mut [f32] {
         &mut self.scratch[..rows * self.scratch_per_row]
+    }
+
+    /// For a team: how far its members have come, and scratch for each of them over `rows` rows. It has none, and is slower
+    /// with large weights, if the workspace was made for fewer members.
+    pub(crate) fn for_team(&mut self, members: usize, rows: usize) -> (&mut [Progress], &mut [f32]) {
+        let scratch = self.scratch.get_mut(..members * rows * self.scratch_per_row);
+        (&mut self.progress[..members], scratch.unwrap_or_default())
     }
 }
 
@@ -253,20 +261,18 @@ pub(crate) struct BackwardBuffers {
     right: Buffer,
     hidden_gradient: Buffer,
     cell_gradient: Buffer,
-    bias: Buffer,
     cotangent: Buffer,
     options: OptionBuffers,
 }
 
 /// Elements of each of the backward pass' buffers, enough for any batch up to `batch`.
-fn backward_lengths(shape: Shape, batch: usize) -> Option<[usize; 6]> {
+fn backward_lengths(shape: Shape, batch: usize) -> Option<[usize; 5]> {
     let rows = backward::max_block_rows(shape, batch)?;
     Some([
         shape.gate_gradients_width().checked_mul(rows.checked_add(batch)?)?,
         shape.input_and_state_panels().checked_mul(shape.panel_width())?.checked_mul(rows)?,
         shape.padded_outputs().checked_mul(batch)?,
         shape.padded_units().checked_mul(batch)?,
-        shape.gate_gradients_width(),
         shape.padded_outputs().checked_mul(batch)?,
     ])
 }
@@ -280,8 +286,7 @@ impl BackwardBuffers {
             right: buffer(1)?,
             hidden_gradient: buffer(2)?,
             cell_gradient: buffer(3)?,
-            bias: buffer(4)?,
-            cotangent: buffer(5)?,
+            cotangent: buffer(4)?,
             options: OptionBuffers::new(shape, options, batch, backward::max_block_rows(shape, batch))?,
         })
     }
@@ -309,17 +314,17 @@ impl BackwardBuffers {
             right: &mut self.right,
             hidden_gradient: &mut self.hidden_gradient[..outputs * batch],
             cell_gradient: &mut self.cell_gradient[..units * batch],
-            bias: &mut self.bias,
             cotangent: &mut self.cotangent[..outputs * batch],
             options: &mut self.options,
         }
     }
 }
 
-/// Elements of scratch for all rows of a product.
+/// Elements of scratch for all rows of a product, or for all rows of a step for each member of a team.
 fn scratch_len(config: &LstmConfig, shape: Shape, batch: usize) -> Option<usize> {
+    let members = Plan::members_of(config, shape);
     let rows = if config.is_for_training() { backward::max_block_rows(shape, batch)? } else { batch };
-    rows.checked_mul(scratch_per_row(shape, config.options()))
+    rows.max(members.checked_mul(batch)?).checked_mul(scratch_per_row(shape, config.options()))
 }
 
 /// Bytes of a workspace.
@@ -328,19 +333,18 @@ pub(crate) fn bytes(
     shape: Shape,
     batch: usize,
     sums_len: Option<usize>,
-    members: usize,
 ) -> Option<usize> {
     let [hidden, cell] = state_lengths(shape, batch)?;
     let (backward, options) = if config.is_for_training() {
         let rows = backward::max_block_rows(shape, batch)?;
         (backward_lengths(shape, batch)?, option_buffers_len(shape, config.options(), batch, rows)?)
     } else {
-        ([0; 6], 0)
+        ([0; 5], 0)
     };
     let others = [cell, sums_len?, scratch_len(config, shape, batch)?, options];
     let elements = backward.into_iter().chain(others).try_fold(hidden, usize::checked_add)?;
     let ragged = ragged::bytes(shape, config.options(), batch, config.is_for_training())?;
-    let progress = members.checked_mul(size_of::<Progress>())?;
+    let progress = Plan::members(shape).checked_mul(size_of::<Progress>())?;
     elements.checked_mul(size_of::<f32>())?.checked_add(progress)?.checked_add(ragged)
 }
 
@@ -350,7 +354,6 @@ impl Workspace {
         shape: Shape,
         batch: usize,
         sums_len: Option<usize>,
-        members: usize,
     ) -> Result<Self, Error> {
         let (options, training) = (config.options(), config.is_for_training());
         Ok(Self {
@@ -359,7 +362,7 @@ impl Workspace {
             tools: Tools {
                 scratch: zeros("batch", scratch_len(config, shape, batch))?,
                 scratch_per_row: scratch_per_row(shape, options),
-                progress: vec![Progress::default(); members],
+                progress: vec![Progress::default(); Plan::members(shape)],
             },
             ragged: RaggedBuffers::new(shape, options, batch, training)?,
             backward: if training { Some(BackwardBuffers::new(shape, options, batch)?) } else { None },
@@ -375,7 +378,7 @@ impl Workspace {
     pub fn bytes(&self) -> usize {
         let backward = self.backward.as_ref().map_or(0, |b| {
             let states = b.hidden_gradient.len() + b.cell_gradient.len() + b.cotangent.len();
-            b.gate_gradients.len() + b.right.len() + states + b.bias.len() + b.options.elements()
+            b.gate_gradients.len() + b.right.len() + states + b.options.elements()
         });
         let elements = self.sums.len() + self.tools.scratch.len() + backward;
         let progress = self.tools.progress.len() * size_of::<Progress>();

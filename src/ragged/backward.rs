@@ -94,15 +94,24 @@ impl RaggedBackward<'_> {
             let begin = first.max(segment.first_step);
             let times = &*room.block_times;
             let shares = room.block_shares.each_ref().map(|share| &**share);
-            let step = |number: usize, last_hidden_gradient: &[f32], step: Step<'_, '_>| {
+            // The times and masks of positions that run a step.
+            let known = |number: usize, positions: Range<usize>| {
                 let first_row = (number - first) * block.rows;
-                self.step(segment, [number, number - first], last_hidden_gradient, step, |positions| {
-                    let rows = first_row + positions.start..first_row + positions.end;
-                    let masks = gathered_masks(self.pass.general.as_ref(), &positions, &rows, shares);
-                    (&times[rows], masks)
-                });
+                let rows = first_row + positions.start..first_row + positions.end;
+                let masks = gathered_masks(self.pass.general.as_ref(), &positions, &rows, shares);
+                (&times[rows], masks)
             };
-            self.pass.steps(block.rows, begin..end, first, scratch, tools, &step);
+            let keep = |number: usize, positions: Range<usize>, right: SequenceMut<'_>| {
+                let active = self.active(number, &positions);
+                let (times, masks) = known(number, active.clone());
+                let x = |row: usize| self.pass.input.row(times[row], self.ragged.row(active.start + row));
+                self.pass.keep(segment, [number, number - first], active.clone(), right, masks.as_ref(), x);
+            };
+            let step = |number: usize, last_hidden_gradient: &[f32], step: Step<'_, '_>| {
+                let known = |positions| known(number, positions);
+                self.step(segment, [number, number - first], last_hidden_gradient, step, known);
+            };
+            self.pass.steps(block.rows, begin..end, first, scratch, tools, &keep, &step);
             if begin == first {
                 self.pass.parameter_gradients(block.rows, block.steps.len(), scratch, outputs);
                 let rows_before =
@@ -145,6 +154,11 @@ impl RaggedBackward<'_> {
         }
     }
 
+    /// Those of some positions that run a step: they are the first ones.
+    fn active(&self, number: usize, positions: &Range<usize>) -> Range<usize> {
+        positions.start..self.ragged.active(number).clamp(positions.start, positions.end)
+    }
+
     /// A step, by its number in all and in its block, of some units of some positions. `known` has the times and masks of
     /// positions that run it.
     fn step<'k>(
@@ -155,15 +169,11 @@ impl RaggedBackward<'_> {
         step: Step<'_, '_>,
         known: impl Fn(Range<usize>) -> (&'k [usize], Option<StepMasks<'k>>),
     ) {
-        let Step { vectors, batch, after, gate_gradients, cell_gradient, right, .. } = step;
+        let Step { vectors, batch, after, gate_gradients, cell_gradient, .. } = step;
         let Step { gathered, mut general, scratch, .. } = step;
-        let active = |step| self.ragged.active(step).clamp(batch.start, batch.end) - batch.start;
+        let active = |step| self.active(step, &batch).len();
         let (first, active, going) = (batch.start, active(number), active(number + 1));
-        let (times, masks) = known(first..first + active);
-        if let Some(right) = right {
-            let x = |row: usize| self.pass.input.row(times[row], self.ragged.row(first + row));
-            self.pass.keep(segment, [number, in_block], first..first + active, right, masks.as_ref(), x);
-        }
+        let (times, _) = known(first..first + active);
         let mut gathered = gathered.expect(CHECKED).first(active);
         let cotangent = self.pass.cotangent.map(|all| {
             self.gather_cotangents(all, first, times, self.pass.output_columns(&vectors), &mut gathered);
@@ -187,7 +197,6 @@ impl RaggedBackward<'_> {
                 after,
                 gate_gradients,
                 cell_gradient,
-                right: None,
                 gathered: None,
                 general: general.as_mut(),
                 scratch: &mut *scratch,

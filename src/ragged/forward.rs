@@ -176,7 +176,7 @@ impl RaggedPass<'_> {
                 parallel::run(work, plan.threads, &|first, work| self.run_positions(first, work));
             }
             Split::Units => {
-                self.run_units(states, block, own_sums, output, &mut tools.progress[..plan.threads]);
+                self.run_units(states, block, own_sums, output, tools.for_team(plan.threads, batch));
             }
         }
     }
@@ -251,7 +251,7 @@ impl RaggedPass<'_> {
         mut block: BlockRows<'_>,
         mut own_sums: SequenceMut<'_>,
         output: Option<SequenceMut<'_>>,
-        progress: &mut [Progress],
+        (progress, scratch): (&mut [Progress], &mut [f32]),
     ) {
         let States { mut hidden, first: slot, cell, gates, .. } = states;
         let (lanes, members) = (self.pass.weights.shape().lanes, progress.len());
@@ -279,7 +279,7 @@ impl RaggedPass<'_> {
                 Shared::new(output.all(), lanes, state),
             ];
             let team = Team::new(&mut *progress, steps.len(), self.pass.panels(), stepped, owned);
-            parallel::together(0..members, &|member| {
+            parallel::together(0..members, &mut *scratch, &|member, scratch| {
                 // The first step that this member has not seen, and how many rows come before it.
                 let (mut seen, mut done) = (steps.start, 0);
                 team.join(member, |turn| {
@@ -326,8 +326,7 @@ impl RaggedPass<'_> {
                             cell: cell.first(active),
                             tape,
                             output: None,
-                            // A batch that is too narrow for rows to be shared needs none.
-                            scratch: &mut [],
+                            scratch: &mut *scratch,
                         },
                     );
                     if let Some(mut output) = ReorderedMut::new(output, order) {

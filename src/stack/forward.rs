@@ -181,7 +181,7 @@ impl LstmStack {
                 buffers,
             );
             let members = plan.threads.min(end - first);
-            parallel::together(0..members, &|member| {
+            parallel::together(0..members, &mut [], &|member, _| {
                 wavefront.join(member, members, |visit| {
                     let layer = first + visit.stage();
                     let is_last = layer + 1 == layers;

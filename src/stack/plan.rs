@@ -2,7 +2,7 @@
 
 use super::{LstmStack, StackConfig};
 use crate::pack::Shape;
-use crate::plan::{ROWS_PER_THREAD, flops_per_step, useful_threads};
+use crate::plan::{flops_per_step, useful_threads};
 use crate::{Isa, Threads};
 
 /// Most directed layers that run side by side: each has a workspace of its own.
@@ -17,6 +17,9 @@ const BLOCKS: usize = 16;
 /// Bytes of a layer's weights from which two threads that share them gain more than half of the time, since each then finds
 /// its half in its second cache: two threads in turn are 2.2 times as fast as one with 256 units, 1.7 times with 128.
 const SHARED_WEIGHTS: usize = 768 << 10;
+
+/// Rows of the batch for each thread below which layers may run side by side.
+const ROWS_PER_THREAD: usize = 3;
 
 /// What a wait after a step costs threads that share hidden units, in floating point operations of one thread, at batch 1
 /// and for each row more.
