@@ -32,11 +32,11 @@ const SMALL_WEIGHTS: usize = 1 << 20;
 
 /// What reading h costs members of a team, for each other member, as a share 1/(X + H) of their products: what another core
 /// has written must come from there.
-const LOSS_OF_FOREIGN_STATES: f64 = 13.0;
+const LOSS_OF_FOREIGN_STATES: f64 = 10.0;
 
 /// What the wait after a step costs the members of a team, in floating point operations of one thread: of two members, and
 /// what each further one adds.
-const WAIT_FLOPS: [f64; 2] = [32e3, 6e3];
+const WAIT_FLOPS: [f64; 2] = [24e3, 6e3];
 
 /// Most threads that share hidden units: each more is one more to wait for after every step.
 const MAX_MEMBERS: usize = 64;
