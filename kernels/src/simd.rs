@@ -45,14 +45,14 @@ pub(crate) trait Simd: Copy {
     /// `value` in every lane.
     fn splat(self, value: Self::Element) -> Self::Vector;
 
-    /// Asks for the cache line at `address`, to be in the second cache soon. The address need not be valid.
+    /// Asks for the cache line at `address`, to be in the first cache soon. The address need not be valid.
     #[inline(always)]
     fn prefetch(self, address: *const Self::Element) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a prefetch reads nothing, whatever the address.
         unsafe {
-            use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T1>(address.cast());
+            use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(address.cast());
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = address;

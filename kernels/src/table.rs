@@ -20,6 +20,11 @@ use crate::{Isa, portable};
 use core::ops::Range;
 use core::ptr;
 
+/// Rows of a weight gradient that are left when its totals are fetched. With fewer they come too late, with more the panels
+/// push them out again. A training step at T,B,X,H = 100,32,256,256 is 3.6 % faster than with a fetch before the first row,
+/// at 50,64,512,512 2.3 %; 24 and 128 rows are as good, 256 are not.
+const ROWS_AFTER_FETCH: usize = 64;
+
 /// Rows times the packed weights of inputs `from..from + rows.width()`, to be added to the sums.
 #[derive(Clone, Copy, Debug)]
 pub struct Term<'a> {
@@ -450,13 +455,22 @@ impl Kernels {
         assert_eq!(left.rows(), right.rows(), "rows of both factors");
         assert!(from <= left.width() && to.rows() <= left.width() - from, "columns of the left factor");
         assert!(right.width() >= layout.width(), "columns of the right factor, padded");
+        // The last rows are a term of their own, before which totals are fetched.
+        let last = left.rows().min(ROWS_AFTER_FETCH);
+        let depth = left.rows() - last;
         let term = tile::Product {
             left: left.as_ptr().wrapping_add(from),
             left_stride: left.stride(),
             right: right.as_ptr(),
             right_stride: right.stride(),
             from: 0,
-            depth: left.rows(),
+            depth,
+        };
+        let last_term = tile::Product {
+            left: term.left.wrapping_add(depth * left.stride()),
+            right: term.right.wrapping_add(depth * right.stride()),
+            depth: last,
+            ..term
         };
         let sweep = Sweep {
             rows: to.rows(),
@@ -465,7 +479,7 @@ impl Kernels {
             backward: false,
             start: ptr::null(),
             start_stride: 0,
-            terms: [term, tile::Product::NONE],
+            terms: [term, last_term],
             scratch: ptr::null_mut(),
         };
         let store = Store { columns: to.width(), add, to: to.raw() };

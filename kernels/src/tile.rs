@@ -22,7 +22,7 @@
 //! 5. Where a panel is too large to stay in the second cache while the blocks of rows pass over it, k is cut into parts of
 //!    [`PART_BYTES`] of weights; the sums of all rows wait in a scratch buffer between the parts.
 //! 6. While the first blocks of rows pass over a part, the next part is fetched from memory.
-//! 7. Before the K loop, the epilogue asks for what it will read: totals, to which it adds.
+//! 7. Before the second term, the epilogue asks for what it will read: totals, to which it adds.
 //! 8. Panels are walked forward or backward: at batch 1 the weights stream through the caches once a step, and
 //!    turning round makes the next step begin with what is still there.
 //! 9. An epilogue with pieces waits for the K loop of the next tile and runs beside it, see `parked.rs`.
@@ -129,7 +129,7 @@ pub(crate) trait Epilogue<S: Simd, const G: usize>: Pieces<S> {
         place: Option<&mut Parked<S::Vector>>,
     );
 
-    /// Asks, before the K loop of the same rows and vectors, for what `consume` will read from memory.
+    /// Asks, while the sums of the same rows and vectors are on their way, for what `consume` will read from memory.
     ///
     /// # Safety
     /// - The rows and vectors belong to the sweep that the epilogue was made for.
@@ -418,7 +418,6 @@ unsafe fn tile<S, F, const G: usize, const R: usize, const P: usize, const BY_CO
     let mut sums = [[[s.zero(); G]; P]; R];
     // SAFETY: the contract of the sweep covers the rows and vectors, and calls of its epilogue for them.
     unsafe {
-        finisher.epilogue.fetch::<R, P>(s, row, vector - sweep.vectors[0]);
         if !start.is_null() {
             let start = start.add(row * start_stride);
             for r in 0..R {
@@ -443,6 +442,7 @@ unsafe fn tile<S, F, const G: usize, const R: usize, const P: usize, const BY_CO
             interval,
         );
         let ahead = ahead.stopped();
+        finisher.epilogue.fetch::<R, P>(s, row, vector - sweep.vectors[0]);
         let sums = accumulate::<S, F, G, R, P, BY_COLUMNS>(
             s,
             sums,
