@@ -4,10 +4,10 @@ use crate::simd::simd_over_pulp;
 
 simd_over_pulp!(
     /// Advanced SIMD. 32 registers: 6 rows × 4 gates, 4 weights and 1 input.
-    Neon(pulp::aarch64::Neon), tile_rows: 6, parks: true, tails: four
+    Neon(pulp::aarch64::Neon), tile_rows: 6, parks: true, lanes: four
 );
 
-/// NEON has no masks: the few lanes go through the stack.
+/// NEON has no masks and permutes bytes alone: lanes go through the stack.
 mod four {
     use core::mem::transmute;
     use pulp::f32x4;
@@ -35,5 +35,19 @@ mod four {
             // SAFETY: the caller vouches for `count` elements.
             unsafe { *to.add(lane) = value };
         }
+    }
+
+    /// # Safety
+    /// None; it is one of several.
+    #[inline(always)]
+    pub(super) unsafe fn window(low: f32x4, high: f32x4, from: usize) -> f32x4 {
+        // SAFETY: both types are eight f32, and four f32 below.
+        let lanes: [f32; 8] = unsafe { transmute([low, high]) };
+        let mut window = [0.0f32; 4];
+        for (lane, to) in window.iter_mut().enumerate() {
+            *to = lanes[(from + lane) % 8];
+        }
+        // SAFETY: as above.
+        unsafe { transmute(window) }
     }
 }

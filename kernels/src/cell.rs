@@ -15,7 +15,7 @@
 use crate::activation::{CONSTANTS, flush, sigmoid, tanh};
 use crate::panel::GROUP;
 use crate::parked::{self, Parked, Pieces};
-use crate::simd::{CacheLines, MAX_LANES, Simd};
+use crate::simd::Simd;
 use crate::tile::Epilogue;
 use crate::views::{RawRows, RawRowsMut};
 use core::hint::black_box;
@@ -117,20 +117,16 @@ macro_rules! shared_vectors {
                 place: Option<&mut Parked<S::Vector>>,
             ) {
                 let units = self.0.units % S::LANES;
-                debug_assert!(P == 1 && units * LSTM_GATES <= $W * S::LANES);
-                // Gate after gate, `units` elements each; the last load reads beyond.
-                let mut gates = CacheLines([0.0f32; (LSTM_GATES + 1) * MAX_LANES]);
+                debug_assert!(P == 1 && (units * LSTM_GATES).div_ceil(S::LANES) == $W);
                 let mut spread = [[[s.zero(); LSTM_GATES]; P]; R];
                 for r in 0..R {
                     for p in 0..P {
-                        // SAFETY: the buffer has W + 1 ≤ 5 vectors, and gate · units + LANES ≤ 4 · LANES elements.
-                        unsafe {
-                            for w in 0..$W {
-                                s.store(gates.0.as_mut_ptr().add(w * S::LANES), sums[r][p][w]);
-                            }
-                            for gate in 0..LSTM_GATES {
-                                spread[r][p][gate] = s.load(gates.0.as_ptr().add(gate * units));
-                            }
+                        for gate in 0..LSTM_GATES {
+                            // Of three vectors, the first two gates lie in the first two, and the others in the last two.
+                            let low = if $W == 3 && gate >= 2 { 1 } else { 0 };
+                            let high = (low + 1).min($W - 1);
+                            let from = gate * units - low * S::LANES;
+                            spread[r][p][gate] = s.window(sums[r][p][low], sums[r][p][high], from);
                         }
                     }
                 }

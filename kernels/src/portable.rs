@@ -121,6 +121,15 @@ impl Simd for Portable {
         a.simd_lt(b).select(then, other)
     }
     #[inline(always)]
+    fn window(self, low: f32x4, high: f32x4, from: usize) -> f32x4 {
+        let lanes = [low.to_array(), high.to_array()];
+        let mut window = [0.0; 4];
+        for (lane, to) in window.iter_mut().enumerate() {
+            *to = lanes.as_flattened()[(from + lane) % 8];
+        }
+        f32x4::new(window)
+    }
+    #[inline(always)]
     fn power_of_two(self, shifted: f32x4) -> f32x4 {
         from_bits((bits(shifted) << 23) + i32x4::splat(1.0f32.to_bits() as i32))
     }

@@ -428,7 +428,8 @@ unsafe fn tile<S, F, const G: usize, const R: usize, const P: usize, const BY_CO
                 }
             }
         }
-        let interval = finisher.interval(first.depth + second.depth);
+        let depth = first.depth + second.depth;
+        let interval = finisher.interval(depth);
         let all_vectors = sweep.all_vectors;
         let sums = accumulate::<S, F, G, R, P, BY_COLUMNS>(
             s,
@@ -454,7 +455,7 @@ unsafe fn tile<S, F, const G: usize, const R: usize, const P: usize, const BY_CO
             finisher,
             interval,
         );
-        finisher.consume(s, row, vector - sweep.vectors[0], sums, is_last);
+        finisher.consume(s, row, vector - sweep.vectors[0], sums, depth, is_last);
     }
 }
 
@@ -500,6 +501,7 @@ where
         let mut k = 0;
         while k < term.depth {
             let end = if parks::<S, F>() { term.depth.min(k.saturating_add(interval)) } else { term.depth };
+            s.align_loop();
             while k < end {
                 // A tile of few rows has no load to spare.
                 if R >= 5 && !BY_COLUMNS {

@@ -1,18 +1,18 @@
-//! AVX2 and AVX-512: pulp's tokens, and masked loads and stores, which pulp has only through a table of jumps.
+//! AVX2 and AVX-512: pulp's tokens, masked loads and stores, which pulp has only through a table of jumps, and permutations.
 
 use crate::simd::simd_over_pulp;
 
 simd_over_pulp!(
     /// AVX2 with FMA. 16 registers: 3 rows × 4 gates, 3 inputs and 1 weight.
-    Avx2(pulp::x86::V3), tile_rows: 3, parks: false, tails: avx2
+    Avx2(pulp::x86::V3), tile_rows: 3, parks: false, lanes: avx2
 );
 simd_over_pulp!(
     /// AVX-512. 32 registers: 6 rows × 4 gates, 6 inputs and 1 weight.
-    Avx512(pulp::x86::V4), tile_rows: 6, parks: true, tails: avx512
+    Avx512(pulp::x86::V4), tile_rows: 6, parks: true, lanes: avx512
 );
 
 mod avx2 {
-    use core::arch::x86_64::{__m256i, _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps};
+    use core::arch::x86_64::*;
     use core::mem::transmute;
     use pulp::f32x8;
 
@@ -40,12 +40,28 @@ mod avx2 {
     #[inline(always)]
     pub(super) unsafe fn store(to: *mut f32, value: f32x8, count: usize) {
         // SAFETY: masked lanes are not written; both types are eight f32.
-        unsafe { _mm256_maskstore_ps(to, mask(count), transmute::<f32x8, core::arch::x86_64::__m256>(value)) }
+        unsafe { _mm256_maskstore_ps(to, mask(count), transmute::<f32x8, __m256>(value)) }
+    }
+
+    /// # Safety
+    /// - The CPU has AVX2.
+    #[inline(always)]
+    pub(super) unsafe fn window(low: f32x8, high: f32x8, from: usize) -> f32x8 {
+        // SAFETY: the CPU has the features; both types are eight f32.
+        unsafe {
+            let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+            let index = _mm256_add_epi32(lanes, _mm256_set1_epi32(from as i32));
+            let low = _mm256_permutevar8x32_ps(transmute::<f32x8, __m256>(low), index);
+            let high = _mm256_permutevar8x32_ps(transmute::<f32x8, __m256>(high), index);
+            // Bit 3 of an index says which vector; a blend looks at the sign.
+            let is_high = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(index));
+            transmute(_mm256_blendv_ps(low, high, is_high))
+        }
     }
 }
 
 mod avx512 {
-    use core::arch::x86_64::{__m512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps};
+    use core::arch::x86_64::*;
     use core::mem::transmute;
     use pulp::f32x16;
 
@@ -67,5 +83,18 @@ mod avx512 {
     pub(super) unsafe fn store(to: *mut f32, value: f32x16, count: usize) {
         // SAFETY: masked lanes are not written; both types are sixteen f32.
         unsafe { _mm512_mask_storeu_ps(to, mask(count), transmute::<f32x16, __m512>(value)) }
+    }
+
+    /// # Safety
+    /// - The CPU has AVX-512F.
+    #[inline(always)]
+    pub(super) unsafe fn window(low: f32x16, high: f32x16, from: usize) -> f32x16 {
+        // SAFETY: the CPU has the features; both types are sixteen f32.
+        unsafe {
+            let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+            let index = _mm512_add_epi32(lanes, _mm512_set1_epi32(from as i32));
+            let (low, high) = (transmute::<f32x16, __m512>(low), transmute::<f32x16, __m512>(high));
+            transmute(_mm512_permutex2var_ps(low, index, high))
+        }
     }
 }

@@ -114,10 +114,11 @@ def expected(folder, shape, mode):
 
 
 def disagreement(found, wanted, shape, mode):
-    """The largest difference, relative to the largest entry of its array."""
+    """The largest difference, relative to the largest entry of its array; absolute where all entries are zero, as in dR of
+    one step."""
     if found.size != wanted.size:
         return math.inf
     shapes = answer_parts(shape, mode)
     pairs = zip(split(found, shapes), split(wanted, shapes))
-    errors = [numpy.abs(found - wanted).max() / numpy.abs(wanted).max() for found, wanted in pairs]
+    errors = [numpy.abs(found - wanted).max() / (numpy.abs(wanted).max() or 1) for found, wanted in pairs]
     return float(max(errors)) if numpy.isfinite(errors).all() else math.inf
