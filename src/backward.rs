@@ -4,7 +4,7 @@
 //! for each block of steps, from the last to the first:
 //!     for t in the block, from the last to the first:          rows of the batch or hidden units over threads
 //!         dh = dZ_{t+1}·R + cotangent of h_t;  dZ_t, dc = backward pass of the cell
-//!         x_t, h_{t−1} → panels of the block's right factor
+//!         x_t, h_{t−1} → panels of the block's right factor    (of a team: after the steps, rows over threads)
 //!     dX = dZ·W                                                rows of the batch or steps over threads
 //!     dW += dZᵀ·x,  dR += dZᵀ·h,  db += Σ dZ                   hidden units over threads
 //! dh₀ = dZ_0·R,  dc₀ = dc
@@ -226,8 +226,8 @@ impl parallel::Rows for InputPart<'_> {
 struct Units<'a> {
     weight_ih: SequenceMut<'a>,
     weight_hh: SequenceMut<'a>,
-    /// `None` if biases are not those of dZ.
-    bias: Option<SequenceMut<'a>>,
+    /// Empty where Σ dZ is not the gradient of the bias.
+    bias: SequenceMut<'a>,
 }
 
 impl parallel::Rows for Units<'_> {
@@ -238,7 +238,7 @@ impl parallel::Rows for Units<'_> {
     fn split(self, at: usize) -> (Self, Self) {
         let (weight_ih, other_ih) = self.weight_ih.split_rows(at);
         let (weight_hh, other_hh) = self.weight_hh.split_rows(at);
-        let (bias, other_bias) = self.bias.map(|bias| bias.split_rows(at)).unzip();
+        let (bias, other_bias) = self.bias.split_rows(at);
         (
             Units { weight_ih, weight_hh, bias },
             Units { weight_ih: other_ih, weight_hh: other_hh, bias: other_bias },
@@ -343,7 +343,8 @@ impl BackwardPass<'_> {
             Split::Units => {
                 let team = tools.for_team(self.plan.threads, rows);
                 let right = self.units_of_steps(range.clone(), block, work, team, &step);
-                parallel::run(right, self.plan.threads, &|first, mut right| {
+                // Afterwards, since columns of a member would share cache lines with those of the next.
+                parallel::run(right, self.plan.threads.min(rows), &|first, mut right| {
                     for number in range.clone() {
                         keep(number, first..first + right.batch(), right.all());
                     }
@@ -669,7 +670,7 @@ impl BackwardPass<'_> {
         let work = Units {
             weight_ih: gates_by_units(&mut **weight_ih, inputs).expect(CHECKED),
             weight_hh: gates_by_units(&mut **weight_hh, shape.outputs).expect(CHECKED),
-            bias: (!has_own_bias).then(|| gates_by_units(&mut **bias, 1).expect(CHECKED)),
+            bias: if has_own_bias { SequenceMut::empty() } else { gates_by_units(bias, 1).expect(CHECKED) },
         };
         let right = &*scratch.right;
         let first_row = first.right * batch;
@@ -712,7 +713,7 @@ impl BackwardPass<'_> {
                         self.kernels.column_product(ColumnProduct { left: dz, from, right, to, add });
                     }
                 }
-                if let Some(mut bias) = bias.as_mut().and_then(|bias| bias.step(gate)) {
+                if let Some(mut bias) = bias.step(gate) {
                     let sums = &mut [0.0; UNITS_AT_ONCE][..bias.rows()];
                     self.kernels.column_sums(dz.columns(from..from + sums.len()), sums);
                     for (unit, &sum) in sums.iter().enumerate() {

@@ -29,7 +29,8 @@ pub enum Split {
     /// Each thread takes some rows through all of time. They never wait for each other.
     Rows,
     /// Each thread takes some hidden units of all rows, a step at a time, and waits for the others after each step. For
-    /// batches that are too narrow to give each thread rows enough.
+    /// batches that are too narrow to give each thread rows enough, and for large weights, of which each thread then reads
+    /// its part alone.
     Units,
 }
 

@@ -10,7 +10,7 @@
 //! the [`Direction`]; the products of a block are made in the order of time, and its steps take them in their own.
 //!
 //! Rows of a batch never meet, so a thread takes its rows from the first step to the last without waiting for another.
-//! Where the batch is too narrow for that, threads take hidden units instead, and meet after each step. Schedules and
+//! Where the plan prefers that, threads take hidden units instead, and meet after each step. Schedules and
 //! threads add the same terms in the same order, so they yield the same bits.
 
 use crate::config::{Schedule, Split};

@@ -72,14 +72,15 @@ pub(crate) struct GeneralStep<'a> {
     pub(crate) projected: Option<RowsMut<'a>>,
     pub(crate) hidden: RowsMut<'a>,
     pub(crate) output: Option<RowsMut<'a>>,
-    /// [`scratch_per_row`] elements for each row, where units are not shared.
+    /// [`scratch_per_row`] elements for each row; a team may have none.
     pub(crate) scratch: &'a mut [f32],
 }
 
 /// Elements of scratch for each row: of the kernels, for what is exposed to the projection, and for a masked h.
 pub(crate) fn scratch_per_row(shape: Shape, options: &Options) -> usize {
-    let general = if options.are_plain() { 0 } else { shape.padded_units() + shape.padded_outputs() };
-    shape.panel_width() + general
+    let exposed = if options.projection.is_some() { shape.padded_units() } else { 0 };
+    let masked = if options.recurrent_dropout { shape.padded_outputs() } else { 0 };
+    shape.panel_width() + exposed + masked
 }
 
 /// Rows of numbers that are all the same.
@@ -241,14 +242,16 @@ impl<'a> General<'a> {
         }
     }
 
-    /// The parts of the scratch: of the kernels, for what is exposed, and for a masked h; empty where units are shared.
+    /// The parts of the scratch: of the kernels, for what is exposed, and for a masked h; all empty if there is none.
     fn split_scratch<'s>(&self, scratch: &'s mut [f32], rows: usize) -> [&'s mut [f32]; 3] {
         if scratch.is_empty() {
             return [&mut [], &mut [], &mut []];
         }
         let (kernels, rest) = scratch.split_at_mut(rows * self.shape.panel_width());
-        let (exposed, rest) = rest.split_at_mut(rows * self.shape.padded_units());
-        [kernels, exposed, &mut rest[..rows * self.shape.padded_outputs()]]
+        let exposed_len =
+            if self.options.projection.is_some() { rows * self.shape.padded_units() } else { 0 };
+        let (exposed, masked) = rest.split_at_mut(exposed_len);
+        [kernels, exposed, masked]
     }
 }
 

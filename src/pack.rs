@@ -5,7 +5,7 @@ use crate::pages::Pages;
 use crate::weights::GateMatrix;
 use crate::{Error, LstmWeights, Zoneout};
 use aligned_vec::{AVec, ConstAlign};
-use quadgate_kernels::{Packed, PanelLayout, Rows, rearrange};
+use quadgate_kernels::{PART_BYTES, Packed, PanelLayout, Rows, rearrange};
 use std::ops::Range;
 
 /// Gates of an LSTM.
@@ -57,6 +57,12 @@ impl Shape {
     pub(crate) fn weight_bytes(self) -> usize {
         let inputs = self.inputs.saturating_add(self.outputs);
         self.sums_width().saturating_mul(inputs).saturating_mul(size_of::<f32>())
+    }
+
+    /// Whether a panel of weights is read in parts, between which sums wait in scratch.
+    pub(crate) fn has_long_sums(self) -> bool {
+        let depth = self.inputs.saturating_add(self.outputs).max(self.gate_gradients_width());
+        depth.saturating_mul(self.panel_width()) > PART_BYTES / size_of::<f32>()
     }
 
     /// Blocks of hidden units: vectors of them.

@@ -22,15 +22,15 @@ fn hoist_below(shape: Shape) -> usize {
 /// Floating point operations that must fall to each thread before another one is woken.
 const MIN_FLOPS_PER_THREAD: f64 = 2e6;
 
-/// What a step loses where a thread has r rows, as a share 1/r of its products: few rows are tiles that ask the caches for
+/// What a step loses where a thread has r rows, times r, as a part of its products: few rows are tiles that ask the caches for
 /// more weights, and two threads with rows of their own both read all weights. For weights of less than [`SMALL_WEIGHTS`],
-/// of less than [`LARGE_WEIGHTS`], and of more. See [`StepCost`].
+/// of less than [`LARGE_WEIGHTS`], and of more. This and the next two are fitted to what [`StepCost`] lists.
 const LOSS_OF_FEW_ROWS: [f64; 3] = [0.3, 0.5, 5.0];
 
 /// Bytes of weights that leave room in the second cache of a core.
 const SMALL_WEIGHTS: usize = 1 << 20;
 
-/// What reading h costs members of a team, for each other member, as a share 1/(X + H) of their products: what another core
+/// What reading h costs members of a team, for each other member, times X + H, as a part of their products: what another core
 /// has written must come from there.
 const LOSS_OF_FOREIGN_STATES: f64 = 10.0;
 
@@ -131,8 +131,9 @@ fn share(config: &LstmConfig, shape: Shape, [steps, batch]: [usize; 2], most: us
     let most_members = threads.min(Plan::members_of(config, shape));
     // Who demands a number of threads gets it.
     let is_demanded = config.thread_choice() != Threads::Auto;
-    let counts = if is_demanded { most_members..=most_members } else { 1..=most_members };
-    let members = counts.min_by(|&a, &b| cost.of_units(a).total_cmp(&cost.of_units(b))).unwrap_or(1);
+    let least = if is_demanded { most_members } else { 1 };
+    let members =
+        (least..=most_members).min_by(|&a, &b| cost.of_units(a).total_cmp(&cost.of_units(b))).unwrap_or(1);
     let units_are_better = match config.forced_split() {
         Some(split) => split == Split::Units,
         None if members == 1 => false,
@@ -142,11 +143,11 @@ fn share(config: &LstmConfig, shape: Shape, [steps, batch]: [usize; 2], most: us
     if units_are_better { (Split::Units, members) } else { (Split::Rows, rows) }
 }
 
-/// What a step costs.
+/// What a step of F operations costs.
 ///
 /// ```text
-/// rows over n threads:   F · r/B · (1 + loss/r)                             r = ⌈B/n⌉
-/// units over n members:  F · ⌈P/n⌉/P · (1 + (n − 1) · loss/(X + H)) + wait   P blocks of units
+/// rows over n threads:   F · r/B · (1 + loss/r)                         B rows, r = ⌈B/n⌉
+/// units over n members:  F · u/U · (1 + (n − 1) · loss/(X + H)) + wait   U blocks of units, u = ⌈U/n⌉
 /// ```
 ///
 /// Measured with AVX-512 and two threads, units against rows, in percent of time. At batch 1: 48 units lose 3, 64 gain 20;

@@ -246,10 +246,11 @@ impl Tools {
         &mut self.scratch[..rows * self.scratch_per_row]
     }
 
-    /// For a team: how far its members have come, and scratch for each of them over `rows` rows. It has none, and is slower
-    /// with large weights, if the workspace was made for fewer members.
+    /// For a team: how far its members have come, and scratch for each of them over `rows` rows. There is none if no sum is long
+    /// enough to need it, or if the workspace was made for fewer members, who are then slower with large weights.
     pub(crate) fn for_team(&mut self, members: usize, rows: usize) -> (&mut [Progress], &mut [f32]) {
-        let scratch = self.scratch.get_mut(..members * rows * self.scratch_per_row);
+        let len = members.checked_mul(rows).and_then(|rows| rows.checked_mul(self.scratch_per_row));
+        let scratch = len.and_then(|len| self.scratch.get_mut(..len));
         (&mut self.progress[..members], scratch.unwrap_or_default())
     }
 }
@@ -322,7 +323,7 @@ impl BackwardBuffers {
 
 /// Elements of scratch for all rows of a product, or for all rows of a step for each member of a team.
 fn scratch_len(config: &LstmConfig, shape: Shape, batch: usize) -> Option<usize> {
-    let members = Plan::members_of(config, shape);
+    let members = if shape.has_long_sums() { Plan::members_of(config, shape) } else { 1 };
     let rows = if config.is_for_training() { backward::max_block_rows(shape, batch)? } else { batch };
     rows.max(members.checked_mul(batch)?).checked_mul(scratch_per_row(shape, config.options()))
 }

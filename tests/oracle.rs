@@ -4,7 +4,7 @@ mod common;
 
 use common::{Case, Layout, Run, Sizes, assert_close, levels, runs};
 use proptest::prelude::*;
-use quadgate::{GateOrder, Lstm, LstmConfig, LstmWeights, Orientation, Schedule};
+use quadgate::{GateOrder, Lstm, LstmConfig, LstmWeights, Orientation, Schedule, Split};
 
 /// States here stay within ±4, so this is about five units in their last place.
 const TOLERANCE: f64 = 2e-6;
@@ -100,6 +100,20 @@ fn weights_of_many_mebibytes_agree_with_the_oracle() {
     for isa in levels() {
         for run in [Run::on(isa), Run::on(isa).threads(2)] {
             assert_close(&case.forward(run), &case.expected(), TOLERANCE, &run);
+        }
+    }
+}
+
+#[test]
+fn sums_so_long_that_they_are_cut_agree_with_the_oracle_for_shared_rows_and_units() {
+    // The portable level rounds each of 2240 terms twice.
+    let tolerance = 2.0 * TOLERANCE;
+    let case = Case::random(12, Sizes { steps: 2, batch: 13, inputs: 2200, units: 40 });
+    for isa in levels() {
+        let threaded = Run::on(isa).threads(2);
+        for run in [Run::on(isa), threaded.split(Split::Rows), threaded.split(Split::Units)] {
+            let run = run.schedule(Schedule::Fused);
+            assert_close(&case.forward(run), &case.expected(), tolerance, &run);
         }
     }
 }

@@ -28,7 +28,8 @@ JITTER, AWAY_ONE_IN, AWAY = 0.05, 20000, 50_000.0
 LANES, TILE_ROWS = 16, 6
 
 # src/plan.rs
-MIN_FLOPS_PER_THREAD, MIN_FLOPS_PER_MEMBER, ROWS_PER_THREAD, MAX_MEMBERS = 2e6, [16e3, 100e3], 3, 64
+MIN_FLOPS_PER_THREAD, MAX_MEMBERS, WAIT_FLOPS = 2e6, 64, (24e3, 6e3)
+LOSS_OF_FEW_ROWS, SMALL_WEIGHTS, LARGE_WEIGHTS, LOSS_OF_FOREIGN_STATES = [0.3, 0.5, 5.0], 1 << 20, 16 << 20, 10.0
 
 # T, B, X, H, and what was measured: GFLOP/s of one thread, and the speed-up of two.
 SHAPES = [
@@ -42,12 +43,20 @@ SHAPES = [
 def plan(shape, cores):
     """The split and the number of threads."""
     t, b, x, h = shape
-    per_step = 8.0 * b * h * (x + h)
+    per_step, blocks = 8.0 * b * h * (x + h), math.ceil(h / LANES)
     threads = max(1, min(cores, int(per_step * t / MIN_FLOPS_PER_THREAD)))
     rows = max(1, min(threads, b))
-    least = MIN_FLOPS_PER_MEMBER[b >= threads]
-    members = max(1, min(threads, MAX_MEMBERS, math.ceil(h / LANES), int(per_step / least)))
-    if b < ROWS_PER_THREAD * threads and members > 1 and members >= rows:
+    weights = 16 * h * (x + h)
+    size = (weights >= SMALL_WEIGHTS) + (weights >= LARGE_WEIGHTS)
+    of_rows = per_step * math.ceil(b / rows) / b * (1 + LOSS_OF_FEW_ROWS[size] / math.ceil(b / rows))
+
+    def of_units(members):
+        wait = WAIT_FLOPS[0] + WAIT_FLOPS[1] * (members - 2) if members > 1 else 0
+        foreign = 1 + (members - 1) * LOSS_OF_FOREIGN_STATES / (x + h)
+        return per_step * math.ceil(blocks / members) / blocks * foreign + wait
+
+    members = min(range(1, min(threads, MAX_MEMBERS, blocks) + 1), key=of_units)
+    if members > 1 and of_units(members) < of_rows:
         return "units", members
     return "rows", rows
 

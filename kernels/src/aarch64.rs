@@ -38,16 +38,11 @@ mod four {
     }
 
     /// # Safety
-    /// None; it is one of several.
+    /// - None: it is unsafe only because those of other instruction sets are.
     #[inline(always)]
     pub(super) unsafe fn window(low: f32x4, high: f32x4, from: usize) -> f32x4 {
-        // SAFETY: both types are eight f32, and four f32 below.
-        let lanes: [f32; 8] = unsafe { transmute([low, high]) };
-        let mut window = [0.0f32; 4];
-        for (lane, to) in window.iter_mut().enumerate() {
-            *to = lanes[(from + lane) % 8];
-        }
-        // SAFETY: as above.
-        unsafe { transmute(window) }
+        let lanes = [low, high, low];
+        // SAFETY: there are twelve elements, of which `from % 8` skips at most seven; the type is four f32.
+        unsafe { lanes.as_ptr().cast::<f32>().add(from % 8).cast::<f32x4>().read_unaligned() }
     }
 }

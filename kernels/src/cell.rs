@@ -123,7 +123,7 @@ macro_rules! shared_vectors {
                     for p in 0..P {
                         for gate in 0..LSTM_GATES {
                             // Of three vectors, the first two gates lie in the first two, and the others in the last two.
-                            let low = if $W == 3 && gate >= 2 { 1 } else { 0 };
+                            let low = usize::from($W == 3 && gate >= 2);
                             let high = (low + 1).min($W - 1);
                             let from = gate * units - low * S::LANES;
                             spread[r][p][gate] = s.window(sums[r][p][low], sums[r][p][high], from);

@@ -64,5 +64,6 @@ pub use table::{
     Product, Start, Tape, Term,
 };
 pub use team::{Progress, Shared, Slots, Stepped, Team, Turn};
+pub use tile::PART_BYTES;
 pub use views::{Rows, RowsMut, SequenceMut, ViewError};
 pub use wavefront::{BlockOrder, Visit, VisitParts, Wavefront};

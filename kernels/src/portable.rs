@@ -122,12 +122,9 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn window(self, low: f32x4, high: f32x4, from: usize) -> f32x4 {
-        let lanes = [low.to_array(), high.to_array()];
-        let mut window = [0.0; 4];
-        for (lane, to) in window.iter_mut().enumerate() {
-            *to = lanes.as_flattened()[(from + lane) % 8];
-        }
-        f32x4::new(window)
+        let lanes = [low, high, low].map(f32x4::to_array);
+        // SAFETY: there are twelve elements, of which `from % 8` skips at most seven.
+        f32x4::new(unsafe { lanes.as_ptr().cast::<f32>().add(from % 8).cast::<[f32; 4]>().read_unaligned() })
     }
     #[inline(always)]
     fn power_of_two(self, shifted: f32x4) -> f32x4 {

@@ -125,7 +125,7 @@ pub(crate) trait Simd: Copy {
         then: Self::Vector,
         other: Self::Vector,
     ) -> Self::Vector;
-    /// Elements of `low` and `high` side by side, from the one at `from` on; those after the last begin again.
+    /// Consecutive elements of `low` and `high` side by side, from the one at `from` on; places past the end wrap around.
     fn window(self, low: Self::Vector, high: Self::Vector, from: usize) -> Self::Vector;
     /// 2ⁿ for the integer n that ends the bit pattern of `shifted`, as adding 1.5·2²³ leaves it, if −126 ≤ n ≤ 127.
     ///
@@ -287,3 +287,56 @@ macro_rules! simd_over_pulp {
 }
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) use simd_over_pulp;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Stores the window of two vectors that begins at `from`.
+    struct Window<'a> {
+        elements: &'a [f32],
+        from: usize,
+        to: &'a mut [f32; MAX_LANES],
+    }
+
+    impl<S: Simd<Element = f32>> Operation<S> for Window<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn run(self, s: S) {
+            assert!(self.elements.len() >= 2 * S::LANES);
+            // SAFETY: there are elements for two vectors, and room for the widest.
+            unsafe {
+                let low = s.load(self.elements.as_ptr());
+                let high = s.load(self.elements.as_ptr().add(S::LANES));
+                s.store(self.to.as_mut_ptr(), s.window(low, high, self.from));
+            }
+        }
+    }
+
+    fn check<S: Simd<Element = f32>>() {
+        let Some(s) = S::try_new() else {
+            return std::println!("this CPU lacks {}", core::any::type_name::<S>());
+        };
+        let elements: [f32; 2 * MAX_LANES] = core::array::from_fn(|element| element as f32);
+        for from in 0..2 * S::LANES {
+            let mut found = [f32::NAN; MAX_LANES];
+            s.vectorize(Window { elements: &elements, from, to: &mut found });
+            for (lane, &found) in found[..S::LANES].iter().enumerate() {
+                assert_eq!(found, ((from + lane) % (2 * S::LANES)) as f32, "{from}, {lane}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_window_wraps_around_two_vectors() {
+        check::<crate::portable::Portable>();
+        #[cfg(target_arch = "x86_64")]
+        {
+            check::<crate::x86_64::Avx2>();
+            check::<crate::x86_64::Avx512>();
+        }
+        #[cfg(target_arch = "aarch64")]
+        check::<crate::aarch64::Neon>();
+    }
+}

@@ -21,7 +21,8 @@
 //! 4. The sweep may begin and end inside a panel, and the last panel may be narrower: such tiles have fewer vectors.
 //! 5. Where a panel is too large to stay in the second cache while the blocks of rows pass over it, k is cut into parts of
 //!    [`PART_BYTES`] of weights; the sums of all rows wait in a scratch buffer between the parts.
-//! 6. While the first blocks of rows pass over a part, the next part is fetched from memory.
+//! 6. While the first blocks of rows pass over a part, the next part is fetched from memory (into the first cache, from which
+//!    most of it soon falls to the second; fetching it into the second alone is as fast).
 //! 7. Before the second term, the epilogue asks for what it will read: totals, to which it adds.
 //! 8. Panels are walked forward or backward: at batch 1 the weights stream through the caches once a step, and
 //!    turning round makes the next step begin with what is still there.
@@ -110,7 +111,7 @@ const LINE_BYTES: usize = 64;
 /// Bytes of a panel that are read at once while the blocks of rows pass over it. Measured with AVX-512 at one thread, in
 /// percent of the multiply-add peak for 128 and 256 KiB: 98 and 97 at T,B,X,H = 25,64,2048,2048; 93 and 93 at
 /// 20,128,1024,1024; 80 and 71 at 25,16,1024,1024.
-const PART_BYTES: usize = 128 << 10;
+pub const PART_BYTES: usize = 128 << 10;
 
 /// What becomes of the sums of a tile.
 pub(crate) trait Epilogue<S: Simd, const G: usize>: Pieces<S> {
@@ -201,7 +202,7 @@ where
             };
             let panels = if vectors == GROUP { most.min(left / GROUP) } else { 1 };
             let begin = if sweep.backward { first + left - panels * vectors } else { end - left };
-            // The K loop of a narrower panel hides nothing, see `parked.rs`.
+            // The K loop of a narrower panel hides no tile of another one, see `parked.rs`.
             let are_last = vectors < GROUP || left - panels * vectors < GROUP;
             let columns = Columns { vector: begin, panels, are_last };
             // SAFETY: `new`'s caller vouches for the sweep, and the vectors lie inside it.
