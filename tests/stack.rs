@@ -51,15 +51,21 @@ fn assert_gradients_close(
     tolerance: f64,
     context: &dyn std::fmt::Debug,
 ) {
-    let parameters = expected.parameters.iter().flat_map(|parameters| {
-        [&parameters.weight_ih, &parameters.weight_hh, &parameters.bias].map(Vec::clone)
-    });
     let mut rest = &found.parameters[..];
-    for (index, expected) in parameters.enumerate() {
-        let (found, others) = rest.split_at(expected.len());
-        rest = others;
-        let error = relative_error(found, &expected);
-        assert!(error <= tolerance, "gradient of tensor {index}: error {error:e} in {context:?}");
+    for (layer, expected) in expected.parameters.iter().enumerate() {
+        let tensors = [&expected.weight_ih, &expected.weight_hh, &expected.bias];
+        // A weight's gradient is dz times an input. An input near zero may be what is left of larger numbers, and is then no
+        // more exact than they are: what counts is the gradient beside others of its layer.
+        let largest = tensors.into_iter().flatten().fold(0.0f64, |largest, value| largest.max(value.abs()));
+        for (tensor, expected) in tensors.into_iter().enumerate() {
+            let (found, others) = rest.split_at(expected.len());
+            rest = others;
+            let error = relative_error(found, expected).min(max_error(found, expected) / (1e-2 * largest));
+            assert!(
+                error <= tolerance,
+                "gradient of tensor {tensor} of {layer}: error {error:e} in {context:?}"
+            );
+        }
     }
     assert!(rest.is_empty());
     for (name, found, expected) in [
