@@ -682,8 +682,8 @@ impl BackwardPass<'_> {
         *add = true;
     }
 
-    /// dW, dR and db of some units from `first` on, from the rows of dZ and those of the panels of x and h from `first_row`, in a
-    /// block with room for `batch` rows a step.
+    /// dW, dR and db of some units from `first` on, from the rows of dZ and those of the panels of x and h from `first_row`, in
+    /// a block with room for `batch` rows a step.
     fn unit_gradients(
         &self,
         mut first: usize,

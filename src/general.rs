@@ -76,11 +76,16 @@ pub(crate) struct GeneralStep<'a> {
     pub(crate) scratch: &'a mut [f32],
 }
 
-/// Elements of scratch for each row: of the kernels, for what is exposed to the projection, and for a masked h.
+/// Elements of scratch for each row.
 pub(crate) fn scratch_per_row(shape: Shape, options: &Options) -> usize {
+    scratch_parts(shape, options).into_iter().sum()
+}
+
+/// The same by parts: of the kernels, for what is exposed to the projection, and for a masked h.
+fn scratch_parts(shape: Shape, options: &Options) -> [usize; 3] {
     let exposed = if options.projection.is_some() { shape.padded_units() } else { 0 };
     let masked = if options.recurrent_dropout { shape.padded_outputs() } else { 0 };
-    shape.panel_width() + exposed + masked
+    [shape.panel_width(), exposed, masked]
 }
 
 /// Rows of numbers that are all the same.
@@ -242,15 +247,14 @@ impl<'a> General<'a> {
         }
     }
 
-    /// The parts of the scratch: of the kernels, for what is exposed, and for a masked h; all empty if there is none.
+    /// The parts of the scratch of some rows, see [`scratch_parts`]; all empty if there is none.
     fn split_scratch<'s>(&self, scratch: &'s mut [f32], rows: usize) -> [&'s mut [f32]; 3] {
         if scratch.is_empty() {
             return [&mut [], &mut [], &mut []];
         }
-        let (kernels, rest) = scratch.split_at_mut(rows * self.shape.panel_width());
-        let exposed_len =
-            if self.options.projection.is_some() { rows * self.shape.padded_units() } else { 0 };
-        let (exposed, masked) = rest.split_at_mut(exposed_len);
+        let [kernels, exposed, _] = scratch_parts(self.shape, self.options).map(|each| rows * each);
+        let (kernels, rest) = scratch.split_at_mut(kernels);
+        let (exposed, masked) = rest.split_at_mut(exposed);
         [kernels, exposed, masked]
     }
 }

@@ -344,8 +344,7 @@ impl Lstm {
     /// # Errors
     /// [`Error::Overflow`] if it could not be addressed.
     pub fn workspace(&self, batch: usize) -> Result<Workspace, Error> {
-        let sums = Plan::sums_len(&self.config, self.shape(), batch);
-        Workspace::new(&self.config, self.shape(), batch, sums)
+        Workspace::new(&self.config, self.shape(), batch)
     }
 
     /// Bytes that a workspace for `batch` rows would own.
@@ -353,8 +352,7 @@ impl Lstm {
     /// # Errors
     /// [`Error::Overflow`] if it could not be addressed.
     pub fn workspace_bytes(&self, batch: usize) -> Result<usize, Error> {
-        let sums = Plan::sums_len(&self.config, self.shape(), batch);
-        workspace::bytes(&self.config, self.shape(), batch, sums).ok_or(Error::Overflow { argument: "batch" })
+        workspace::bytes(&self.config, self.shape(), batch).ok_or(Error::Overflow { argument: "batch" })
     }
 
     /// A state of zeros for [`Lstm::step`].

@@ -246,8 +246,8 @@ impl Tools {
         &mut self.scratch[..rows * self.scratch_per_row]
     }
 
-    /// For a team: how far its members have come, and scratch for each of them over `rows` rows. There is none if no sum is long
-    /// enough to need it, or if the workspace was made for fewer members, who are then slower with large weights.
+    /// For a team: how far its members have come, and scratch for each of them over `rows` rows. There is none if no sum is
+    /// long enough to need it, or if the workspace was made for fewer members, who are then slower with large weights.
     pub(crate) fn for_team(&mut self, members: usize, rows: usize) -> (&mut [Progress], &mut [f32]) {
         let len = members.checked_mul(rows).and_then(|rows| rows.checked_mul(self.scratch_per_row));
         let scratch = len.and_then(|len| self.scratch.get_mut(..len));
@@ -329,12 +329,7 @@ fn scratch_len(config: &LstmConfig, shape: Shape, batch: usize) -> Option<usize>
 }
 
 /// Bytes of a workspace.
-pub(crate) fn bytes(
-    config: &LstmConfig,
-    shape: Shape,
-    batch: usize,
-    sums_len: Option<usize>,
-) -> Option<usize> {
+pub(crate) fn bytes(config: &LstmConfig, shape: Shape, batch: usize) -> Option<usize> {
     let [hidden, cell] = state_lengths(shape, batch)?;
     let (backward, options) = if config.is_for_training() {
         let rows = backward::max_block_rows(shape, batch)?;
@@ -342,7 +337,7 @@ pub(crate) fn bytes(
     } else {
         ([0; 5], 0)
     };
-    let others = [cell, sums_len?, scratch_len(config, shape, batch)?, options];
+    let others = [cell, Plan::sums_len(config, shape, batch)?, scratch_len(config, shape, batch)?, options];
     let elements = backward.into_iter().chain(others).try_fold(hidden, usize::checked_add)?;
     let ragged = ragged::bytes(shape, config.options(), batch, config.is_for_training())?;
     let progress = Plan::members(shape).checked_mul(size_of::<Progress>())?;
@@ -350,16 +345,11 @@ pub(crate) fn bytes(
 }
 
 impl Workspace {
-    pub(crate) fn new(
-        config: &LstmConfig,
-        shape: Shape,
-        batch: usize,
-        sums_len: Option<usize>,
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(config: &LstmConfig, shape: Shape, batch: usize) -> Result<Self, Error> {
         let (options, training) = (config.options(), config.is_for_training());
         Ok(Self {
             state: State::without_scratch(shape, options, batch)?,
-            sums: zeros("batch", sums_len)?,
+            sums: zeros("batch", Plan::sums_len(config, shape, batch))?,
             tools: Tools {
                 scratch: zeros("batch", scratch_len(config, shape, batch))?,
                 scratch_per_row: scratch_per_row(shape, options),

@@ -20,9 +20,9 @@ use crate::{Isa, portable};
 use core::ops::Range;
 use core::ptr;
 
-/// Rows of dZ that are left of the K loop of a weight gradient when its totals are fetched. With fewer they come too late, with more the panels
-/// push them out again. A training step at T,B,X,H = 100,32,256,256 is 3.6 % faster than with a fetch before the first row,
-/// at 50,64,512,512 2.3 %; 24 and 128 rows are as good, 256 are not.
+/// Rows of dZ that are left of the K loop of a weight gradient when its totals are fetched. With fewer they come too late,
+/// with more the panels push them out again. A training step at T,B,X,H = 100,32,256,256 is 3.6 % faster than with a fetch
+/// before the first row, at 50,64,512,512 2.3 %; 24 and 128 rows are as good, 256 are not.
 const ROWS_AFTER_FETCH: usize = 64;
 
 /// Rows times the packed weights of inputs `from..from + rows.width()`, to be added to the sums.
@@ -483,8 +483,8 @@ impl Kernels {
             scratch: ptr::null_mut(),
         };
         let store = Store { columns: to.width(), add, to: to.raw() };
-        // SAFETY: the terms are the first and the last of these rows. By the assertions, row k of `left` has an element for each row of `to`, and row k of `right` all
-        // vectors; each row of `to` has `columns` elements, exclusively borrowed.
+        // SAFETY: the terms are the first and the last of these rows. By the assertions, row k of `left` has an element for
+        // each row of `to`, and row k of `right` all vectors; each row of `to` has `columns` elements, exclusively borrowed.
         unsafe { (self.column_product)(&sweep, &store) }
     }
 

@@ -94,22 +94,25 @@ impl RaggedBackward<'_> {
             let begin = first.max(segment.first_step);
             let times = &*room.block_times;
             let shares = room.block_shares.each_ref().map(|share| &**share);
-            // The times and masks of positions that run a step.
-            let known = |number: usize, positions: Range<usize>| {
+            let rows_of = |number: usize, positions: &Range<usize>| {
                 let first_row = (number - first) * block.rows;
-                let rows = first_row + positions.start..first_row + positions.end;
-                let masks = gathered_masks(self.pass.general.as_ref(), &positions, &rows, shares);
-                (&times[rows], masks)
+                first_row + positions.start..first_row + positions.end
+            };
+            let times_of = |number: usize, positions: &Range<usize>| &times[rows_of(number, positions)];
+            let masks_of = |number: usize, positions: &Range<usize>| {
+                let rows = rows_of(number, positions);
+                gathered_masks(self.pass.general.as_ref(), positions, &rows, shares)
             };
             let keep = |number: usize, positions: Range<usize>, right: SequenceMut<'_>| {
                 let active = self.active(number, &positions);
-                let (times, masks) = known(number, active.clone());
+                let (times, masks) = (times_of(number, &active), masks_of(number, &active));
                 let x = |row: usize| self.pass.input.row(times[row], self.ragged.row(active.start + row));
                 self.pass.keep(segment, [number, number - first], active.clone(), right, masks.as_ref(), x);
             };
             let step = |number: usize, last_hidden_gradient: &[f32], step: Step<'_, '_>| {
-                let known = |positions| known(number, positions);
-                self.step(segment, [number, number - first], last_hidden_gradient, step, known);
+                let times = times_of(number, &self.active(number, &step.batch));
+                let masks = |positions: &Range<usize>| masks_of(number, positions);
+                self.step(segment, [number, number - first], last_hidden_gradient, step, times, masks);
             };
             self.pass.steps(block.rows, begin..end, first, scratch, tools, &keep, &step);
             if begin == first {
@@ -159,21 +162,21 @@ impl RaggedBackward<'_> {
         positions.start..self.ragged.active(number).clamp(positions.start, positions.end)
     }
 
-    /// A step, by its number in all and in its block, of some units of some positions. `known` has the times and masks of
-    /// positions that run it.
-    fn step<'k>(
+    /// A step, by its number in all and in its block, of some units of some positions, with the times of those that run it,
+    /// and the masks of any of these.
+    fn step<'m>(
         &self,
         segment: Segment<'_>,
         [number, in_block]: [usize; 2],
         last_hidden_gradient: &[f32],
         step: Step<'_, '_>,
-        known: impl Fn(Range<usize>) -> (&'k [usize], Option<StepMasks<'k>>),
+        times: &[usize],
+        masks: impl Fn(&Range<usize>) -> Option<StepMasks<'m>>,
     ) {
         let Step { vectors, batch, after, gate_gradients, cell_gradient, .. } = step;
         let Step { gathered, mut general, scratch, .. } = step;
-        let active = |step| self.active(step, &batch).len();
-        let (first, active, going) = (batch.start, active(number), active(number + 1));
-        let (times, _) = known(first..first + active);
+        let (first, active) = (batch.start, times.len());
+        let going = self.active(number + 1, &batch).len();
         let mut gathered = gathered.expect(CHECKED).first(active);
         let cotangent = self.pass.cotangent.map(|all| {
             self.gather_cotangents(all, first, times, self.pass.output_columns(&vectors), &mut gathered);
@@ -189,7 +192,7 @@ impl RaggedBackward<'_> {
                 continue;
             }
             let batch = first + rows.start..first + rows.end;
-            let (_, masks) = known(batch.clone());
+            let masks = masks(&batch);
             let mut general = general.as_mut().map(|general| general.part(rows.clone()));
             let step = Step {
                 vectors: vectors.clone(),

@@ -1,5 +1,6 @@
 """Measures: for each shape round after round through all peers, and what is not right is left out."""
 
+import argparse
 import datetime
 import json
 import re
@@ -19,6 +20,14 @@ TOLERANCE = 1e-4
 SERIAL = ("step", "pack")
 
 
+def command(words):
+    """What measures the same again: where the record went is no part of it."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--record")
+    _, others = parser.parse_known_args(words)
+    return shlex.join(["benches/peers/run", *others])
+
+
 class Measurement:
     def __init__(self, settings):
         self.settings = settings
@@ -32,7 +41,7 @@ class Measurement:
             "date": datetime.date.today().isoformat(),
             "machine": machine(),
             "quadgate": described_commit(),
-            "command": "benches/peers/run " + shlex.join(sys.argv[1:]),
+            "command": command(sys.argv[1:]),
             "rounds": settings.rounds,
             "turn_ms": settings.turn_ms,
             "versions": {},
