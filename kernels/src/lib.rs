@@ -26,44 +26,28 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
-mod activation;
-mod cell;
-mod cell_backward;
-mod column_sums;
-mod function;
-mod general_cell;
-mod general_cell_backward;
-mod isa;
-mod panel;
-mod parked;
-mod portable;
+mod cells;
+mod checked;
+mod dispatch;
+mod gemm;
 mod probe;
-mod rearrange;
 mod reordered;
 mod simd;
-mod store;
-mod table;
 mod team;
-mod tile;
 mod views;
 mod wavefront;
 
-#[cfg(target_arch = "aarch64")]
-mod aarch64;
-#[cfg(target_arch = "x86_64")]
-mod x86_64;
-
-pub use function::ActivationFunction;
-pub use general_cell::{Activations, CellOptions, Coupling, Normalisation};
-pub use isa::Isa;
-pub use panel::{Packed, PanelLayout};
-pub use rearrange::rearrange;
+pub use cells::function::ActivationFunction;
+pub use cells::lstm_options::{Activations, CellOptions, Coupling, Normalisation};
+pub use checked::gemm::{ColumnProduct, Order, Product, Start, Term};
+pub use checked::lstm::{LstmBackwardStep, LstmStep, Tape};
+pub use checked::lstm_options::{CellFamily, GeneralCell, GeneralCellBackward};
+pub use dispatch::Kernels;
+pub use gemm::pack::rearrange;
+pub use gemm::panel::{Packed, PanelLayout};
+pub use gemm::sweep::PART_BYTES;
 pub use reordered::{Permutation, ReorderedMut, RowOrder};
-pub use table::{
-    CellFamily, ColumnProduct, GeneralCell, GeneralCellBackward, Kernels, LstmBackwardStep, LstmStep, Order,
-    Product, Start, Tape, Term,
-};
+pub use simd::isa::Isa;
 pub use team::{Progress, Shared, Slots, Stepped, Team, Turn};
-pub use tile::PART_BYTES;
 pub use views::{Rows, RowsMut, SequenceMut, ViewError};
 pub use wavefront::{BlockOrder, Visit, VisitParts, Wavefront};

@@ -485,6 +485,12 @@ raw_rows!(RawRows, *const f32, core::ptr::null());
 raw_rows!(RawRowsMut, *mut f32, core::ptr::null_mut());
 
 impl RawRowsMut {
+    /// Elements between two rows.
+    #[inline(always)]
+    pub(crate) fn stride(self) -> usize {
+        self.stride
+    }
+
     /// The same rows, to read.
     #[inline]
     pub(crate) fn to_read(self) -> RawRows {

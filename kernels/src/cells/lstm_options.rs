@@ -17,13 +17,16 @@
 //! ```
 //!
 //! 1. The sums with the peepholes' terms stay where they are: the backward pass computes all else again.
-//! 2. Sums over the units of a gate have the same order of additions for any number of lanes; see [`RowSum`].
+//! 2. Some vectors of units are at work together, see [`CHUNK`]; what they have of a gate lies in a line of a small buffer.
+//! 3. Sums over the units of a gate have the same order of additions for any number of lanes; see [`RowSum`].
 
-use crate::activation::{CONSTANTS, flush};
-use crate::cell::LSTM_GATES;
-use crate::function::{ActivationFunction, magnitude};
+use crate::cells::activation::{CONSTANTS, flush};
+use crate::cells::function::{ActivationFunction, magnitude};
+use crate::cells::lstm::LSTM_GATES;
 use crate::simd::{MAX_LANES, Operation, Simd};
 use crate::views::{RawRows, RawRowsMut};
+use core::mem::MaybeUninit;
+use core::ops::Range;
 
 /// The gates in a packed row.
 pub(crate) const INPUT: usize = 0;
@@ -111,6 +114,45 @@ pub(crate) struct Family {
     pub(crate) normalisation: Option<RawNormalisation>,
     /// How much of c̃ to take; all, if there are no such rows. One element per unit.
     pub(crate) cell_share: RawRows,
+    /// Replaces each x of a slice by φ(x), on the instruction set of the cell.
+    pub(crate) activate: unsafe fn(&mut [f32], ActivationFunction),
+}
+
+/// Vectors of units that are at work together: an activation function is looked up once for all of them, and their chains of
+/// operations hide each other's latency.
+pub(crate) const CHUNK: usize = 8;
+
+/// Lines of a vector for each vector of units of a chunk, on the stack. Not zeros to start with.
+#[repr(C, align(64))]
+pub(crate) struct Lines<const N: usize>(MaybeUninit<[[f32; CHUNK * MAX_LANES]; N]>);
+
+impl<const N: usize> Lines<N> {
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        Self(MaybeUninit::uninit())
+    }
+
+    /// Where a line lies.
+    #[inline(always)]
+    pub(crate) fn line(&mut self, line: usize) -> *mut f32 {
+        assert!(line < N);
+        // SAFETY: the line is one of N.
+        unsafe { self.0.as_mut_ptr().cast::<f32>().add(line * CHUNK * MAX_LANES) }
+    }
+}
+
+/// Some vectors of units of a row: those of the panels `first..first + count`.
+#[derive(Clone, Copy)]
+pub(crate) struct Chunk {
+    first: usize,
+    pub(crate) count: usize,
+}
+
+/// Some panels in chunks.
+#[inline(always)]
+pub(crate) fn chunks(panels: Range<usize>) -> impl Iterator<Item = Chunk> {
+    let end = panels.end;
+    panels.step_by(CHUNK).map(move |first| Chunk { first, count: CHUNK.min(end - first) })
 }
 
 /// Where the gates of one vector of units lie in a packed row.
@@ -147,27 +189,12 @@ pub(crate) struct Moments<V> {
     pub(crate) scale: V,
 }
 
-/// One gate of one vector of units.
-#[derive(Clone, Copy)]
-pub(crate) struct Gate<V> {
-    /// z
-    pub(crate) preactivation: V,
-    /// φ(clip z)
-    pub(crate) value: V,
-}
-
-/// i, f and g of one vector of units, and what comes of them.
-#[derive(Clone, Copy)]
-pub(crate) struct Update<V> {
-    pub(crate) gates: [Gate<V>; 3],
-    /// i and f after coupling.
-    pub(crate) input: V,
-    pub(crate) forget: V,
-    pub(crate) previous: V,
-    /// f · c + i · g
-    pub(crate) update: V,
-    /// c̃
-    pub(crate) cell: V,
+impl<V> Moments<V> {
+    /// Such that nothing changes.
+    #[inline(always)]
+    pub(crate) fn none<S: Simd<Element = f32, Vector = V>>(s: S) -> Self {
+        Moments { mean: s.zero(), scale: s.splat(1.0) }
+    }
 }
 
 /// A sum over the units of a row: lane j of 16 adds up the units j, 16 + j, …, whatever the width of a vector.
@@ -257,7 +284,7 @@ impl Family {
         gate: usize,
     ) -> Moments<S::Vector> {
         let Some(normalisation) = self.normalisation else {
-            return Moments { mean: s.zero(), scale: s.splat(1.0) };
+            return Moments::none(s);
         };
         let mut sum = RowSum::new(s);
         for panel in 0..self.panels::<S>() {
@@ -282,67 +309,107 @@ impl Family {
         Moments { mean, scale: s.div(s.splat(1.0), s.sqrt(variance)) }
     }
 
-    /// The value of a gate.
+    /// The places of a chunk.
+    #[inline(always)]
+    pub(crate) fn places<S: Simd>(&self, chunk: Chunk) -> impl Iterator<Item = (usize, Place)> {
+        let units = self.units;
+        (0..chunk.count).map(move |n| (n * S::LANES, Place::of::<S>(chunk.first + n, units)))
+    }
+
+    /// z of a gate, from the sums of a row.
     ///
     /// # Safety
-    /// - `sums` is valid for reads of a packed row, as are the tensors of the normalisation.
+    /// - `sums` is valid for reads of a packed row, as are the tensors of the normalisation; `to` for writes of a line.
     #[inline(always)]
-    pub(crate) unsafe fn gate<S: Simd<Element = f32>>(
+    pub(crate) unsafe fn preactivations<S: Simd<Element = f32>>(
         &self,
         s: S,
         sums: *const f32,
         gate: usize,
-        place: Place,
+        chunk: Chunk,
         moments: &Moments<S::Vector>,
-    ) -> Gate<S::Vector> {
-        let (column, count) = (place.column(gate), place.count);
-        // SAFETY: the caller vouches for the row.
-        let sum = unsafe { s.load_first(sums.add(column), count) };
-        let mut preactivation = sum;
-        if let Some(RawNormalisation { scale, shift, .. }) = self.normalisation {
-            let normal = s.mul(s.sub(sum, moments.mean), moments.scale);
-            // SAFETY: the caller vouches for the tensors.
+        to: *mut f32,
+    ) {
+        for (at, place) in self.places::<S>(chunk) {
+            let (column, count) = (place.column(gate), place.count);
+            // SAFETY: the caller vouches for the row, the tensors and the line.
             unsafe {
-                let (scale, shift) =
-                    (s.load_first(scale.add(column), count), s.load_first(shift.add(column), count));
-                preactivation = s.mul_add(normal, scale, shift);
+                let mut preactivation = s.load_first(sums.add(column), count);
+                if let Some(RawNormalisation { scale, shift, .. }) = self.normalisation {
+                    let normal = s.mul(s.sub(preactivation, moments.mean), moments.scale);
+                    let scale = s.load_first(scale.add(column), count);
+                    preactivation = s.mul_add(normal, scale, s.load_first(shift.add(column), count));
+                }
+                s.store(to.add(at), preactivation);
             }
         }
-        let clipped = clip(s, preactivation, self.options.gate_limit);
-        let value = self.options.activations.of(gate).value(s, clipped, &CONSTANTS);
-        Gate { preactivation, value }
     }
 
-    /// i, f, g and c̃.
+    /// φ(clip z) of a gate.
     ///
     /// # Safety
-    /// - As of [`Family::gate`]; `previous` is valid for reads of a vector.
+    /// - `preactivations` is valid for reads of a line, which was written, and `to` for writes; they may be the same.
     #[inline(always)]
-    pub(crate) unsafe fn update<S: Simd<Element = f32>>(
+    pub(crate) unsafe fn gate_values<S: Simd<Element = f32>>(
         &self,
         s: S,
-        sums: *const f32,
-        place: Place,
-        moments: &[Moments<S::Vector>; 3],
-        previous: *const f32,
-    ) -> Update<S::Vector> {
-        // SAFETY: the caller vouches for it.
-        let (gates, previous) = unsafe {
-            let input = self.gate(s, sums, INPUT, place, &moments[INPUT]);
-            let forget = self.gate(s, sums, FORGET, place, &moments[FORGET]);
-            let candidate = self.gate(s, sums, CANDIDATE, place, &moments[CANDIDATE]);
-            ([input, forget, candidate], s.load(previous))
-        };
-        let one = s.splat(1.0);
-        let (mut input, mut forget) = (gates[INPUT].value, gates[FORGET].value);
-        match self.options.coupling {
-            Coupling::Independent => {}
-            Coupling::ForgetFromInput => forget = s.sub(one, input),
-            Coupling::InputFromForget => input = s.sub(one, forget),
+        gate: usize,
+        chunk: Chunk,
+        preactivations: *const f32,
+        to: *mut f32,
+    ) {
+        // SAFETY: the caller vouches for the lines.
+        unsafe {
+            for at in (0..chunk.count).map(|n| n * S::LANES) {
+                s.store(to.add(at), clip(s, s.load(preactivations.add(at)), self.options.gate_limit));
+            }
+            self.activate(s, self.options.activations.of(gate), chunk, to);
         }
-        let update = s.mul_add(input, gates[CANDIDATE].value, s.mul(forget, previous));
-        let cell = flush(s, clip(s, update, self.options.cell_limit), &CONSTANTS);
-        Update { gates, input, forget, previous, update, cell }
+    }
+
+    /// Replaces each x of a line by φ(x).
+    ///
+    /// # Safety
+    /// - `line` is valid for reads and writes of a line, which was written.
+    #[inline(always)]
+    pub(crate) unsafe fn activate<S: Simd<Element = f32>>(
+        &self,
+        _s: S,
+        function: ActivationFunction,
+        chunk: Chunk,
+        line: *mut f32,
+    ) {
+        // SAFETY: the caller vouches for the line; that there is an `S` shows that the CPU has it.
+        unsafe {
+            (self.activate)(core::slice::from_raw_parts_mut(line, chunk.count * S::LANES), function);
+        }
+    }
+
+    /// i and f after coupling, from the values of both gates.
+    #[inline(always)]
+    pub(crate) fn coupled<S: Simd<Element = f32>>(
+        &self,
+        s: S,
+        [input, forget]: [S::Vector; 2],
+    ) -> [S::Vector; 2] {
+        let one = s.splat(1.0);
+        match self.options.coupling {
+            Coupling::Independent => [input, forget],
+            Coupling::ForgetFromInput => [input, s.sub(one, input)],
+            Coupling::InputFromForget => [s.sub(one, forget), forget],
+        }
+    }
+
+    /// f · c + i · g, and c̃.
+    #[inline(always)]
+    pub(crate) fn update<S: Simd<Element = f32>>(
+        &self,
+        s: S,
+        [input, forget, candidate]: [S::Vector; 3],
+        previous: S::Vector,
+    ) -> [S::Vector; 2] {
+        let update = s.mul_add(input, candidate, s.mul(forget, previous));
+        [update, flush(s, clip(s, update, self.options.cell_limit), &CONSTANTS)]
     }
 
     /// How much of c̃ to take, if not all.
@@ -404,27 +471,44 @@ impl GeneralForward {
                 family.moments(s, sums, FORGET),
                 family.moments(s, sums, CANDIDATE),
             ];
-            for panel in 0..panels {
-                let place = Place::of::<S>(panel, family.units);
-                let update = family.update(s, sums, place, &moments, self.previous_cell.at(row, place.unit));
-                if !family.peepholes.is_none() {
-                    see(s, family, sums, OUTPUT, 2, place, update.cell);
+            let functions = &family.options.activations;
+            let mut lines = Lines::<3>::new();
+            let [input, forget, candidate] = [INPUT, FORGET, CANDIDATE].map(|gate| lines.line(gate));
+            for chunk in chunks(0..panels) {
+                for (gate, line) in [input, forget, candidate].into_iter().enumerate() {
+                    family.preactivations(s, sums, gate, chunk, &moments[gate], line);
+                    family.gate_values(s, gate, chunk, line, line);
                 }
-                let mut cell = update.cell;
-                if let Some(share) = family.share(s, row, place) {
-                    let kept = s.neg_mul_add(share, update.previous, update.previous);
-                    cell = flush(s, s.mul_add(share, cell, kept), &CONSTANTS);
+                for (at, place) in family.places::<S>(chunk) {
+                    let previous = s.load(self.previous_cell.at(row, place.unit));
+                    let gates = [s.load(input.add(at)), s.load(forget.add(at))];
+                    let [i, f] = family.coupled(s, gates);
+                    let [_, cell] = family.update(s, [i, f, s.load(candidate.add(at))], previous);
+                    if !family.peepholes.is_none() {
+                        see(s, family, sums, OUTPUT, 2, place, cell);
+                    }
+                    s.store(candidate.add(at), cell);
+                    let mut kept = cell;
+                    if let Some(share) = family.share(s, row, place) {
+                        let before = s.neg_mul_add(share, previous, previous);
+                        kept = flush(s, s.mul_add(share, cell, before), &CONSTANTS);
+                    }
+                    s.store(self.cell.at(row, place.unit), kept);
                 }
-                s.store(self.cell.at(row, place.unit), cell);
-                let shown = family.options.activations.cell.value(s, update.cell, &CONSTANTS);
-                s.store(self.exposed.at(row, place.unit), shown);
+                family.activate(s, functions.cell, chunk, candidate);
+                for (at, place) in family.places::<S>(chunk) {
+                    s.store(self.exposed.at(row, place.unit), s.load(candidate.add(at)));
+                }
             }
             let moments = family.moments(s, sums, OUTPUT);
-            for panel in 0..panels {
-                let place = Place::of::<S>(panel, family.units);
-                let output = family.gate(s, sums, OUTPUT, place, &moments);
-                let exposed = self.exposed.at(row, place.unit);
-                s.store(exposed, s.mul(output.value, s.load(exposed)));
+            for chunk in chunks(0..panels) {
+                let line = input;
+                family.preactivations(s, sums, OUTPUT, chunk, &moments, line);
+                family.gate_values(s, OUTPUT, chunk, line, line);
+                for (at, place) in family.places::<S>(chunk) {
+                    let exposed = self.exposed.at(row, place.unit);
+                    s.store(exposed, s.mul(s.load(line.add(at)), s.load(exposed)));
+                }
             }
         }
     }

@@ -11,6 +11,13 @@
 //! Every operation rounds as IEEE 754 demands (or is exact), so all instruction sets with a fused multiply-add produce
 //! the same bits. That is why there are no reciprocal estimates here.
 
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod aarch64;
+pub(crate) mod isa;
+pub(crate) mod portable;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86_64;
+
 /// Vectors of one element type on one instruction set.
 ///
 /// A value of the implementing type is the proof that the CPU has the instruction set.
@@ -24,8 +31,8 @@ pub(crate) trait Simd: Copy {
     const LANES: usize;
     /// Rows of the largest tile: with four gates, rows × 4 accumulators plus operands must fit the registers.
     const TILE_ROWS: usize;
-    /// Whether the registers that the sums of a tile leave hold what a piece of an epilogue works with.
-    const PARKS: bool;
+    /// Whether the registers that the sums of a tile leave hold what a piece of a deferred epilogue works with.
+    const DEFERS: bool;
 
     /// The token, if the CPU has the instruction set.
     fn try_new() -> Option<Self>;
@@ -116,7 +123,7 @@ pub(crate) trait Simd: Copy {
     /// The sign bit of v alone: ±0. `sign_bit` is −0 in every lane.
     fn sign_of(self, v: Self::Vector, sign_bit: Self::Vector) -> Self::Vector;
     /// v with the sign of ±0 turned: −v where `sign` is −0.
-    fn turn(self, v: Self::Vector, sign: Self::Vector) -> Self::Vector;
+    fn xor(self, v: Self::Vector, sign: Self::Vector) -> Self::Vector;
     /// `then` where a < b, else `other` (so also where a or b is NaN)
     fn select_less(
         self,
@@ -126,7 +133,7 @@ pub(crate) trait Simd: Copy {
         other: Self::Vector,
     ) -> Self::Vector;
     /// Consecutive elements of `low` and `high` side by side, from the one at `from` on; places past the end wrap around.
-    fn window(self, low: Self::Vector, high: Self::Vector, from: usize) -> Self::Vector;
+    fn concat_shift(self, low: Self::Vector, high: Self::Vector, from: usize) -> Self::Vector;
     /// 2ⁿ for the integer n that ends the bit pattern of `shifted`, as adding 1.5·2²³ leaves it, if −126 ≤ n ≤ 127.
     ///
     /// Some number, not necessarily NaN, for any other pattern.
@@ -141,18 +148,13 @@ pub(crate) trait Operation<S: Simd> {
     fn run(self, s: S) -> Self::Output;
 }
 
-/// Begins at a cache line. For arrays of vectors that live on the stack: the vectors themselves ask for no more than
-/// their element's alignment, and a vector across two lines is stored and loaded at half speed.
-#[repr(C, align(64))]
-pub(crate) struct CacheLines<T>(pub(crate) T);
-
 /// Lanes of the widest f32 vector.
 pub(crate) const MAX_LANES: usize = 16;
 
 /// Implements [`Simd`] for a newtype over one of pulp's tokens.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! simd_over_pulp {
-    ($(#[$doc:meta])* $name:ident($token:ty), tile_rows: $tile_rows:expr, parks: $parks:expr, lanes: $lanes:ident) => {
+    ($(#[$doc:meta])* $name:ident($token:ty), tile_rows: $tile_rows:expr, defers: $defers:expr, lanes: $lanes:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
         pub(crate) struct $name($token);
@@ -163,115 +165,115 @@ macro_rules! simd_over_pulp {
 
             const LANES: usize = <$token as pulp::Simd>::F32_LANES;
             const TILE_ROWS: usize = $tile_rows;
-            const PARKS: bool = $parks;
+            const DEFERS: bool = $defers;
 
             #[inline]
             fn try_new() -> Option<Self> {
                 <$token>::try_new().map(Self)
             }
-            #[inline(always)]
+            #[cfg_attr(not(unoptimized), inline(always))]
             unsafe fn assume() -> Self {
                 // SAFETY: the caller vouches that the CPU has the features, which is all that the token stands for.
                 Self(unsafe { <$token>::new_unchecked() })
             }
-            #[inline(always)]
+            #[cfg_attr(not(unoptimized), inline(always))]
             fn vectorize<O: $crate::simd::Operation<Self>>(self, operation: O) -> O::Output {
                 struct Call<O>($name, O);
                 impl<O: $crate::simd::Operation<$name>> pulp::NullaryFnOnce for Call<O> {
                     type Output = O::Output;
-                    #[inline(always)]
+                    #[cfg_attr(not(unoptimized), inline(always))]
                     fn call(self) -> O::Output {
                         self.1.run(self.0)
                     }
                 }
                 <$token>::vectorize(self.0, Call(self, operation))
             }
-            #[inline(always)]
+            #[cfg_attr(not(unoptimized), inline(always))]
             fn zero(self) -> Self::Vector {
                 self.splat(0.0)
             }
-            #[inline(always)]
+            #[cfg_attr(not(unoptimized), inline(always))]
             fn splat(self, value: f32) -> Self::Vector {
                 pulp::Simd::splat_f32s(self.0, value)
             }
-            #[inline(always)]
+            #[cfg_attr(not(unoptimized), inline(always))]
             unsafe fn load(self, from: *const f32) -> Self::Vector {
                 // SAFETY: the caller vouches for LANES elements; pulp's vectors have the alignment of their element.
                 unsafe { *from.cast() }
             }
-            #[inline(always)]
+            #[cfg_attr(not(unoptimized), inline(always))]
             unsafe fn store(self, to: *mut f32, value: Self::Vector) {
                 // SAFETY: as in `load`.
                 unsafe { *to.cast() = value }
             }
-            #[inline(always)]
+            #[cfg_attr(not(unoptimized), inline(always))]
             unsafe fn load_first(self, from: *const f32, count: usize) -> Self::Vector {
                 debug_assert!(count <= Self::LANES);
                 // Masked ones are slower (a training step at 50,64,512,512: 10 %).
                 // SAFETY: the caller vouches for `count` elements and for the features, which holding `self` proves.
                 unsafe { if count == Self::LANES { self.load(from) } else { $lanes::load(from, count) } }
             }
-            #[inline(always)]
+            #[cfg_attr(not(unoptimized), inline(always))]
             unsafe fn store_first(self, to: *mut f32, value: Self::Vector, count: usize) {
                 debug_assert!(count <= Self::LANES);
                 // SAFETY: as in `load_first`.
                 unsafe { if count == Self::LANES { self.store(to, value) } else { $lanes::store(to, value, count) } }
             }
-            #[inline(always)]
+            #[cfg_attr(not(unoptimized), inline(always))]
             fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
                 pulp::Simd::add_f32s(self.0, a, b)
             }
-            #[inline(always)]
+            #[cfg_attr(not(unoptimized), inline(always))]
             fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
                 pulp::Simd::sub_f32s(self.0, a, b)
             }
-            #[inline(always)]
+            #[cfg_attr(not(unoptimized), inline(always))]
             fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
                 pulp::Simd::mul_f32s(self.0, a, b)
             }
-            #[inline(always)]
+            #[cfg_attr(not(unoptimized), inline(always))]
             fn div(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
                 pulp::Simd::div_f32s(self.0, a, b)
             }
-            #[inline(always)]
+            #[cfg_attr(not(unoptimized), inline(always))]
             fn sqrt(self, a: Self::Vector) -> Self::Vector {
                 pulp::Simd::sqrt_f32s(self.0, a)
             }
-            #[inline(always)]
+            #[cfg_attr(not(unoptimized), inline(always))]
             fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
                 pulp::Simd::mul_add_f32s(self.0, a, b, c)
             }
-            #[inline(always)]
+            #[cfg_attr(not(unoptimized), inline(always))]
             fn neg_mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
                 pulp::Simd::negate_mul_add_f32s(self.0, a, b, c)
             }
-            #[inline(always)]
+            #[cfg_attr(not(unoptimized), inline(always))]
             fn at_most(self, limit: Self::Vector, value: Self::Vector) -> Self::Vector {
                 // x86 returns the second operand when either is NaN; AArch64 returns NaN.
                 pulp::Simd::min_f32s(self.0, limit, value)
             }
-            #[inline(always)]
+            #[cfg_attr(not(unoptimized), inline(always))]
             fn at_least(self, limit: Self::Vector, value: Self::Vector) -> Self::Vector {
                 pulp::Simd::max_f32s(self.0, limit, value)
             }
-            #[inline(always)]
+            #[cfg_attr(not(unoptimized), inline(always))]
             fn sign_of(self, v: Self::Vector, sign_bit: Self::Vector) -> Self::Vector {
                 pulp::Simd::and_f32s(self.0, v, sign_bit)
             }
-            #[inline(always)]
-            fn turn(self, v: Self::Vector, sign: Self::Vector) -> Self::Vector {
+            #[cfg_attr(not(unoptimized), inline(always))]
+            fn xor(self, v: Self::Vector, sign: Self::Vector) -> Self::Vector {
                 pulp::Simd::xor_f32s(self.0, v, sign)
             }
-            #[inline(always)]
+            #[cfg_attr(not(unoptimized), inline(always))]
             fn select_less(self, a: Self::Vector, b: Self::Vector, then: Self::Vector, other: Self::Vector) -> Self::Vector {
                 pulp::Simd::select_f32s(self.0, pulp::Simd::less_than_f32s(self.0, a, b), then, other)
             }
-            #[inline(always)]
-            fn window(self, low: Self::Vector, high: Self::Vector, from: usize) -> Self::Vector {
+            #[cfg_attr(not(unoptimized), inline(always))]
+            fn concat_shift(self, low: Self::Vector, high: Self::Vector, from: usize) -> Self::Vector {
                 // SAFETY: holding `self` proves the features.
-                unsafe { $lanes::window(low, high, from) }
+                unsafe { $lanes::concat_shift(low, high, from) }
             }
-            #[inline(always)]
+            #[cfg_attr(not(unoptimized), inline(always))]
             fn power_of_two(self, shifted: Self::Vector) -> Self::Vector {
                 let s = self.0;
                 let exponent = pulp::Simd::wrapping_dyn_shl_u32s(
@@ -292,7 +294,7 @@ pub(crate) use simd_over_pulp;
 mod tests {
     use super::*;
 
-    /// Stores the window of two vectors that begins at `from`.
+    /// Stores the concat_shift of two vectors that begins at `from`.
     struct Window<'a> {
         elements: &'a [f32],
         from: usize,
@@ -309,7 +311,7 @@ mod tests {
             unsafe {
                 let low = s.load(self.elements.as_ptr());
                 let high = s.load(self.elements.as_ptr().add(S::LANES));
-                s.store(self.to.as_mut_ptr(), s.window(low, high, self.from));
+                s.store(self.to.as_mut_ptr(), s.concat_shift(low, high, self.from));
             }
         }
     }
@@ -330,13 +332,13 @@ mod tests {
 
     #[test]
     fn a_window_wraps_around_two_vectors() {
-        check::<crate::portable::Portable>();
+        check::<crate::simd::portable::Portable>();
         #[cfg(target_arch = "x86_64")]
         {
-            check::<crate::x86_64::Avx2>();
-            check::<crate::x86_64::Avx512>();
+            check::<crate::simd::x86_64::Avx2>();
+            check::<crate::simd::x86_64::Avx512>();
         }
         #[cfg(target_arch = "aarch64")]
-        check::<crate::aarch64::Neon>();
+        check::<crate::simd::aarch64::Neon>();
     }
 }

@@ -18,8 +18,8 @@
 
 use core::ops::Range;
 
-/// Vectors in a full panel of plain columns: as many as an LSTM has gates, so that both use tiles of the same shape.
-pub(crate) const GROUP: usize = 4;
+/// Vectors in a full panel. An LSTM has as many gates, so a panel of its weights holds all gates of a vector of units.
+pub(crate) const PANEL_VECTORS: usize = 4;
 
 /// Shape of a packed matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl PanelLayout {
     /// A matrix of plain columns. Lanes are a power of two.
     #[inline]
     pub const fn of_columns(columns: usize, lanes: usize, depth: usize) -> Self {
-        Self { group: GROUP, lanes, vectors: vectors_of(columns, lanes), depth, units: columns }
+        Self { group: PANEL_VECTORS, lanes, vectors: vectors_of(columns, lanes), depth, units: columns }
     }
 
     /// Vectors in a full panel: the gates of a gate matrix.

@@ -7,12 +7,12 @@ use wide::{f32x4, i32x4};
 #[derive(Clone, Copy)]
 pub(crate) struct Portable;
 
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn bits(v: f32x4) -> i32x4 {
     i32x4::new(v.to_array().map(|lane| lane.to_bits() as i32))
 }
 
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn from_bits(v: i32x4) -> f32x4 {
     f32x4::new(v.to_array().map(|lane| f32::from_bits(lane as u32)))
 }
@@ -23,39 +23,39 @@ impl Simd for Portable {
 
     const LANES: usize = 4;
     const TILE_ROWS: usize = 3;
-    const PARKS: bool = false;
+    const DEFERS: bool = false;
 
     #[inline]
     fn try_new() -> Option<Self> {
         Some(Portable)
     }
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     unsafe fn assume() -> Self {
         Portable
     }
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn vectorize<O: Operation<Self>>(self, operation: O) -> O::Output {
         operation.run(self)
     }
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn zero(self) -> f32x4 {
         f32x4::ZERO
     }
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn splat(self, value: f32) -> f32x4 {
         f32x4::splat(value)
     }
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     unsafe fn load(self, from: *const f32) -> f32x4 {
         // SAFETY: the caller vouches for four elements.
         f32x4::new(unsafe { from.cast::<[f32; 4]>().read_unaligned() })
     }
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     unsafe fn store(self, to: *mut f32, value: f32x4) {
         // SAFETY: the caller vouches for four elements.
         unsafe { to.cast::<[f32; 4]>().write_unaligned(value.to_array()) }
     }
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     unsafe fn load_first(self, from: *const f32, count: usize) -> f32x4 {
         let mut lanes = [0.0; 4];
         for (lane, to) in lanes.iter_mut().enumerate().take(count) {
@@ -64,69 +64,69 @@ impl Simd for Portable {
         }
         f32x4::new(lanes)
     }
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     unsafe fn store_first(self, to: *mut f32, value: f32x4, count: usize) {
         for (lane, value) in value.to_array().into_iter().enumerate().take(count) {
             // SAFETY: the caller vouches for `count` elements.
             unsafe { *to.add(lane) = value };
         }
     }
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn add(self, a: f32x4, b: f32x4) -> f32x4 {
         a + b
     }
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn sub(self, a: f32x4, b: f32x4) -> f32x4 {
         a - b
     }
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn mul(self, a: f32x4, b: f32x4) -> f32x4 {
         a * b
     }
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn div(self, a: f32x4, b: f32x4) -> f32x4 {
         a / b
     }
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn sqrt(self, a: f32x4) -> f32x4 {
         a.sqrt()
     }
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn mul_add(self, a: f32x4, b: f32x4, c: f32x4) -> f32x4 {
         a.mul_add(b, c)
     }
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn neg_mul_add(self, a: f32x4, b: f32x4, c: f32x4) -> f32x4 {
         a.mul_neg_add(b, c)
     }
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn at_most(self, limit: f32x4, value: f32x4) -> f32x4 {
         // `fast_min` returns its second operand when either is NaN (or NaN itself, on AArch64).
         limit.fast_min(value)
     }
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn at_least(self, limit: f32x4, value: f32x4) -> f32x4 {
         limit.fast_max(value)
     }
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn sign_of(self, v: f32x4, sign_bit: f32x4) -> f32x4 {
         v & sign_bit
     }
-    #[inline(always)]
-    fn turn(self, v: f32x4, sign: f32x4) -> f32x4 {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn xor(self, v: f32x4, sign: f32x4) -> f32x4 {
         v ^ sign
     }
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn select_less(self, a: f32x4, b: f32x4, then: f32x4, other: f32x4) -> f32x4 {
         a.simd_lt(b).select(then, other)
     }
-    #[inline(always)]
-    fn window(self, low: f32x4, high: f32x4, from: usize) -> f32x4 {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn concat_shift(self, low: f32x4, high: f32x4, from: usize) -> f32x4 {
         let lanes = [low, high, low].map(f32x4::to_array);
         // SAFETY: there are twelve elements, of which `from % 8` skips at most seven.
         f32x4::new(unsafe { lanes.as_ptr().cast::<f32>().add(from % 8).cast::<[f32; 4]>().read_unaligned() })
     }
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn power_of_two(self, shifted: f32x4) -> f32x4 {
         from_bits((bits(shifted) << 23) + i32x4::splat(1.0f32.to_bits() as i32))
     }

@@ -7,8 +7,10 @@
 //! ln(1 + u) = 2·artanh(u / (2 + u)) = 2·(q + q³/3 + q⁵/5 + …),  q ≤ ⅓ for u ≤ 1
 //! ```
 
-use crate::activation::{CONSTANTS, Constants, Function, polynomial, sigmoid, tanh};
-use crate::simd::Simd;
+use crate::cells::activation::{
+    Apply, CONSTANTS, Constants, Function, Sigmoid, Tanh, polynomial, sigmoid, tanh,
+};
+use crate::simd::{Operation, Simd};
 
 /// An activation function of [ONNX's LSTM](https://onnx.ai/onnx/operators/onnx__LSTM.html), α and β said aloud.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -127,14 +129,70 @@ impl Function for ActivationFunction {
     }
 }
 
+/// Replaces every element x of a slice by φ(x).
+pub(crate) struct Activate<'a> {
+    values: &'a mut [f32],
+    function: ActivationFunction,
+}
+
+impl<'a> Activate<'a> {
+    pub(crate) fn new(values: &'a mut [f32], function: ActivationFunction) -> Self {
+        Self { values, function }
+    }
+}
+
+impl<S: Simd<Element = f32>> Operation<S> for Activate<'_> {
+    type Output = ();
+
+    /// The usual functions have loops of their own, in which constants stay in registers.
+    #[inline(always)]
+    fn run(self, s: S) {
+        match self.function {
+            ActivationFunction::Sigmoid => Apply::new(self.values, Sigmoid).run(s),
+            ActivationFunction::Tanh => Apply::new(self.values, Tanh).run(s),
+            function => Apply::new(self.values, function).run(s),
+        }
+    }
+}
+
+/// Replaces every element x of a slice by φ′(x), given φ(x).
+pub(crate) struct Slopes<'a> {
+    inputs: &'a mut [f32],
+    values: &'a [f32],
+    function: ActivationFunction,
+}
+
+impl<'a> Slopes<'a> {
+    pub(crate) fn new(inputs: &'a mut [f32], values: &'a [f32], function: ActivationFunction) -> Self {
+        Self { inputs, values, function }
+    }
+}
+
+impl<S: Simd<Element = f32>> Operation<S> for Slopes<'_> {
+    type Output = ();
+
+    /// Of whole vectors.
+    #[inline(always)]
+    fn run(self, s: S) {
+        for (input, value) in self.inputs.chunks_exact_mut(S::LANES).zip(self.values.chunks_exact(S::LANES)) {
+            // SAFETY: both chunks have LANES elements.
+            unsafe {
+                let slope =
+                    self.function.slope(s, s.load(input.as_ptr()), s.load(value.as_ptr()), &CONSTANTS);
+                s.store(input.as_mut_ptr(), slope);
+            }
+        }
+    }
+}
+
 /// |x|
 #[inline(always)]
 pub(crate) fn magnitude<S: Simd<Element = f32>>(s: S, x: S::Vector) -> S::Vector {
-    s.turn(x, s.sign_of(x, s.splat(-0.0)))
+    s.xor(x, s.sign_of(x, s.splat(-0.0)))
 }
 
 /// eʸ − 1 and eʸ for y ≤ 0; NaN for NaN.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn exponential<S: Simd<Element = f32>>(s: S, y: S::Vector, constants: &Constants) -> [S::Vector; 2] {
     let y = s.at_least(s.splat(LOWEST), y);
     let round = s.splat(constants.round);
@@ -150,7 +208,7 @@ fn exponential<S: Simd<Element = f32>>(s: S, y: S::Vector, constants: &Constants
 }
 
 /// ln(1 + u) for 0 ≤ u ≤ 1; NaN for NaN.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn ln_of_one_plus<S: Simd<Element = f32>>(s: S, u: S::Vector) -> S::Vector {
     let q = s.div(u, s.add(s.splat(2.0), u));
     let sum = s.mul_add(q, polynomial(s, s.mul(q, q), &ARTANH), q);

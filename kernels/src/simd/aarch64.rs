@@ -4,7 +4,7 @@ use crate::simd::simd_over_pulp;
 
 simd_over_pulp!(
     /// Advanced SIMD. 32 registers: 6 rows × 4 gates, 4 weights and 1 input.
-    Neon(pulp::aarch64::Neon), tile_rows: 6, parks: true, lanes: four
+    Neon(pulp::aarch64::Neon), tile_rows: 6, defers: true, lanes: four
 );
 
 /// NEON has no masks and permutes bytes alone: lanes go through the stack.
@@ -14,7 +14,7 @@ mod four {
 
     /// # Safety
     /// - `count <= 4`, and `from` is valid for reads of `count` elements.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) unsafe fn load(from: *const f32, count: usize) -> f32x4 {
         let mut lanes = [0.0f32; 4];
         for (lane, to) in lanes.iter_mut().enumerate().take(count) {
@@ -27,7 +27,7 @@ mod four {
 
     /// # Safety
     /// - `count <= 4`, and `to` is valid for writes of `count` elements.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) unsafe fn store(to: *mut f32, value: f32x4, count: usize) {
         // SAFETY: both types are four f32.
         let lanes: [f32; 4] = unsafe { transmute(value) };
@@ -39,8 +39,8 @@ mod four {
 
     /// # Safety
     /// - None: it is unsafe only because those of other instruction sets are.
-    #[inline(always)]
-    pub(super) unsafe fn window(low: f32x4, high: f32x4, from: usize) -> f32x4 {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) unsafe fn concat_shift(low: f32x4, high: f32x4, from: usize) -> f32x4 {
         let lanes = [low, high, low];
         // SAFETY: there are twelve elements, of which `from % 8` skips at most seven; the type is four f32.
         unsafe { lanes.as_ptr().cast::<f32>().add(from % 8).cast::<f32x4>().read_unaligned() }

@@ -4,11 +4,11 @@ use crate::simd::simd_over_pulp;
 
 simd_over_pulp!(
     /// AVX2 with FMA. 16 registers: 3 rows × 4 gates, 3 inputs and 1 weight.
-    Avx2(pulp::x86::V3), tile_rows: 3, parks: false, lanes: avx2
+    Avx2(pulp::x86::V3), tile_rows: 3, defers: false, lanes: avx2
 );
 simd_over_pulp!(
     /// AVX-512. 32 registers: 6 rows × 4 gates, 6 inputs and 1 weight.
-    Avx512(pulp::x86::V4), tile_rows: 6, parks: true, lanes: avx512
+    Avx512(pulp::x86::V4), tile_rows: 6, defers: true, lanes: avx512
 );
 
 mod avx2 {
@@ -21,7 +21,7 @@ mod avx2 {
 
     /// # Safety
     /// - The CPU has AVX2, and `count <= 8`.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     unsafe fn mask(count: usize) -> __m256i {
         // SAFETY: eight elements from there on are in the table.
         unsafe { _mm256_loadu_si256(MASKS.as_ptr().add(8 - count).cast()) }
@@ -29,7 +29,7 @@ mod avx2 {
 
     /// # Safety
     /// - The CPU has AVX2, `count <= 8`, and `from` is valid for reads of `count` elements.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) unsafe fn load(from: *const f32, count: usize) -> f32x8 {
         // SAFETY: masked lanes are not read; both types are eight f32.
         unsafe { transmute(_mm256_maskload_ps(from, mask(count))) }
@@ -37,7 +37,7 @@ mod avx2 {
 
     /// # Safety
     /// - The CPU has AVX2, `count <= 8`, and `to` is valid for writes of `count` elements.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) unsafe fn store(to: *mut f32, value: f32x8, count: usize) {
         // SAFETY: masked lanes are not written; both types are eight f32.
         unsafe { _mm256_maskstore_ps(to, mask(count), transmute::<f32x8, __m256>(value)) }
@@ -45,8 +45,8 @@ mod avx2 {
 
     /// # Safety
     /// - The CPU has AVX2.
-    #[inline(always)]
-    pub(super) unsafe fn window(low: f32x8, high: f32x8, from: usize) -> f32x8 {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) unsafe fn concat_shift(low: f32x8, high: f32x8, from: usize) -> f32x8 {
         // SAFETY: the CPU has the features; both types are eight f32.
         unsafe {
             let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
@@ -71,7 +71,7 @@ mod avx512 {
 
     /// # Safety
     /// - The CPU has AVX-512F, `count <= 16`, and `from` is valid for reads of `count` elements.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) unsafe fn load(from: *const f32, count: usize) -> f32x16 {
         // SAFETY: masked lanes are not read; both types are sixteen f32.
         unsafe { transmute(_mm512_maskz_loadu_ps(mask(count), from)) }
@@ -79,7 +79,7 @@ mod avx512 {
 
     /// # Safety
     /// - The CPU has AVX-512F, `count <= 16`, and `to` is valid for writes of `count` elements.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) unsafe fn store(to: *mut f32, value: f32x16, count: usize) {
         // SAFETY: masked lanes are not written; both types are sixteen f32.
         unsafe { _mm512_mask_storeu_ps(to, mask(count), transmute::<f32x16, __m512>(value)) }
@@ -87,8 +87,8 @@ mod avx512 {
 
     /// # Safety
     /// - The CPU has AVX-512F.
-    #[inline(always)]
-    pub(super) unsafe fn window(low: f32x16, high: f32x16, from: usize) -> f32x16 {
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) unsafe fn concat_shift(low: f32x16, high: f32x16, from: usize) -> f32x16 {
         // SAFETY: the CPU has the features; both types are sixteen f32.
         unsafe {
             let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);

@@ -71,7 +71,7 @@ pub(crate) static CONSTANTS: Constants = Constants {
 };
 
 /// x · (c0 + x · (c1 + …)), by Horner.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn polynomial<S: Simd<Element = f32>, const N: usize>(
     s: S,
     x: S::Vector,
@@ -85,7 +85,7 @@ pub(crate) fn polynomial<S: Simd<Element = f32>, const N: usize>(
 }
 
 /// σ(x) = 1 / (1 + e⁻ˣ), within 2 ULP where the result is a normal number, in [0, 1]; NaN for NaN.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn sigmoid<S: Simd<Element = f32>>(s: S, x: S::Vector, constants: &Constants) -> S::Vector {
     let (one, round) = (s.splat(constants.one), s.splat(constants.round));
     let x = s.at_least(s.splat(constants.sigmoid_lowest), s.at_most(s.splat(constants.sigmoid_highest), x));
@@ -101,11 +101,11 @@ pub(crate) fn sigmoid<S: Simd<Element = f32>>(s: S, x: S::Vector, constants: &Co
 }
 
 /// tanh(x), within 2 ULP, odd, |tanh| ≤ 1; NaN for NaN.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn tanh<S: Simd<Element = f32>>(s: S, x: S::Vector, constants: &Constants) -> S::Vector {
     let (one, round) = (s.splat(constants.one), s.splat(constants.round));
     let sign = s.sign_of(x, s.splat(constants.sign_bit));
-    let half = s.at_most(s.splat(constants.tanh_highest), s.turn(x, sign));
+    let half = s.at_most(s.splat(constants.tanh_highest), s.xor(x, sign));
     let y = s.add(half, half);
     let shifted = s.mul_add(s.sub(y, s.splat(constants.tanh_shift)), s.splat(constants.log2_e), round);
     let n = s.sub(shifted, round);
@@ -120,7 +120,7 @@ pub(crate) fn tanh<S: Simd<Element = f32>>(s: S, x: S::Vector, constants: &Const
     let base = s.select_less(n, one, half, s.zero());
     let rest = s.select_less(n, one, s.neg_mul_add(half, m, low), m);
     let magnitude = s.add(base, s.div(rest, s.add(m, s.splat(constants.two))));
-    s.turn(magnitude, sign)
+    s.xor(magnitude, sign)
 }
 
 /// Zero where |v| < 2⁻¹⁰⁰, else `v`.
@@ -130,7 +130,7 @@ pub(crate) fn tanh<S: Simd<Element = f32>>(s: S, x: S::Vector, constants: &Const
 /// 2⁻²⁶.
 #[inline(always)]
 pub(crate) fn flush<S: Simd<Element = f32>>(s: S, v: S::Vector, constants: &Constants) -> S::Vector {
-    let magnitude = s.turn(v, s.sign_of(v, s.splat(constants.sign_bit)));
+    let magnitude = s.xor(v, s.sign_of(v, s.splat(constants.sign_bit)));
     s.select_less(magnitude, s.splat(constants.smallest), s.zero(), v)
 }
 

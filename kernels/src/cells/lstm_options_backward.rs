@@ -1,0 +1,409 @@
+//! The backward pass of the general cell, over gradients of o · h(c̃) in memory.
+//!
+//! ```text
+//! do = d · h(c̃),   dc̃ = d · o · h′(c̃) + m · dc′
+//! ds_o of do;      dc̃ += p_o · ds_o
+//! du = dc̃ inside the clip, else 0                               u = f · c + i · g
+//! di = du · g,  df = du · c,  dg = du · i                         one of di and df minus the other, if coupled
+//! ds_i, ds_f, ds_g of them
+//! dc = du · f + (1 − m) · dc′ + p_i · ds_i + p_f · ds_f
+//! ```
+//!
+//! where ds of a gate is d · φ′(clip z) inside the clip, else 0: that is dz, and without normalisation ds too. With it,
+//! n = (s − mean) / √(var + ε) and dn = scale · dz,
+//!
+//! ```text
+//! ds = (dn − mean dn − n · mean(dn · n)) / √(var + ε)
+//! ```
+//!
+//! The sums of the forward pass are there; gates and c̃ are computed again. With normalisation, a gate's ds needs the dz of
+//! all its units, so the row is visited once to o, once to i, f and g, and once to c.
+
+use crate::cells::activation::{CONSTANTS, flush};
+use crate::cells::function::ActivationFunction;
+use crate::cells::lstm::LSTM_GATES;
+use crate::cells::lstm_options::{
+    CANDIDATE, CHUNK, Chunk, Coupling, FORGET, Family, INPUT, Lines, Moments, OUTPUT, Place, RowSum, chunks,
+    clip, clip_backward,
+};
+use crate::simd::{Operation, Simd};
+use crate::views::{RawRows, RawRowsMut};
+use core::slice;
+
+/// Rows of products whose sums are the gradients of peepholes: of i, f and o.
+pub(crate) const PEEPHOLE_TERMS: usize = 3;
+
+/// Rows of products whose sums are the gradients of a normalisation: dz · n of each gate, then dz of each gate.
+pub(crate) const NORMALISATION_TERMS: usize = 2 * LSTM_GATES;
+
+/// The backward pass of the cell for some rows. States are padded to whole vectors.
+#[derive(Clone, Copy)]
+pub(crate) struct GeneralBackward {
+    pub(crate) rows: usize,
+    pub(crate) family: Family,
+    /// Packed rows: the sums, with the peepholes' terms.
+    pub(crate) sums: RawRows,
+    pub(crate) previous_cell: RawRows,
+    /// dc′, replaced by dc.
+    pub(crate) cell_gradient: RawRowsMut,
+    /// The gradient of o · h(c̃), replaced by dc̃.
+    pub(crate) exposed_gradient: RawRowsMut,
+    /// Where ds goes: four rows for each row, one for each gate, one element per unit.
+    pub(crate) gate_gradients: RawRowsMut,
+    /// Where o · h(c̃) goes, if anywhere.
+    pub(crate) exposed: RawRowsMut,
+    /// Where the terms of the peepholes' gradients go: three rows for each row.
+    pub(crate) peephole_terms: RawRowsMut,
+    /// Where the terms of the normalisation's gradients go: eight rows for each row.
+    pub(crate) normalisation_terms: RawRowsMut,
+    /// Replaces each x of a slice by φ′(x), given φ(x), on the instruction set of the cell.
+    pub(crate) slopes: unsafe fn(&mut [f32], &[f32], ActivationFunction),
+}
+
+/// What is computed again of a chunk: a line each.
+struct Recomputed {
+    /// z, φ(clip z) and φ′(clip z) of each gate.
+    preactivations: [*mut f32; LSTM_GATES],
+    values: [*mut f32; LSTM_GATES],
+    slopes: [*mut f32; LSTM_GATES],
+    /// f · c + i · g, c̃, h(c̃) and h′(c̃).
+    update: *mut f32,
+    cell: *mut f32,
+    shown: *mut f32,
+    shown_slope: *mut f32,
+}
+
+/// Lines of [`Recomputed`].
+const LINES: usize = 3 * LSTM_GATES + 4;
+
+impl Recomputed {
+    #[inline(always)]
+    fn new(lines: &mut Lines<LINES>) -> Self {
+        let mut of_gates = |part: usize| [0, 1, 2, 3].map(|gate| lines.line(part * LSTM_GATES + gate));
+        let (preactivations, values, slopes) = (of_gates(0), of_gates(1), of_gates(2));
+        let [update, cell, shown, shown_slope] = [0, 1, 2, 3].map(|n| lines.line(3 * LSTM_GATES + n));
+        Self { preactivations, values, slopes, update, cell, shown, shown_slope }
+    }
+}
+
+impl GeneralBackward {
+    /// Computes a chunk of a row again.
+    ///
+    /// # Safety
+    /// - As of [`GeneralBackward::row`]; the lines are valid for reads and writes.
+    #[inline(always)]
+    unsafe fn recompute<S: Simd<Element = f32>>(
+        &self,
+        s: S,
+        row: usize,
+        chunk: Chunk,
+        moments: &[Moments<S::Vector>; LSTM_GATES],
+        lines: &Recomputed,
+    ) {
+        let family = &self.family;
+        let len = chunk.count * S::LANES;
+        // SAFETY: the caller vouches for the row and the lines; that there is an `S` shows that the CPU has it.
+        unsafe {
+            let sums = self.sums.at(row, 0);
+            for gate in [INPUT, FORGET, CANDIDATE, OUTPUT] {
+                let [z, value, slope] = [lines.preactivations[gate], lines.values[gate], lines.slopes[gate]];
+                family.preactivations(s, sums, gate, chunk, &moments[gate], z);
+                family.gate_values(s, gate, chunk, z, value);
+                for at in (0..chunk.count).map(|n| n * S::LANES) {
+                    s.store(slope.add(at), clip(s, s.load(z.add(at)), family.options.gate_limit));
+                }
+                let (slopes, values) =
+                    (slice::from_raw_parts_mut(slope, len), slice::from_raw_parts(value, len));
+                (self.slopes)(slopes, values, family.options.activations.of(gate));
+            }
+            let [input, forget, candidate] = [INPUT, FORGET, CANDIDATE].map(|gate| lines.values[gate]);
+            for (at, place) in family.places::<S>(chunk) {
+                let previous = s.load(self.previous_cell.at(row, place.unit));
+                let [i, f] = family.coupled(s, [s.load(input.add(at)), s.load(forget.add(at))]);
+                let [update, cell] = family.update(s, [i, f, s.load(candidate.add(at))], previous);
+                s.store(lines.update.add(at), update);
+                for line in [lines.cell, lines.shown, lines.shown_slope] {
+                    s.store(line.add(at), cell);
+                }
+            }
+            let function = family.options.activations.cell;
+            family.activate(s, function, chunk, lines.shown);
+            let (slopes, shown) =
+                (slice::from_raw_parts_mut(lines.shown_slope, len), slice::from_raw_parts(lines.shown, len));
+            (self.slopes)(slopes, shown, function);
+        }
+    }
+
+    /// dz of a gate from the gradient of its value.
+    ///
+    /// # Safety
+    /// - The lines were written.
+    #[inline(always)]
+    unsafe fn through_activation<S: Simd<Element = f32>>(
+        &self,
+        s: S,
+        gate: usize,
+        gradient: S::Vector,
+        lines: &Recomputed,
+        at: usize,
+    ) -> S::Vector {
+        // SAFETY: the caller vouches for the lines.
+        let (slope, preactivation) =
+            unsafe { (s.load(lines.slopes[gate].add(at)), s.load(lines.preactivations[gate].add(at))) };
+        clip_backward(s, preactivation, self.family.options.gate_limit, s.mul(gradient, slope))
+    }
+
+    /// dz of o, and the part of dc̃ that comes from o · h(c̃) and from c′; writes o · h(c̃).
+    ///
+    /// # Safety
+    /// - As of [`GeneralBackward::row`]; the lines are those of the chunk.
+    #[inline(always)]
+    unsafe fn through_exposed<S: Simd<Element = f32>>(
+        &self,
+        s: S,
+        row: usize,
+        chunk: Chunk,
+        lines: &Recomputed,
+    ) {
+        let family = &self.family;
+        for (at, place) in family.places::<S>(chunk) {
+            // SAFETY: the caller vouches for the rows and lines.
+            unsafe {
+                let (output, shown) = (s.load(lines.values[OUTPUT].add(at)), s.load(lines.shown.add(at)));
+                let exposed_gradient = self.exposed_gradient.at(row, place.unit);
+                let gradient = flush(s, s.load(exposed_gradient), &CONSTANTS);
+                if !self.exposed.is_none() {
+                    s.store(self.exposed.at(row, place.unit), s.mul(output, shown));
+                }
+                let mut carry = s.load(self.cell_gradient.at(row, place.unit));
+                if let Some(share) = family.share(s, row, place) {
+                    carry = s.mul(carry, share);
+                }
+                let slope = s.load(lines.shown_slope.add(at));
+                let d_cell = flush(s, s.mul_add(s.mul(gradient, output), slope, carry), &CONSTANTS);
+                let dz = self.through_activation(s, OUTPUT, s.mul(gradient, shown), lines, at);
+                s.store_first(self.gate_gradient(row, OUTPUT, place), dz, place.count);
+                s.store(exposed_gradient, d_cell);
+            }
+        }
+    }
+
+    /// dz of i, f and g from ds of o and dc̃, and the part of dc that comes from c̃ and c′.
+    ///
+    /// # Safety
+    /// - As of [`GeneralBackward::row`]; the lines are those of the chunk.
+    #[inline(always)]
+    unsafe fn through_update<S: Simd<Element = f32>>(
+        &self,
+        s: S,
+        row: usize,
+        chunk: Chunk,
+        lines: &Recomputed,
+    ) {
+        let family = &self.family;
+        for (at, place) in family.places::<S>(chunk) {
+            // SAFETY: the caller vouches for the rows and lines.
+            unsafe {
+                let ds_output = s.load_first(self.gate_gradient(row, OUTPUT, place), place.count);
+                let d_cell = s.load(self.exposed_gradient.at(row, place.unit));
+                let d_cell = self.see(s, row, place, 2, ds_output, s.load(lines.cell.add(at)), d_cell);
+                let update = s.load(lines.update.add(at));
+                let d_update = clip_backward(s, update, family.options.cell_limit, d_cell);
+                let previous = s.load(self.previous_cell.at(row, place.unit));
+                let values = [INPUT, FORGET, CANDIDATE].map(|gate| lines.values[gate]);
+                let candidate = s.load(values[CANDIDATE].add(at));
+                let gates = [s.load(values[INPUT].add(at)), s.load(values[FORGET].add(at))];
+                let [input, forget] = family.coupled(s, gates);
+                let mut d_input = s.mul(d_update, candidate);
+                let mut d_forget = s.mul(d_update, previous);
+                let d_candidate = s.mul(d_update, input);
+                let mut d_previous = s.mul(d_update, forget);
+                let carry = self.cell_gradient.at(row, place.unit);
+                if let Some(share) = family.share(s, row, place) {
+                    let carry = s.load(carry);
+                    d_previous = s.add(d_previous, s.neg_mul_add(share, carry, carry));
+                }
+                match family.options.coupling {
+                    Coupling::Independent => {}
+                    Coupling::ForgetFromInput => {
+                        d_input = s.sub(d_input, d_forget);
+                        d_forget = s.zero();
+                    }
+                    Coupling::InputFromForget => {
+                        d_forget = s.sub(d_forget, d_input);
+                        d_input = s.zero();
+                    }
+                }
+                for (gate, gradient) in [d_input, d_forget, d_candidate].into_iter().enumerate() {
+                    let dz = self.through_activation(s, gate, gradient, lines, at);
+                    s.store_first(self.gate_gradient(row, gate, place), dz, place.count);
+                }
+                s.store(carry, d_previous);
+            }
+        }
+    }
+
+    /// dc from its part and from ds of i and f, which may see c.
+    ///
+    /// # Safety
+    /// - As of [`GeneralBackward::row`].
+    #[inline(always)]
+    unsafe fn through_peepholes<S: Simd<Element = f32>>(&self, s: S, row: usize, chunk: Chunk) {
+        for (_, place) in self.family.places::<S>(chunk) {
+            // SAFETY: the caller vouches for the rows.
+            unsafe {
+                let at = self.cell_gradient.at(row, place.unit);
+                let previous = s.load(self.previous_cell.at(row, place.unit));
+                let mut d_previous = s.load(at);
+                for gate in [INPUT, FORGET] {
+                    let ds = s.load_first(self.gate_gradient(row, gate, place), place.count);
+                    d_previous = self.see(s, row, place, gate, ds, previous, d_previous);
+                }
+                s.store(at, flush(s, d_previous, &CONSTANTS));
+            }
+        }
+    }
+
+    /// Where the gradient of a gate goes.
+    ///
+    /// # Safety
+    /// - As of [`GeneralBackward::row`], for the units of `place`.
+    #[inline(always)]
+    unsafe fn gate_gradient(&self, row: usize, gate: usize, place: Place) -> *mut f32 {
+        // SAFETY: the caller vouches for the rows.
+        unsafe { self.gate_gradients.at(row * LSTM_GATES + gate, place.unit) }
+    }
+
+    /// Adds what the peephole of a gate passes on to the gradient of what it sees, and writes its term.
+    ///
+    /// # Safety
+    /// - As of [`GeneralBackward::row`], for the units of `place`.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "passed in registers")]
+    unsafe fn see<S: Simd<Element = f32>>(
+        &self,
+        s: S,
+        row: usize,
+        place: Place,
+        peephole: usize,
+        ds: S::Vector,
+        seen: S::Vector,
+        d_seen: S::Vector,
+    ) -> S::Vector {
+        if self.family.peepholes.is_none() {
+            return d_seen;
+        }
+        // SAFETY: the caller vouches for the rows.
+        unsafe {
+            let term = self.peephole_terms.at(row * PEEPHOLE_TERMS + peephole, place.unit);
+            s.store_first(term, s.mul(ds, seen), place.count);
+            s.mul_add(self.family.peephole(s, peephole, place.unit), ds, d_seen)
+        }
+    }
+
+    /// Turns dz of a gate of a row into ds, and writes the terms of the gradients of scale and shift.
+    ///
+    /// # Safety
+    /// - As of [`GeneralBackward::row`]; there is a normalisation.
+    #[inline(always)]
+    unsafe fn normalise_gate<S: Simd<Element = f32>>(
+        &self,
+        s: S,
+        row: usize,
+        gate: usize,
+        moments: &Moments<S::Vector>,
+    ) {
+        let family = &self.family;
+        let Some(normalisation) = family.normalisation else { return };
+        let (mut sum, mut product) = (RowSum::new(s), RowSum::new(s));
+        // SAFETY: the caller vouches for the rows, all of whose units are visited and no others.
+        unsafe {
+            for panel in 0..family.panels::<S>() {
+                let place = Place::of::<S>(panel, family.units);
+                let (column, count) = (place.column(gate), place.count);
+                let dz = s.load_first(self.gate_gradient(row, gate, place), count);
+                // Past the last unit dz is zero, and so are the terms.
+                let value = s.load_first(self.sums.at(row, column), count);
+                let normal = s.mul(s.sub(value, moments.mean), moments.scale);
+                let terms = row * NORMALISATION_TERMS + gate;
+                s.store_first(self.normalisation_terms.at(terms, place.unit), s.mul(dz, normal), count);
+                s.store_first(self.normalisation_terms.at(terms + LSTM_GATES, place.unit), dz, count);
+                let d_normal = s.mul(dz, s.load_first(normalisation.scale.add(column), count));
+                sum.add(s, panel, d_normal);
+                product.add(s, panel, s.mul(d_normal, normal));
+            }
+            let (mean, mean_product) = (sum.mean(s, family.units), product.mean(s, family.units));
+            for panel in 0..family.panels::<S>() {
+                let place = Place::of::<S>(panel, family.units);
+                let (column, count) = (place.column(gate), place.count);
+                let at = self.gate_gradient(row, gate, place);
+                let value = s.load_first(self.sums.at(row, column), count);
+                let normal = s.mul(s.sub(value, moments.mean), moments.scale);
+                let scale = s.load_first(normalisation.scale.add(column), count);
+                let d_normal = s.mul(s.load_first(at, count), scale);
+                let centred = s.neg_mul_add(normal, mean_product, s.sub(d_normal, mean));
+                s.store_first(at, s.mul(centred, moments.scale), count);
+            }
+        }
+    }
+
+    /// One row, in groups of chunks. With normalization, ds of a gate needs dz of all units, so the row is one group; without it,
+    /// a chunk is.
+    ///
+    /// # Safety
+    /// - `row` is less than `rows`. States, `exposed_gradient`, `exposed` and the peepholes have whole vectors of all
+    ///   units, `sums` and the normalization a packed row, the others all units, and none overlaps another.
+    #[inline(always)]
+    unsafe fn row<S: Simd<Element = f32>>(&self, s: S, row: usize, lines: &Recomputed) {
+        debug_assert!(row < self.rows);
+        let (family, panels) = (&self.family, self.family.panels::<S>());
+        let is_normalised = family.normalisation.is_some();
+        let group = if is_normalised { panels } else { CHUNK };
+        let mut moments = [Moments::none(s); LSTM_GATES];
+        // SAFETY: the caller vouches for the rows, all of whose units are visited and no others.
+        unsafe {
+            for gate in 0..LSTM_GATES {
+                moments[gate] = family.moments(s, self.sums.at(row, 0), gate);
+            }
+            for first in (0..panels).step_by(group) {
+                let group = first..panels.min(first + group);
+                for chunk in chunks(group.clone()) {
+                    self.recompute(s, row, chunk, &moments, lines);
+                    self.through_exposed(s, row, chunk, lines);
+                }
+                if is_normalised {
+                    self.normalise_gate(s, row, OUTPUT, &moments[OUTPUT]);
+                }
+                for chunk in chunks(group.clone()) {
+                    // The lines are those of the last chunk.
+                    if group.len() > CHUNK {
+                        self.recompute(s, row, chunk, &moments, lines);
+                    }
+                    self.through_update(s, row, chunk, lines);
+                }
+                if is_normalised {
+                    for gate in [INPUT, FORGET, CANDIDATE] {
+                        self.normalise_gate(s, row, gate, &moments[gate]);
+                    }
+                }
+                for chunk in chunks(group.clone()) {
+                    self.through_peepholes(s, row, chunk);
+                }
+            }
+        }
+    }
+}
+
+impl<S: Simd<Element = f32>> Operation<S> for GeneralBackward {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self, s: S) {
+        let mut lines = Lines::new();
+        let lines = Recomputed::new(&mut lines);
+        for row in 0..self.rows {
+            // SAFETY: `Kernels::general_cell_backward` checked that all rows have the units, padded where they must be.
+            unsafe { self.row(s, row, &lines) };
+        }
+    }
+}

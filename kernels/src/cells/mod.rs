@@ -1,0 +1,8 @@
+//! Cells, one file for each and direction, and the functions that they are made of.
+
+pub(crate) mod activation;
+pub(crate) mod function;
+pub(crate) mod lstm;
+pub(crate) mod lstm_backward;
+pub(crate) mod lstm_options;
+pub(crate) mod lstm_options_backward;

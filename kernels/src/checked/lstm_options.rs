@@ -1,0 +1,185 @@
+//! The LSTM cell with options: arguments, and the checks that make calling its kernels safe.
+
+use crate::cells::lstm::LSTM_GATES;
+use crate::cells::lstm_options::{CellOptions, Family, GeneralForward, Normalisation, RawNormalisation};
+use crate::cells::lstm_options_backward::{GeneralBackward, NORMALISATION_TERMS, PEEPHOLE_TERMS};
+use crate::checked::gemm::{check_rows, check_units};
+use crate::dispatch::Kernels;
+use crate::gemm::panel::PanelLayout;
+use crate::views::{RawRows, RawRowsMut, Rows, RowsMut};
+
+/// What the general cell and its backward pass have in common. All is of the hidden units to compute alone.
+#[derive(Clone, Copy, Debug)]
+pub struct CellFamily<'a> {
+    /// Hidden units, not padded.
+    pub units: usize,
+    /// The options that are not tensors.
+    pub options: CellOptions,
+    /// p_i, p_f and p_o: three rows, padded to whole vectors.
+    pub peepholes: Option<Rows<'a>>,
+    /// Layer normalisation; all units of the layer must be there then.
+    pub normalisation: Option<Normalisation<'a>>,
+    /// Zoneout: how much of c̃ to take, one element per unit.
+    pub cell_share: Option<Rows<'a>>,
+}
+
+/// The cell with all options, over gate sums that a [`Kernels::product`] wrote.
+#[derive(Debug)]
+pub struct GeneralCell<'a> {
+    /// The options.
+    pub family: CellFamily<'a>,
+    /// W·x + R·h + b, packed rows. They get the terms of the peepholes; the backward pass reads them.
+    pub sums: RowsMut<'a>,
+    /// c of the step before, padded; without it, `cell` is replaced in place.
+    pub previous_cell: Option<Rows<'a>>,
+    /// Where c′ goes, padded.
+    pub cell: RowsMut<'a>,
+    /// Where o·h(c̃) goes, padded: h′, unless there is a projection or zoneout of h.
+    pub exposed: RowsMut<'a>,
+}
+
+/// The backward pass of the general cell.
+#[derive(Debug)]
+pub struct GeneralCellBackward<'a> {
+    /// The options.
+    pub family: CellFamily<'a>,
+    /// The sums as the forward pass left them.
+    pub sums: Rows<'a>,
+    /// c of the step before, padded.
+    pub previous_cell: Rows<'a>,
+    /// dc′, replaced by dc. Padded.
+    pub cell_gradient: RowsMut<'a>,
+    /// The gradient of o·h(c̃), padded; what it holds afterwards means nothing.
+    pub exposed_gradient: RowsMut<'a>,
+    /// Where the gradients of the sums go: for each row four rows, one for each gate, one element per unit.
+    pub gate_gradients: RowsMut<'a>,
+    /// Where o·h(c̃) goes once more, padded.
+    pub exposed: Option<RowsMut<'a>>,
+    /// Where the products go whose sums over all rows are the gradients of the peepholes: for each row three rows, of i,
+    /// f and o. Needed if there are peepholes.
+    pub peephole_terms: Option<RowsMut<'a>>,
+    /// The same of the normalisation: for each row the gates' rows of the scale, then those of the shift. Needed if there
+    /// is one.
+    pub normalisation_terms: Option<RowsMut<'a>>,
+}
+
+impl Kernels {
+    /// The cell with all options: see [`GeneralCell`].
+    ///
+    /// # Panics
+    /// If the shapes do not fit each other. No element is written then.
+    pub fn general_cell(&self, cell: GeneralCell<'_>) {
+        let GeneralCell { family, mut sums, previous_cell, mut cell, mut exposed } = cell;
+        let rows = sums.rows();
+        check_units(family.units);
+        let layout = PanelLayout::of_gates(LSTM_GATES, family.units, self.lanes(), 1);
+        let padded = layout.panels() * self.lanes();
+        let family = self.check_family(family, layout, rows, padded);
+        check_rows("sums", (rows, sums.width()), rows, layout.width());
+        check_rows("c", (cell.rows(), cell.width()), rows, padded);
+        check_rows("o·h(c)", (exposed.rows(), exposed.width()), rows, padded);
+        if let Some(previous) = &previous_cell {
+            check_rows("previous c", (previous.rows(), previous.width()), rows, padded);
+        }
+        let cell = cell.raw();
+        let forward = GeneralForward {
+            rows,
+            family,
+            sums: sums.raw(),
+            previous_cell: previous_cell.as_ref().map_or(cell.to_read(), Rows::raw),
+            cell,
+            exposed: exposed.raw(),
+        };
+        // SAFETY: the states have whole vectors of all units for each row, the sums a packed row, the tensors of the
+        // options what `check_family` checked, and what is written is exclusively borrowed.
+        unsafe { (self.lstm_options)(forward) }
+    }
+
+    /// Its backward pass: see [`GeneralCellBackward`].
+    ///
+    /// # Panics
+    /// If the shapes do not fit each other. No element is written then.
+    pub fn general_cell_backward(&self, cell: GeneralCellBackward<'_>) {
+        let GeneralCellBackward { family, sums, previous_cell, mut cell_gradient, .. } = cell;
+        let (mut exposed_gradient, mut gate_gradients) = (cell.exposed_gradient, cell.gate_gradients);
+        let (mut exposed, mut peephole_terms) = (cell.exposed, cell.peephole_terms);
+        let mut normalisation_terms = cell.normalisation_terms;
+        let (rows, units) = (sums.rows(), family.units);
+        check_units(units);
+        let layout = PanelLayout::of_gates(LSTM_GATES, units, self.lanes(), 1);
+        let padded = layout.panels() * self.lanes();
+        assert!(family.peepholes.is_none() || peephole_terms.is_some(), "room for the peepholes' terms");
+        assert!(
+            family.normalisation.is_none() || normalisation_terms.is_some(),
+            "room for the normalisation's terms"
+        );
+        let family = self.check_family(family, layout, rows, padded);
+        check_rows("sums", (rows, sums.width()), rows, layout.width());
+        check_rows("previous c", (previous_cell.rows(), previous_cell.width()), rows, padded);
+        check_rows("dc", (cell_gradient.rows(), cell_gradient.width()), rows, padded);
+        check_rows("gradient", (exposed_gradient.rows(), exposed_gradient.width()), rows, padded);
+        check_rows("dZ", (gate_gradients.rows(), gate_gradients.width()), LSTM_GATES * rows, units);
+        if let Some(exposed) = &exposed {
+            check_rows("o·h(c)", (exposed.rows(), exposed.width()), rows, padded);
+        }
+        if let Some(terms) = &peephole_terms {
+            check_rows("peepholes' terms", (terms.rows(), terms.width()), PEEPHOLE_TERMS * rows, units);
+        }
+        if let Some(terms) = &normalisation_terms {
+            let found = (terms.rows(), terms.width());
+            check_rows("normalisation's terms", found, NORMALISATION_TERMS * rows, units);
+        }
+        let backward = GeneralBackward {
+            rows,
+            family,
+            sums: sums.raw(),
+            previous_cell: previous_cell.raw(),
+            cell_gradient: cell_gradient.raw(),
+            exposed_gradient: exposed_gradient.raw(),
+            gate_gradients: gate_gradients.raw(),
+            exposed: exposed.as_mut().map_or(RawRowsMut::NONE, RowsMut::raw),
+            peephole_terms: peephole_terms.as_mut().map_or(RawRowsMut::NONE, RowsMut::raw),
+            normalisation_terms: normalisation_terms.as_mut().map_or(RawRowsMut::NONE, RowsMut::raw),
+            slopes: self.slopes,
+        };
+        // SAFETY: as in `general_cell`; each gate of dZ and each row of terms has all units.
+        unsafe { (self.lstm_options_backward)(backward) }
+    }
+}
+
+impl Kernels {
+    /// The family as the kernels see it, after checking its tensors: those that there are have what [`Family`] says.
+    fn check_family(
+        &self,
+        family: CellFamily<'_>,
+        layout: PanelLayout,
+        rows: usize,
+        padded: usize,
+    ) -> Family {
+        let CellFamily { units, options, peepholes, normalisation, cell_share } = family;
+        if let Some(peepholes) = &peepholes {
+            check_rows("peepholes", (peepholes.rows(), peepholes.width()), PEEPHOLE_TERMS, padded);
+        }
+        if let Some(share) = &cell_share {
+            check_rows("share of c", (share.rows(), share.width()), rows, units);
+        }
+        if let Some(Normalisation { scale, shift, .. }) = &normalisation {
+            assert!(
+                scale.len() >= layout.width() && shift.len() >= layout.width(),
+                "scale and shift of all gates"
+            );
+        }
+        Family {
+            units,
+            options,
+            peepholes: peepholes.as_ref().map_or(RawRows::NONE, Rows::raw),
+            normalisation: normalisation.map(|Normalisation { scale, shift, epsilon }| RawNormalisation {
+                scale: scale.as_ptr(),
+                shift: shift.as_ptr(),
+                epsilon,
+            }),
+            cell_share: cell_share.as_ref().map_or(RawRows::NONE, Rows::raw),
+            activate: self.activate,
+        }
+    }
+}

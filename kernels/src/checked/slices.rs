@@ -1,0 +1,37 @@
+//! Activation functions over slices, and loops that measure the machine.
+
+use crate::cells::function::ActivationFunction;
+use crate::dispatch::Kernels;
+use crate::probe::{FmaLoop, Read};
+
+impl Kernels {
+    /// Replaces each x by σ(x) = 1 / (1 + e⁻ˣ).
+    pub fn sigmoid(&self, values: &mut [f32]) {
+        self.activate(ActivationFunction::Sigmoid, values);
+    }
+
+    /// Replaces each x by tanh(x).
+    pub fn tanh(&self, values: &mut [f32]) {
+        self.activate(ActivationFunction::Tanh, values);
+    }
+
+    /// Replaces each x by φ(x).
+    pub fn activate(&self, function: ActivationFunction, values: &mut [f32]) {
+        // SAFETY: holding the table is the proof that the CPU has the instruction set.
+        unsafe { (self.activate)(values, function) }
+    }
+
+    /// Multiply-adds on registers alone, to find the peak of one core.
+    ///
+    /// Returns how many floating point operations it did, and a value to keep alive.
+    pub fn fma_loop(&self, iterations: usize, seed: f32) -> (u64, f32) {
+        // SAFETY: holding the table is the proof that the CPU has the instruction set.
+        unsafe { (self.fma_loop)(FmaLoop { iterations, seed }) }
+    }
+
+    /// Reads `data` from end to end, to find the bandwidth of the cache that holds it. Returns a value to keep alive.
+    pub fn read(&self, data: &[f32]) -> f32 {
+        // SAFETY: holding the table is the proof that the CPU has the instruction set.
+        unsafe { (self.read)(Read(data)) }
+    }
+}

@@ -1,0 +1,196 @@
+//! One table of kernels per instruction set.
+//!
+//! A table is only handed out when the CPU has its instruction set, so holding a [`Kernels`] is the proof that its
+//! functions may run. The choice is made once, when a layer is made; calls go through function pointers.
+
+use crate::cells::function::{Activate, ActivationFunction, Slopes};
+use crate::cells::lstm::{FinishLstm, LstmRows};
+use crate::cells::lstm_backward::{FinishLstmBackward, LstmBackwardRows};
+use crate::cells::lstm_options::GeneralForward;
+use crate::cells::lstm_options_backward::GeneralBackward;
+use crate::gemm::column_sums::ColumnSums;
+use crate::gemm::micro::{Deferred, Immediate, RunTile, Sums, Tile};
+use crate::gemm::panel::PANEL_VECTORS;
+use crate::gemm::store::{FinishStore, Store};
+use crate::gemm::sweep::{Epilogue, SHAPES, TileTable, Tiles, shape_index};
+use crate::probe::{FmaLoop, Read};
+#[cfg(target_arch = "aarch64")]
+use crate::simd::aarch64;
+use crate::simd::isa::Isa;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::x86_64;
+use crate::simd::{Simd, portable};
+use core::fmt;
+
+/// The kernels of one instruction set.
+pub struct Kernels {
+    isa: Isa,
+    pub(crate) tiles: Tiles,
+    pub(crate) store: Epilogue<Store>,
+    pub(crate) lstm: Epilogue<LstmRows>,
+    pub(crate) lstm_backward: Epilogue<LstmBackwardRows>,
+    pub(crate) lstm_options: unsafe fn(GeneralForward),
+    pub(crate) lstm_options_backward: unsafe fn(GeneralBackward),
+    pub(crate) column_sums: unsafe fn(ColumnSums),
+    pub(crate) activate: unsafe fn(&mut [f32], ActivationFunction),
+    pub(crate) slopes: unsafe fn(&mut [f32], &[f32], ActivationFunction),
+    pub(crate) fma_loop: unsafe fn(FmaLoop) -> (u64, f32),
+    pub(crate) read: unsafe fn(Read<'_>) -> f32,
+}
+
+/// A function of the table: work that is compiled for the instruction set `S`. It may run only where that exists;
+/// `Kernels::new` sees to it.
+macro_rules! kernels {
+    ($($(#[$safety:meta])* fn $name:ident($($argument:ident: $type:ty),*) $(-> $output:ty)? { $work:expr })*) => {$(
+        $(#[$safety])*
+        unsafe fn $name<S: Simd<Element = f32>>($($argument: $type),*) $(-> $output)? {
+            // SAFETY: the table exists, so the CPU has `S`; whoever calls through it vouches for the arguments.
+            unsafe { S::assume().vectorize($work) }
+        }
+    )*};
+}
+
+kernels! {
+    fn store(to: &Store, tile: &Sums) { FinishStore::new(to, tile) }
+    fn lstm(rows: &LstmRows, tile: &Sums) { FinishLstm::new(rows, tile) }
+    fn lstm_backward(rows: &LstmBackwardRows, tile: &Sums) { FinishLstmBackward::new(rows, tile) }
+    fn lstm_options(cell: GeneralForward) { cell }
+    fn lstm_options_backward(cell: GeneralBackward) { cell }
+    fn column_sums(sums: ColumnSums) { sums }
+    fn activate(values: &mut [f32], function: ActivationFunction) { Activate::new(values, function) }
+    fn slopes(inputs: &mut [f32], values: &[f32], function: ActivationFunction) { Slopes::new(inputs, values, function) }
+    fn fma_loop(fma_loop: FmaLoop) -> (u64, f32) { fma_loop }
+    fn read(read: Read<'_>) -> f32 { read }
+}
+
+unsafe fn tile<S: Simd<Element = f32>, const G: usize, const R: usize, const P: usize>(tile: &Tile) {
+    // SAFETY: the table exists, so the CPU has `S`; whoever calls through it vouches for the tile, and none waits.
+    unsafe { S::assume().vectorize(RunTile::<_, G, R, P>::new(tile, &Immediate, &Sums::NONE)) }
+}
+
+unsafe fn deferring_tile<S, D, const G: usize, const R: usize, const P: usize>(
+    tile: &Tile,
+    epilogue: &D,
+    waiting: &Sums,
+) where
+    S: Simd<Element = f32>,
+    D: Deferred<S>,
+{
+    // SAFETY: the table exists, so the CPU has `S`; whoever calls through it vouches for the tile and the one that waits.
+    unsafe { S::assume().vectorize(RunTile::<_, G, R, P>::new(tile, epilogue, waiting)) }
+}
+
+/// A table of shapes: those of one panel that fit the registers of `S`, and with panels of full width those of two.
+macro_rules! shapes {
+    ($function:ident::<$S:ident $(, $D:ident)?>, $G:expr) => {{
+        let mut shapes = [None; SHAPES];
+        shapes!(@fill shapes, $function::<$S $(, $D)?>, $G, 1 x 1 2 x 1 3 x 1 4 x 1 5 x 1 6 x 1 1 x 2 2 x 2 3 x 2);
+        shapes
+    }};
+    (@fill $shapes:ident, $function:ident::<$S:ident>, $G:expr, $($R:literal x $P:literal)*) => {
+        $(if is_used::<$S>($G, $R, $P) {
+            $shapes[shape_index($R, $P)] = Some($function::<$S, { $G }, $R, $P> as unsafe fn(&Tile));
+        })*
+    };
+    (@fill $shapes:ident, $function:ident::<$S:ident, $D:ident>, $G:expr, $($R:literal x $P:literal)*) => {
+        $(if is_used::<$S>($G, $R, $P) {
+            $shapes[shape_index($R, $P)] =
+                Some($function::<$S, $D, { $G }, $R, $P> as unsafe fn(&Tile, &$D, &Sums));
+        })*
+    };
+}
+
+/// Whether a sweep asks for such tiles.
+const fn is_used<S: Simd>(width: usize, rows: usize, panels: usize) -> bool {
+    let most = S::TILE_ROWS / panels;
+    rows <= most && (panels == 1 || width == PANEL_VECTORS)
+}
+
+const fn tiles<S: Simd<Element = f32>>() -> Tiles {
+    let table: TileTable<unsafe fn(&Tile)> =
+        [shapes!(tile::<S>, 1), shapes!(tile::<S>, 2), shapes!(tile::<S>, 3), shapes!(tile::<S>, 4)];
+    Tiles { lanes: S::LANES, rows: S::TILE_ROWS, table }
+}
+
+/// An epilogue that finishes each tile at once.
+const fn immediate<C>(finish: unsafe fn(&C, &Sums)) -> Epilogue<C> {
+    Epilogue { finish, deferring: &[], pieces: 0 }
+}
+
+/// An epilogue that runs beside the next tile where the instruction set has the registers for it. docs/PERFORMANCE.md has what
+/// that buys: it must earn what it takes to compile. Unoptimized, its frames would be too large.
+const fn deferred<S: Simd<Element = f32>, C: Deferred<S> + 'static>(
+    finish: unsafe fn(&C, &Sums),
+) -> Epilogue<C> {
+    Epilogue {
+        finish,
+        deferring: if S::DEFERS && !cfg!(unoptimized) {
+            const { &shapes!(deferring_tile::<S, C>, 4) }
+        } else {
+            &[]
+        },
+        pieces: C::PIECES,
+    }
+}
+
+const fn table<S: Simd<Element = f32>>(isa: Isa) -> Kernels {
+    Kernels {
+        isa,
+        tiles: tiles::<S>(),
+        store: immediate(store::<S>),
+        lstm: deferred::<S, LstmRows>(lstm::<S>),
+        lstm_backward: immediate(lstm_backward::<S>),
+        lstm_options: lstm_options::<S>,
+        lstm_options_backward: lstm_options_backward::<S>,
+        column_sums: column_sums::<S>,
+        activate: activate::<S>,
+        slopes: slopes::<S>,
+        fma_loop: fma_loop::<S>,
+        read: read::<S>,
+    }
+}
+
+static PORTABLE: Kernels = table::<portable::Portable>(Isa::Portable);
+#[cfg(target_arch = "x86_64")]
+static AVX2: Kernels = table::<x86_64::Avx2>(Isa::Avx2);
+#[cfg(target_arch = "x86_64")]
+static AVX512: Kernels = table::<x86_64::Avx512>(Isa::Avx512);
+#[cfg(target_arch = "aarch64")]
+static NEON: Kernels = table::<aarch64::Neon>(Isa::Neon);
+
+impl fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kernels").field("isa", &self.isa).finish_non_exhaustive()
+    }
+}
+
+impl Kernels {
+    /// The kernels of `isa`; `None` if this CPU (or this build) lacks it.
+    pub fn new(isa: Isa) -> Option<&'static Kernels> {
+        match isa {
+            Isa::Portable => Some(&PORTABLE),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => x86_64::Avx2::try_new().map(|_| &AVX2),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => x86_64::Avx512::try_new().map(|_| &AVX512),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => aarch64::Neon::try_new().map(|_| &NEON),
+            _ => None,
+        }
+    }
+
+    /// The widest kernels that this CPU can run.
+    pub fn best() -> &'static Kernels {
+        [Isa::Avx512, Isa::Avx2, Isa::Neon].into_iter().find_map(Kernels::new).unwrap_or(&PORTABLE)
+    }
+
+    /// The instruction set.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Elements of a vector: hidden units per panel of an LSTM.
+    pub fn lanes(&self) -> usize {
+        self.tiles.lanes
+    }
+}
