@@ -150,6 +150,9 @@ impl<S: Simd<Element = f32>> Operation<S> for Activate<'_> {
         match self.function {
             ActivationFunction::Sigmoid => Apply::new(self.values, Sigmoid).run(s),
             ActivationFunction::Tanh => Apply::new(self.values, Tanh).run(s),
+            ActivationFunction::HardSigmoid { alpha, beta } => {
+                Apply::new(self.values, ActivationFunction::HardSigmoid { alpha, beta }).run(s)
+            }
             function => Apply::new(self.values, function).run(s),
         }
     }
@@ -171,14 +174,27 @@ impl<'a> Slopes<'a> {
 impl<S: Simd<Element = f32>> Operation<S> for Slopes<'_> {
     type Output = ();
 
-    /// Of whole vectors.
+    /// Of whole vectors; the usual functions have loops of their own.
     #[inline(always)]
     fn run(self, s: S) {
+        match self.function {
+            ActivationFunction::Sigmoid => self.of(s, ActivationFunction::Sigmoid),
+            ActivationFunction::Tanh => self.of(s, ActivationFunction::Tanh),
+            ActivationFunction::HardSigmoid { alpha, beta } => {
+                self.of(s, ActivationFunction::HardSigmoid { alpha, beta });
+            }
+            function => self.of(s, function),
+        }
+    }
+}
+
+impl Slopes<'_> {
+    #[inline(always)]
+    fn of<S: Simd<Element = f32>>(self, s: S, function: ActivationFunction) {
         for (input, value) in self.inputs.chunks_exact_mut(S::LANES).zip(self.values.chunks_exact(S::LANES)) {
             // SAFETY: both chunks have LANES elements.
             unsafe {
-                let slope =
-                    self.function.slope(s, s.load(input.as_ptr()), s.load(value.as_ptr()), &CONSTANTS);
+                let slope = function.slope(s, s.load(input.as_ptr()), s.load(value.as_ptr()), &CONSTANTS);
                 s.store(input.as_mut_ptr(), slope);
             }
         }

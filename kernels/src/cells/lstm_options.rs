@@ -17,7 +17,8 @@
 //! ```
 //!
 //! 1. The sums with the peepholes' terms stay where they are: the backward pass computes all else again.
-//! 2. Some vectors of units are at work together, see [`CHUNK`]; what they have of a gate lies in a line of a small buffer.
+//! 2. Some vectors of units are at work together, whatever rows they are of; what they have of a gate lies in a line of
+//!    a small buffer.
 //! 3. Sums over the units of a gate have the same order of additions for any number of lanes; see [`RowSum`].
 
 use crate::cells::activation::{CONSTANTS, flush};
@@ -27,6 +28,7 @@ use crate::simd::{MAX_LANES, Operation, Simd};
 use crate::views::{RawRows, RawRowsMut};
 use core::mem::MaybeUninit;
 use core::ops::Range;
+use core::slice;
 
 /// The gates in a packed row.
 pub(crate) const INPUT: usize = 0;
@@ -66,7 +68,7 @@ impl Default for Activations {
 }
 
 impl Activations {
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn of(&self, gate: usize) -> ActivationFunction {
         if gate == CANDIDATE { self.candidate } else { self.gate }
     }
@@ -118,41 +120,44 @@ pub(crate) struct Family {
     pub(crate) activate: unsafe fn(&mut [f32], ActivationFunction),
 }
 
-/// Vectors of units that are at work together: an activation function is looked up once for all of them, and their chains of
-/// operations hide each other's latency.
-pub(crate) const CHUNK: usize = 8;
+/// Elements of a line: what the vectors of units of a [`Chunk`] have of a gate. So many are at work together that looking up
+/// their activation function costs little, and that their chains of operations hide each other's latency; so few that all
+/// lines stay in the first cache.
+const LINE_LEN: usize = 256;
 
-/// Lines of a vector for each vector of units of a chunk, on the stack. Not zeros to start with.
+/// Memory for lines, on the stack. Not zeros to start with.
 #[repr(C, align(64))]
-pub(crate) struct Lines<const N: usize>(MaybeUninit<[[f32; CHUNK * MAX_LANES]; N]>);
+pub(crate) struct Lines<const N: usize>(MaybeUninit<[[f32; LINE_LEN]; N]>);
 
 impl<const N: usize> Lines<N> {
-    #[inline(always)]
     pub(crate) fn new() -> Self {
         Self(MaybeUninit::uninit())
     }
 
-    /// Where a line lies.
-    #[inline(always)]
-    pub(crate) fn line(&mut self, line: usize) -> *mut f32 {
-        assert!(line < N);
-        // SAFETY: the line is one of N.
-        unsafe { self.0.as_mut_ptr().cast::<f32>().add(line * CHUNK * MAX_LANES) }
+    /// Where lines of `len` elements lie, one after the other.
+    pub(crate) fn lines(&mut self, len: usize) -> [*mut f32; N] {
+        assert!(len <= LINE_LEN);
+        let base = self.0.as_mut_ptr().cast::<f32>();
+        // SAFETY: there is room for N lines of that length.
+        core::array::from_fn(|line| unsafe { base.add(line * len) })
     }
 }
 
-/// Some vectors of units of a row: those of the panels `first..first + count`.
+/// Some vectors of units, row after row.
 #[derive(Clone, Copy)]
 pub(crate) struct Chunk {
-    first: usize,
-    pub(crate) count: usize,
+    /// Row and panel of the first one.
+    row: usize,
+    panel: usize,
+    count: usize,
 }
 
-/// Some panels in chunks.
-#[inline(always)]
-pub(crate) fn chunks(panels: Range<usize>) -> impl Iterator<Item = Chunk> {
-    let end = panels.end;
-    panels.step_by(CHUNK).map(move |first| Chunk { first, count: CHUNK.min(end - first) })
+impl Chunk {
+    /// Elements of its lines.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn len<S: Simd>(self) -> usize {
+        self.count * S::LANES
+    }
 }
 
 /// Where the gates of one vector of units lie in a packed row.
@@ -166,7 +171,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn of<S: Simd>(panel: usize, units: usize) -> Self {
         let unit = panel * S::LANES;
         let count = (units - unit).min(S::LANES);
@@ -176,7 +181,7 @@ impl Place {
     }
 
     /// The first column of a gate.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn column(self, gate: usize) -> usize {
         self.unit * LSTM_GATES + gate * self.width
     }
@@ -191,7 +196,7 @@ pub(crate) struct Moments<V> {
 
 impl<V> Moments<V> {
     /// Such that nothing changes.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn none<S: Simd<Element = f32, Vector = V>>(s: S) -> Self {
         Moments { mean: s.zero(), scale: s.splat(1.0) }
     }
@@ -203,19 +208,19 @@ pub(crate) struct RowSum<V> {
 }
 
 impl<V: Copy> RowSum<V> {
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn new<S: Simd<Element = f32, Vector = V>>(s: S) -> Self {
         Self { parts: [s.zero(); 4] }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn add<S: Simd<Element = f32, Vector = V>>(&mut self, s: S, panel: usize, value: V) {
         let part = panel % (MAX_LANES / S::LANES);
         self.parts[part] = s.add(self.parts[part], value);
     }
 
     /// The sum divided by `count`, in every lane.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn mean<S: Simd<Element = f32, Vector = V>>(&self, s: S, count: usize) -> V {
         let mut lanes = [0.0f32; MAX_LANES];
         for part in 0..MAX_LANES / S::LANES {
@@ -234,13 +239,13 @@ impl<V: Copy> RowSum<V> {
 }
 
 /// ±limit at most.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn clip<S: Simd<Element = f32>>(s: S, x: S::Vector, limit: f32) -> S::Vector {
     s.at_least(s.splat(-limit), s.at_most(s.splat(limit), x))
 }
 
 /// The gradient through [`clip`]: `gradient` inside the limits, 0 outside.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn clip_backward<S: Simd<Element = f32>>(
     s: S,
     x: S::Vector,
@@ -252,7 +257,7 @@ pub(crate) fn clip_backward<S: Simd<Element = f32>>(
 
 impl Family {
     /// Vectors of units.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn panels<S: Simd>(&self) -> usize {
         self.units.div_ceil(S::LANES)
     }
@@ -261,7 +266,7 @@ impl Family {
     ///
     /// # Safety
     /// - There are peepholes, and a vector of them at `unit`.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) unsafe fn peephole<S: Simd<Element = f32>>(
         &self,
         s: S,
@@ -276,7 +281,7 @@ impl Family {
     ///
     /// # Safety
     /// - `sums` is valid for reads of a packed row.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) unsafe fn moments<S: Simd<Element = f32>>(
         &self,
         s: S,
@@ -309,84 +314,115 @@ impl Family {
         Moments { mean, scale: s.div(s.splat(1.0), s.sqrt(variance)) }
     }
 
-    /// The places of a chunk.
-    #[inline(always)]
-    pub(crate) fn places<S: Simd>(&self, chunk: Chunk) -> impl Iterator<Item = (usize, Place)> {
-        let units = self.units;
-        (0..chunk.count).map(move |n| (n * S::LANES, Place::of::<S>(chunk.first + n, units)))
-    }
-
-    /// z of a gate, from the sums of a row.
+    /// The moments of some gates of a group.
     ///
     /// # Safety
-    /// - `sums` is valid for reads of a packed row, as are the tensors of the normalisation; `to` for writes of a line.
-    #[inline(always)]
-    pub(crate) unsafe fn preactivations<S: Simd<Element = f32>>(
+    /// - `sums` has a packed row for each row of the group.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) unsafe fn group_moments<S: Simd<Element = f32>, const N: usize>(
         &self,
         s: S,
-        sums: *const f32,
+        sums: RawRows,
+        group: &Range<usize>,
+        gates: [usize; N],
+    ) -> [Moments<S::Vector>; N] {
+        let mut moments = [Moments::none(s); N];
+        if self.normalisation.is_some() {
+            // A group is a row then.
+            let row = group.start / self.panels::<S>();
+            for n in 0..N {
+                // SAFETY: the caller vouches for the row.
+                moments[n] = unsafe { self.moments(s, sums.at(row, 0), gates[n]) };
+            }
+        }
+        moments
+    }
+
+    /// All vectors of `rows` rows in groups that can be done one after the other: a row if gates are normalized, which takes all
+    /// units of a row, else a chunk.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn groups<S: Simd>(&self, rows: usize) -> impl Iterator<Item = Range<usize>> {
+        let (panels, all) = (self.panels::<S>(), rows * self.panels::<S>());
+        let len = if self.normalisation.is_some() { panels } else { LINE_LEN / S::LANES };
+        (0..all).step_by(len).map(move |first| first..all.min(first + len))
+    }
+
+    /// The chunks of a group.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn chunks<S: Simd>(&self, group: &Range<usize>) -> impl Iterator<Item = Chunk> {
+        let (panels, end) = (self.panels::<S>(), group.end);
+        group.clone().step_by(LINE_LEN / S::LANES).map(move |first| Chunk {
+            row: first / panels,
+            panel: first % panels,
+            count: (LINE_LEN / S::LANES).min(end - first),
+        })
+    }
+
+    /// For each vector of a chunk, where it lies in a line, its row, and its place in that.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn places<S: Simd>(&self, chunk: Chunk) -> impl Iterator<Item = (usize, usize, Place)> {
+        let (units, panels) = (self.units, self.panels::<S>());
+        let Chunk { mut row, mut panel, count } = chunk;
+        (0..count).map(move |n| {
+            let place = (n * S::LANES, row, Place::of::<S>(panel, units));
+            panel += 1;
+            if panel == panels {
+                (row, panel) = (row + 1, 0);
+            }
+            place
+        })
+    }
+
+    /// z of a gate, from its sums.
+    ///
+    /// # Safety
+    /// - Row `row` of `sums` is a packed row with the units of `place`, as are the tensors of the normalization.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) unsafe fn preactivation<S: Simd<Element = f32>>(
+        &self,
+        s: S,
+        sums: RawRows,
+        row: usize,
         gate: usize,
-        chunk: Chunk,
+        place: Place,
         moments: &Moments<S::Vector>,
-        to: *mut f32,
-    ) {
-        for (at, place) in self.places::<S>(chunk) {
-            let (column, count) = (place.column(gate), place.count);
-            // SAFETY: the caller vouches for the row, the tensors and the line.
-            unsafe {
-                let mut preactivation = s.load_first(sums.add(column), count);
-                if let Some(RawNormalisation { scale, shift, .. }) = self.normalisation {
-                    let normal = s.mul(s.sub(preactivation, moments.mean), moments.scale);
-                    let scale = s.load_first(scale.add(column), count);
-                    preactivation = s.mul_add(normal, scale, s.load_first(shift.add(column), count));
-                }
-                s.store(to.add(at), preactivation);
-            }
-        }
-    }
-
-    /// φ(clip z) of a gate.
-    ///
-    /// # Safety
-    /// - `preactivations` is valid for reads of a line, which was written, and `to` for writes; they may be the same.
-    #[inline(always)]
-    pub(crate) unsafe fn gate_values<S: Simd<Element = f32>>(
-        &self,
-        s: S,
-        gate: usize,
-        chunk: Chunk,
-        preactivations: *const f32,
-        to: *mut f32,
-    ) {
-        // SAFETY: the caller vouches for the lines.
+    ) -> S::Vector {
+        let (column, count) = (place.column(gate), place.count);
+        // SAFETY: the caller vouches for the row and the tensors.
         unsafe {
-            for at in (0..chunk.count).map(|n| n * S::LANES) {
-                s.store(to.add(at), clip(s, s.load(preactivations.add(at)), self.options.gate_limit));
-            }
-            self.activate(s, self.options.activations.of(gate), chunk, to);
+            let sum = s.load_first(sums.at(row, column), count);
+            let Some(RawNormalisation { scale, shift, .. }) = self.normalisation else { return sum };
+            let normal = s.mul(s.sub(sum, moments.mean), moments.scale);
+            let scale = s.load_first(scale.add(column), count);
+            s.mul_add(normal, scale, s.load_first(shift.add(column), count))
         }
     }
 
-    /// Replaces each x of a line by φ(x).
+    /// clip z
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn clipped<S: Simd<Element = f32>>(&self, s: S, preactivation: S::Vector) -> S::Vector {
+        let limit = self.options.gate_limit;
+        if limit == f32::INFINITY { preactivation } else { clip(s, preactivation, limit) }
+    }
+
+    /// Replaces each x of `len` elements by φ(x).
     ///
     /// # Safety
-    /// - `line` is valid for reads and writes of a line, which was written.
-    #[inline(always)]
+    /// - `line` is valid for reads and writes of so many, which were written.
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) unsafe fn activate<S: Simd<Element = f32>>(
         &self,
         _s: S,
         function: ActivationFunction,
-        chunk: Chunk,
         line: *mut f32,
+        len: usize,
     ) {
         // SAFETY: the caller vouches for the line; that there is an `S` shows that the CPU has it.
-        unsafe {
-            (self.activate)(core::slice::from_raw_parts_mut(line, chunk.count * S::LANES), function);
-        }
+        unsafe { (self.activate)(slice::from_raw_parts_mut(line, len), function) };
     }
 
     /// i and f after coupling, from the values of both gates.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn coupled<S: Simd<Element = f32>>(
         &self,
         s: S,
@@ -401,7 +437,7 @@ impl Family {
     }
 
     /// f · c + i · g, and c̃.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn update<S: Simd<Element = f32>>(
         &self,
         s: S,
@@ -416,7 +452,7 @@ impl Family {
     ///
     /// # Safety
     /// - If there are shares, row `row` has the units of `place`.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) unsafe fn share<S: Simd<Element = f32>>(
         &self,
         s: S,
@@ -446,47 +482,46 @@ pub(crate) struct GeneralForward {
 }
 
 impl GeneralForward {
-    /// One row.
+    /// A group of vectors.
     ///
     /// # Safety
-    /// - The contract of [`GeneralForward::run`] for this row.
-    #[inline(always)]
-    unsafe fn row<S: Simd<Element = f32>>(&self, s: S, row: usize) {
+    /// - The contract of [`GeneralForward::run`] for its rows.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    unsafe fn group<S: Simd<Element = f32>>(&self, s: S, group: Range<usize>) {
         let family = &self.family;
-        // SAFETY: the caller vouches for the row, all of whose units are visited and no others.
+        let functions = &family.options.activations;
+        let has_peepholes = !family.peepholes.is_none();
+        let is_normalised = family.normalisation.is_some();
+        let none = Moments::none(s);
+        let mut lines = Lines::<4>::new();
+        // SAFETY: the caller vouches for the rows, all of whose units are visited and no others.
         unsafe {
-            let sums = self.sums.at(row, 0);
-            let panels = family.panels::<S>();
-            if !family.peepholes.is_none() {
-                for panel in 0..panels {
-                    let place = Place::of::<S>(panel, family.units);
+            if has_peepholes {
+                for (_, row, place) in family.chunks::<S>(&group).flat_map(|chunk| family.places::<S>(chunk))
+                {
                     let previous = s.load(self.previous_cell.at(row, place.unit));
                     for gate in [INPUT, FORGET] {
-                        see(s, family, sums, gate, gate, place, previous);
+                        see(s, family, self.sums.at(row, 0), gate, gate, place, previous);
                     }
                 }
             }
-            let moments = [
-                family.moments(s, sums, INPUT),
-                family.moments(s, sums, FORGET),
-                family.moments(s, sums, CANDIDATE),
-            ];
-            let functions = &family.options.activations;
-            let mut lines = Lines::<3>::new();
-            let [input, forget, candidate] = [INPUT, FORGET, CANDIDATE].map(|gate| lines.line(gate));
-            for chunk in chunks(0..panels) {
-                for (gate, line) in [input, forget, candidate].into_iter().enumerate() {
-                    family.preactivations(s, sums, gate, chunk, &moments[gate], line);
-                    family.gate_values(s, gate, chunk, line, line);
-                }
-                for (at, place) in family.places::<S>(chunk) {
-                    let previous = s.load(self.previous_cell.at(row, place.unit));
-                    let gates = [s.load(input.add(at)), s.load(forget.add(at))];
-                    let [i, f] = family.coupled(s, gates);
-                    let [_, cell] = family.update(s, [i, f, s.load(candidate.add(at))], previous);
-                    if !family.peepholes.is_none() {
-                        see(s, family, sums, OUTPUT, 2, place, cell);
+            let sums = self.sums.to_read();
+            let moments = family.group_moments(s, sums, &group, [INPUT, FORGET, CANDIDATE]);
+            for chunk in family.chunks::<S>(&group) {
+                let len = chunk.len::<S>();
+                let [input, forget, candidate, output] = lines.lines(len);
+                for (at, row, place) in family.places::<S>(chunk) {
+                    for (gate, line) in [input, forget, candidate].into_iter().enumerate() {
+                        let z = family.preactivation(s, sums, row, gate, place, &moments[gate]);
+                        s.store(line.add(at), family.clipped(s, z));
                     }
+                }
+                family.activate(s, functions.gate, input, 2 * len);
+                family.activate(s, functions.candidate, candidate, len);
+                for (at, row, place) in family.places::<S>(chunk) {
+                    let previous = s.load(self.previous_cell.at(row, place.unit));
+                    let [i, f] = family.coupled(s, [s.load(input.add(at)), s.load(forget.add(at))]);
+                    let [_, cell] = family.update(s, [i, f, s.load(candidate.add(at))], previous);
                     s.store(candidate.add(at), cell);
                     let mut kept = cell;
                     if let Some(share) = family.share(s, row, place) {
@@ -494,20 +529,42 @@ impl GeneralForward {
                         kept = flush(s, s.mul_add(share, cell, before), &CONSTANTS);
                     }
                     s.store(self.cell.at(row, place.unit), kept);
+                    if has_peepholes {
+                        see(s, family, self.sums.at(row, 0), OUTPUT, 2, place, cell);
+                    }
+                    if !is_normalised {
+                        let z = family.preactivation(s, sums, row, OUTPUT, place, &none);
+                        s.store(output.add(at), family.clipped(s, z));
+                    }
                 }
-                family.activate(s, functions.cell, chunk, candidate);
-                for (at, place) in family.places::<S>(chunk) {
-                    s.store(self.exposed.at(row, place.unit), s.load(candidate.add(at)));
+                family.activate(s, functions.cell, candidate, len);
+                if is_normalised {
+                    for (at, row, place) in family.places::<S>(chunk) {
+                        s.store(self.exposed.at(row, place.unit), s.load(candidate.add(at)));
+                    }
+                } else {
+                    family.activate(s, functions.gate, output, len);
+                    for (at, row, place) in family.places::<S>(chunk) {
+                        let exposed = s.mul(s.load(output.add(at)), s.load(candidate.add(at)));
+                        s.store(self.exposed.at(row, place.unit), exposed);
+                    }
                 }
             }
-            let moments = family.moments(s, sums, OUTPUT);
-            for chunk in chunks(0..panels) {
-                let line = input;
-                family.preactivations(s, sums, OUTPUT, chunk, &moments, line);
-                family.gate_values(s, OUTPUT, chunk, line, line);
-                for (at, place) in family.places::<S>(chunk) {
-                    let exposed = self.exposed.at(row, place.unit);
-                    s.store(exposed, s.mul(s.load(line.add(at)), s.load(exposed)));
+            // Normalized, o needs the sums of all units.
+            if is_normalised {
+                let [moments] = family.group_moments(s, sums, &group, [OUTPUT]);
+                for chunk in family.chunks::<S>(&group) {
+                    let len = chunk.len::<S>();
+                    let [line, ..] = lines.lines(len);
+                    for (at, row, place) in family.places::<S>(chunk) {
+                        let z = family.preactivation(s, sums, row, OUTPUT, place, &moments);
+                        s.store(line.add(at), family.clipped(s, z));
+                    }
+                    family.activate(s, functions.gate, line, len);
+                    for (at, row, place) in family.places::<S>(chunk) {
+                        let exposed = self.exposed.at(row, place.unit);
+                        s.store(exposed, s.mul(s.load(line.add(at)), s.load(exposed)));
+                    }
                 }
             }
         }
@@ -518,7 +575,7 @@ impl GeneralForward {
 ///
 /// # Safety
 /// - `sums` is valid for reads and writes of a packed row, and there are peepholes of the units of `place`.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 unsafe fn see<S: Simd<Element = f32>>(
     s: S,
     family: &Family,
@@ -539,11 +596,11 @@ unsafe fn see<S: Simd<Element = f32>>(
 impl<S: Simd<Element = f32>> Operation<S> for GeneralForward {
     type Output = ();
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn run(self, s: S) {
-        for row in 0..self.rows {
+        for group in self.family.groups::<S>(self.rows) {
             // SAFETY: `Kernels::general_cell` checked that all rows have the units, padded where they must be.
-            unsafe { self.row(s, row) };
+            unsafe { self.group(s, group) };
         }
     }
 }

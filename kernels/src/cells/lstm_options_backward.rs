@@ -23,11 +23,11 @@ use crate::cells::activation::{CONSTANTS, flush};
 use crate::cells::function::ActivationFunction;
 use crate::cells::lstm::LSTM_GATES;
 use crate::cells::lstm_options::{
-    CANDIDATE, CHUNK, Chunk, Coupling, FORGET, Family, INPUT, Lines, Moments, OUTPUT, Place, RowSum, chunks,
-    clip, clip_backward,
+    CANDIDATE, Chunk, Coupling, FORGET, Family, INPUT, Lines, Moments, OUTPUT, Place, RowSum, clip_backward,
 };
 use crate::simd::{Operation, Simd};
 use crate::views::{RawRows, RawRowsMut};
+use core::ops::Range;
 use core::slice;
 
 /// Rows of products whose sums are the gradients of peepholes: of i, f and o.
@@ -76,48 +76,60 @@ struct Recomputed {
 /// Lines of [`Recomputed`].
 const LINES: usize = 3 * LSTM_GATES + 4;
 
+/// Gates in the order of their lines: those of the same function side by side.
+const LINE_ORDER: [usize; LSTM_GATES] = [INPUT, FORGET, OUTPUT, CANDIDATE];
+
 impl Recomputed {
-    #[inline(always)]
-    fn new(lines: &mut Lines<LINES>) -> Self {
-        let mut of_gates = |part: usize| [0, 1, 2, 3].map(|gate| lines.line(part * LSTM_GATES + gate));
+    fn new(lines: &mut Lines<LINES>, len: usize) -> Self {
+        let lines = lines.lines(len);
+        let of_gates = |part: usize| {
+            let mut of_gates = [lines[0]; LSTM_GATES];
+            for (n, gate) in LINE_ORDER.into_iter().enumerate() {
+                of_gates[gate] = lines[part * LSTM_GATES + n];
+            }
+            of_gates
+        };
+        let [.., update, cell, shown, shown_slope] = lines;
         let (preactivations, values, slopes) = (of_gates(0), of_gates(1), of_gates(2));
-        let [update, cell, shown, shown_slope] = [0, 1, 2, 3].map(|n| lines.line(3 * LSTM_GATES + n));
         Self { preactivations, values, slopes, update, cell, shown, shown_slope }
     }
 }
 
 impl GeneralBackward {
-    /// Computes a chunk of a row again.
+    /// Computes a chunk again.
     ///
     /// # Safety
-    /// - As of [`GeneralBackward::row`]; the lines are valid for reads and writes.
-    #[inline(always)]
+    /// - As of [`GeneralBackward::group`]; the lines are valid for reads and writes.
+    #[cfg_attr(not(unoptimized), inline(always))]
     unsafe fn recompute<S: Simd<Element = f32>>(
         &self,
         s: S,
-        row: usize,
         chunk: Chunk,
         moments: &[Moments<S::Vector>; LSTM_GATES],
         lines: &Recomputed,
     ) {
         let family = &self.family;
-        let len = chunk.count * S::LANES;
-        // SAFETY: the caller vouches for the row and the lines; that there is an `S` shows that the CPU has it.
+        let functions = &family.options.activations;
+        let len = chunk.len::<S>();
+        // SAFETY: the caller vouches for the rows and the lines; that there is an `S` shows that the CPU has it.
         unsafe {
-            let sums = self.sums.at(row, 0);
-            for gate in [INPUT, FORGET, CANDIDATE, OUTPUT] {
-                let [z, value, slope] = [lines.preactivations[gate], lines.values[gate], lines.slopes[gate]];
-                family.preactivations(s, sums, gate, chunk, &moments[gate], z);
-                family.gate_values(s, gate, chunk, z, value);
-                for at in (0..chunk.count).map(|n| n * S::LANES) {
-                    s.store(slope.add(at), clip(s, s.load(z.add(at)), family.options.gate_limit));
+            for (at, row, place) in family.places::<S>(chunk) {
+                for gate in LINE_ORDER {
+                    let z = family.preactivation(s, self.sums, row, gate, place, &moments[gate]);
+                    let clipped = family.clipped(s, z);
+                    s.store(lines.preactivations[gate].add(at), z);
+                    s.store(lines.values[gate].add(at), clipped);
+                    s.store(lines.slopes[gate].add(at), clipped);
                 }
-                let (slopes, values) =
-                    (slice::from_raw_parts_mut(slope, len), slice::from_raw_parts(value, len));
-                (self.slopes)(slopes, values, family.options.activations.of(gate));
+            }
+            // Three gates have the same function, and their lines lie side by side.
+            for (gate, len) in [(INPUT, 3 * len), (CANDIDATE, len)] {
+                let function = functions.of(gate);
+                family.activate(s, function, lines.values[gate], len);
+                self.slope(s, function, lines.slopes[gate], lines.values[gate], len);
             }
             let [input, forget, candidate] = [INPUT, FORGET, CANDIDATE].map(|gate| lines.values[gate]);
-            for (at, place) in family.places::<S>(chunk) {
+            for (at, row, place) in family.places::<S>(chunk) {
                 let previous = s.load(self.previous_cell.at(row, place.unit));
                 let [i, f] = family.coupled(s, [s.load(input.add(at)), s.load(forget.add(at))]);
                 let [update, cell] = family.update(s, [i, f, s.load(candidate.add(at))], previous);
@@ -126,11 +138,27 @@ impl GeneralBackward {
                     s.store(line.add(at), cell);
                 }
             }
-            let function = family.options.activations.cell;
-            family.activate(s, function, chunk, lines.shown);
-            let (slopes, shown) =
-                (slice::from_raw_parts_mut(lines.shown_slope, len), slice::from_raw_parts(lines.shown, len));
-            (self.slopes)(slopes, shown, function);
+            family.activate(s, functions.cell, lines.shown, len);
+            self.slope(s, functions.cell, lines.shown_slope, lines.shown, len);
+        }
+    }
+
+    /// Replaces each x of `len` elements by φ′(x), given φ(x).
+    ///
+    /// # Safety
+    /// - Both lines are valid for reads of so many elements, which were written, and `line` for writes.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    unsafe fn slope<S: Simd<Element = f32>>(
+        &self,
+        _s: S,
+        function: ActivationFunction,
+        line: *mut f32,
+        values: *const f32,
+        len: usize,
+    ) {
+        // SAFETY: the caller vouches for the lines, which differ; that there is an `S` shows that the CPU has it.
+        unsafe {
+            (self.slopes)(slice::from_raw_parts_mut(line, len), slice::from_raw_parts(values, len), function);
         }
     }
 
@@ -138,7 +166,7 @@ impl GeneralBackward {
     ///
     /// # Safety
     /// - The lines were written.
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     unsafe fn through_activation<S: Simd<Element = f32>>(
         &self,
         s: S,
@@ -156,17 +184,11 @@ impl GeneralBackward {
     /// dz of o, and the part of dc̃ that comes from o · h(c̃) and from c′; writes o · h(c̃).
     ///
     /// # Safety
-    /// - As of [`GeneralBackward::row`]; the lines are those of the chunk.
-    #[inline(always)]
-    unsafe fn through_exposed<S: Simd<Element = f32>>(
-        &self,
-        s: S,
-        row: usize,
-        chunk: Chunk,
-        lines: &Recomputed,
-    ) {
+    /// - As of [`GeneralBackward::group`]; the lines are those of the chunk.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    unsafe fn through_exposed<S: Simd<Element = f32>>(&self, s: S, chunk: Chunk, lines: &Recomputed) {
         let family = &self.family;
-        for (at, place) in family.places::<S>(chunk) {
+        for (at, row, place) in family.places::<S>(chunk) {
             // SAFETY: the caller vouches for the rows and lines.
             unsafe {
                 let (output, shown) = (s.load(lines.values[OUTPUT].add(at)), s.load(lines.shown.add(at)));
@@ -191,17 +213,11 @@ impl GeneralBackward {
     /// dz of i, f and g from ds of o and dc̃, and the part of dc that comes from c̃ and c′.
     ///
     /// # Safety
-    /// - As of [`GeneralBackward::row`]; the lines are those of the chunk.
-    #[inline(always)]
-    unsafe fn through_update<S: Simd<Element = f32>>(
-        &self,
-        s: S,
-        row: usize,
-        chunk: Chunk,
-        lines: &Recomputed,
-    ) {
+    /// - As of [`GeneralBackward::group`]; the lines are those of the chunk.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    unsafe fn through_update<S: Simd<Element = f32>>(&self, s: S, chunk: Chunk, lines: &Recomputed) {
         let family = &self.family;
-        for (at, place) in family.places::<S>(chunk) {
+        for (at, row, place) in family.places::<S>(chunk) {
             // SAFETY: the caller vouches for the rows and lines.
             unsafe {
                 let ds_output = s.load_first(self.gate_gradient(row, OUTPUT, place), place.count);
@@ -246,10 +262,10 @@ impl GeneralBackward {
     /// dc from its part and from ds of i and f, which may see c.
     ///
     /// # Safety
-    /// - As of [`GeneralBackward::row`].
-    #[inline(always)]
-    unsafe fn through_peepholes<S: Simd<Element = f32>>(&self, s: S, row: usize, chunk: Chunk) {
-        for (_, place) in self.family.places::<S>(chunk) {
+    /// - As of [`GeneralBackward::group`].
+    #[cfg_attr(not(unoptimized), inline(always))]
+    unsafe fn through_peepholes<S: Simd<Element = f32>>(&self, s: S, chunk: Chunk) {
+        for (_, row, place) in self.family.places::<S>(chunk) {
             // SAFETY: the caller vouches for the rows.
             unsafe {
                 let at = self.cell_gradient.at(row, place.unit);
@@ -267,8 +283,8 @@ impl GeneralBackward {
     /// Where the gradient of a gate goes.
     ///
     /// # Safety
-    /// - As of [`GeneralBackward::row`], for the units of `place`.
-    #[inline(always)]
+    /// - As of [`GeneralBackward::group`], for the units of `place`.
+    #[cfg_attr(not(unoptimized), inline(always))]
     unsafe fn gate_gradient(&self, row: usize, gate: usize, place: Place) -> *mut f32 {
         // SAFETY: the caller vouches for the rows.
         unsafe { self.gate_gradients.at(row * LSTM_GATES + gate, place.unit) }
@@ -277,8 +293,8 @@ impl GeneralBackward {
     /// Adds what the peephole of a gate passes on to the gradient of what it sees, and writes its term.
     ///
     /// # Safety
-    /// - As of [`GeneralBackward::row`], for the units of `place`.
-    #[inline(always)]
+    /// - As of [`GeneralBackward::group`], for the units of `place`.
+    #[cfg_attr(not(unoptimized), inline(always))]
     #[expect(clippy::too_many_arguments, reason = "passed in registers")]
     unsafe fn see<S: Simd<Element = f32>>(
         &self,
@@ -304,8 +320,8 @@ impl GeneralBackward {
     /// Turns dz of a gate of a row into ds, and writes the terms of the gradients of scale and shift.
     ///
     /// # Safety
-    /// - As of [`GeneralBackward::row`]; there is a normalisation.
-    #[inline(always)]
+    /// - As of [`GeneralBackward::group`]; there is a normalisation.
+    #[cfg_attr(not(unoptimized), inline(always))]
     unsafe fn normalise_gate<S: Simd<Element = f32>>(
         &self,
         s: S,
@@ -347,48 +363,45 @@ impl GeneralBackward {
         }
     }
 
-    /// One row, in groups of chunks. With normalization, ds of a gate needs dz of all units, so the row is one group; without it,
-    /// a chunk is.
+    /// A group of vectors.
     ///
     /// # Safety
-    /// - `row` is less than `rows`. States, `exposed_gradient`, `exposed` and the peepholes have whole vectors of all
-    ///   units, `sums` and the normalization a packed row, the others all units, and none overlaps another.
-    #[inline(always)]
-    unsafe fn row<S: Simd<Element = f32>>(&self, s: S, row: usize, lines: &Recomputed) {
-        debug_assert!(row < self.rows);
-        let (family, panels) = (&self.family, self.family.panels::<S>());
+    /// - States, `exposed_gradient`, `exposed` and the peepholes have whole vectors of all units for each of its rows, `sums` and the
+    ///   normalization a packed row, the others all units, and none overlaps another.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    unsafe fn group<S: Simd<Element = f32>>(&self, s: S, group: Range<usize>, memory: &mut Lines<LINES>) {
+        let family = &self.family;
         let is_normalised = family.normalisation.is_some();
-        let group = if is_normalised { panels } else { CHUNK };
-        let mut moments = [Moments::none(s); LSTM_GATES];
+        let chunks = || family.chunks::<S>(&group);
+        // A group is a row if gates are normalized.
+        let row = group.start / family.panels::<S>();
         // SAFETY: the caller vouches for the rows, all of whose units are visited and no others.
         unsafe {
-            for gate in 0..LSTM_GATES {
-                moments[gate] = family.moments(s, self.sums.at(row, 0), gate);
+            let gates = [INPUT, FORGET, CANDIDATE, OUTPUT];
+            let moments = family.group_moments(s, self.sums, &group, gates);
+            for chunk in chunks() {
+                let lines = Recomputed::new(memory, chunk.len::<S>());
+                self.recompute(s, chunk, &moments, &lines);
+                self.through_exposed(s, chunk, &lines);
             }
-            for first in (0..panels).step_by(group) {
-                let group = first..panels.min(first + group);
-                for chunk in chunks(group.clone()) {
-                    self.recompute(s, row, chunk, &moments, lines);
-                    self.through_exposed(s, row, chunk, lines);
+            if is_normalised {
+                self.normalise_gate(s, row, OUTPUT, &moments[OUTPUT]);
+            }
+            for chunk in chunks() {
+                let lines = Recomputed::new(memory, chunk.len::<S>());
+                // If there is but one, the lines are still its own.
+                if chunks().nth(1).is_some() {
+                    self.recompute(s, chunk, &moments, &lines);
                 }
-                if is_normalised {
-                    self.normalise_gate(s, row, OUTPUT, &moments[OUTPUT]);
+                self.through_update(s, chunk, &lines);
+            }
+            if is_normalised {
+                for gate in [INPUT, FORGET, CANDIDATE] {
+                    self.normalise_gate(s, row, gate, &moments[gate]);
                 }
-                for chunk in chunks(group.clone()) {
-                    // The lines are those of the last chunk.
-                    if group.len() > CHUNK {
-                        self.recompute(s, row, chunk, &moments, lines);
-                    }
-                    self.through_update(s, row, chunk, lines);
-                }
-                if is_normalised {
-                    for gate in [INPUT, FORGET, CANDIDATE] {
-                        self.normalise_gate(s, row, gate, &moments[gate]);
-                    }
-                }
-                for chunk in chunks(group.clone()) {
-                    self.through_peepholes(s, row, chunk);
-                }
+            }
+            for chunk in chunks() {
+                self.through_peepholes(s, chunk);
             }
         }
     }
@@ -397,13 +410,12 @@ impl GeneralBackward {
 impl<S: Simd<Element = f32>> Operation<S> for GeneralBackward {
     type Output = ();
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn run(self, s: S) {
-        let mut lines = Lines::new();
-        let lines = Recomputed::new(&mut lines);
-        for row in 0..self.rows {
+        let mut memory = Lines::new();
+        for group in self.family.groups::<S>(self.rows) {
             // SAFETY: `Kernels::general_cell_backward` checked that all rows have the units, padded where they must be.
-            unsafe { self.row(s, row, &lines) };
+            unsafe { self.group(s, group, &mut memory) };
         }
     }
 }
