@@ -1,9 +1,7 @@
 //! Layers with any options of the LSTM family, against the oracle in f64.
 
-mod common;
-
-use common::family::{FamilyCase, all_tensors, largest_difference, random_cell};
-use common::{Random, Recording, Run, fnv, fused_levels, runs};
+use crate::common::family::{FamilyCase, all_tensors, largest_difference, random_cell};
+use crate::common::{Random, Recording, Run, fnv, fused_levels, runs};
 use proptest::prelude::*;
 use quadgate::Schedule;
 use quadgate::reference::{NaiveCallGradients, NaiveMasks, NaiveResult};

@@ -1,11 +1,9 @@
 //! Rows of different lengths and masked steps, forward and backward. What other frameworks answer is in `family_goldens`.
 
-mod common;
-
-use common::lengths::{Kind, PartialCase, kinds};
-use common::stack::StackCase;
-use common::{
-    Case, Cotangents, Layout, Recording, Run, Sizes, assert_close, assert_gradients_close, bits,
+use crate::common::lengths::{Kind, PartialCase, kinds};
+use crate::common::stack::StackCase;
+use crate::common::{
+    self, Case, Cotangents, Layout, Recording, Run, Sizes, assert_close, assert_gradients_close, bits,
     gradient_bits, levels, outcome_bits, relative_error, runs, small_sizes,
 };
 use proptest::prelude::*;

@@ -1,6 +1,6 @@
 //! What the tests share: seeded data, layers and their oracles, and the levels that this CPU has.
 
-#![allow(dead_code, unreachable_pub)] // Each test file uses a part.
+#![allow(dead_code, unreachable_pub)] // Each test binary uses a part.
 
 pub mod family;
 pub mod golden;

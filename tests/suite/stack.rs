@@ -1,11 +1,9 @@
 //! Stacks of layers in one direction or both, against the oracle, PyTorch and ONNX Runtime.
 
-mod common;
-
-use common::family::{Tensors, config_of, random_cell};
-use common::golden::{GoldenFile, assert_relative, transpose};
-use common::stack::{StackCase, dropouts, forms, naive, sizes};
-use common::{
+use crate::common::family::{Tensors, config_of, random_cell};
+use crate::common::golden::{GoldenFile, assert_relative, transpose};
+use crate::common::stack::{StackCase, dropouts, forms, naive, sizes};
+use crate::common::{
     Case, Cotangents, Gradients, Layout, Outcome, Random, Recording, Run, Sizes, bits, fused_levels,
     gradient_bits, levels, max_error, outcome_bits, relative_error, runs, widen,
 };

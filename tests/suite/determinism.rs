@@ -1,9 +1,7 @@
 //! The same bits for any thread count, batch position, schedule and layout, and on every level with a fused
 //! multiply-add: checksums of a set of cases, recorded here.
 
-mod common;
-
-use common::{Case, Layout, Outcome, Run, Sizes, bits, fnv, fused_levels, levels, outcome_bits};
+use crate::common::{Case, Layout, Outcome, Run, Sizes, bits, fnv, fused_levels, levels, outcome_bits};
 use proptest::prelude::*;
 use quadgate::{Schedule, Split};
 
