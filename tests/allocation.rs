@@ -1,7 +1,9 @@
 //! Once the workspace exists, no call allocates.
 //!
-//! Each thread counts its own allocations, and those of each pool are added up: the test harness has threads too.
+//! Each thread counts its own allocations, and those of each pool are added up: the test harness has threads too. The
+//! allocator that counts is that of the whole process, hence a test binary beside the suite.
 
+#[path = "suite/common/mod.rs"]
 mod common;
 
 use common::stack::StackCase;

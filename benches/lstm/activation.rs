@@ -5,10 +5,11 @@
 //! each iteration first copies the same input into the slice; this copy is part of the time.
 
 use crate::layer::random;
-use crate::report::Extra;
-use crate::settings::{Settings, available_isas};
+use crate::machine::available_isas;
+use crate::run::{Case, Extra, Work};
+use crate::settings::Settings;
 use crate::shapes::Shape;
-use crate::suite::{Case, Group, Work};
+use crate::suite::Group;
 use quadgate::Activation;
 use std::hint::black_box;
 

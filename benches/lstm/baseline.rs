@@ -6,8 +6,8 @@
 
 use crate::gemm::{BackwardProducts, ForwardProducts};
 use crate::layer::{cotangents, input};
+use crate::run::Run;
 use crate::shapes::Shape;
-use crate::suite::Run;
 use quadgate::reference::NaiveLstm;
 use std::hint::black_box;
 use std::time::{Duration, Instant};

@@ -3,9 +3,9 @@
 use crate::baseline::Baselines;
 use crate::layer::{self, FITS};
 use crate::roofline::Roofline;
+use crate::run::Work;
 use crate::sequences::Pass;
 use crate::shapes::Shape;
-use crate::suite::Work;
 use quadgate::reference::NaiveLstm;
 use quadgate::{Forward, Lstm, LstmConfig, Plan, Schedule, Sequence, SequenceMut};
 

@@ -5,9 +5,10 @@
 
 use crate::layer::{self, FITS, random};
 use crate::roofline::Roofline;
+use crate::run::{Case, Work};
 use crate::settings::Settings;
 use crate::shapes::Shape;
-use crate::suite::{Case, Group, Work};
+use crate::suite::Group;
 use quadgate::{Backward, Forward, GradientMode, Lstm, Sequence, SequenceMut, Threads};
 
 /// A batch of sentences, and a narrow one.

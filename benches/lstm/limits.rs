@@ -7,7 +7,7 @@
 //! percentages low rather than high where a benchmark had a bad moment.
 
 use crate::caches::{self, Level};
-use crate::settings::{available_isas, available_threads};
+use crate::machine::{available_isas, available_threads};
 use quadgate::Isa;
 use quadgate_kernels::Kernels;
 use std::collections::BTreeMap;

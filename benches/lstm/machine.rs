@@ -1,5 +1,7 @@
 //! What the machine is called and what it has.
 
+use quadgate::Isa;
+use quadgate_kernels::Kernels;
 use serde::Serialize;
 
 /// The name of the CPU, or at least of its architecture.
@@ -7,6 +9,16 @@ pub(crate) fn cpu() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     name.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned())
+}
+
+/// Threads that this process may run at once.
+pub(crate) fn available_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |threads| threads.get())
+}
+
+/// The instruction sets that this CPU can run.
+pub(crate) fn available_isas() -> Vec<Isa> {
+    Isa::ALL.into_iter().filter(|&isa| Kernels::new(isa).is_some()).collect()
 }
 
 /// The names of the vector extensions that the CPU has, of those that matter here.

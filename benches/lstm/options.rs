@@ -6,9 +6,10 @@
 
 use crate::layer::{self, FITS, random};
 use crate::roofline::Roofline;
+use crate::run::{Case, Work};
 use crate::settings::Settings;
 use crate::shapes::Shape;
-use crate::suite::{Case, Group, Work};
+use crate::suite::Group;
 use quadgate::reference::NaiveLstm;
 use quadgate::{
     ActivationFunction, Activations, Backward, Clip, Coupling, Forward, GradientMode, Lstm, LstmConfig,

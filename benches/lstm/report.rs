@@ -1,18 +1,17 @@
-//! The results: figures derived from times and limits, `bench.json`, and the table.
+//! The results: figures derived from times and limits, and `bench.json`.
 //!
 //! The structures here are the schema of `bench.json`, which `benches/README.md` documents. Fields may be added; a
 //! change of what is there raises [`SCHEMA`].
 
 use crate::limits::Limits;
-use crate::machine::{Features, cpu};
-use crate::settings::available_isas;
+use crate::machine::{Features, available_isas, cpu};
+use crate::run::{Extra, Run, Work};
+use crate::samples;
 use crate::shapes::Shape;
-use crate::suite::{Run, Work};
-use crate::{samples, table};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Version of the schema.
 const SCHEMA: u32 = 1;
@@ -71,55 +70,36 @@ pub(crate) struct Row {
     pub(crate) extra: Option<Extra>,
 }
 
-/// What only one group reports.
-#[derive(Clone, Debug, Serialize)]
-#[serde(untagged)]
-pub(crate) enum Extra {
-    /// Percentiles of single calls, each timed by itself.
-    Latency {
-        /// Half of the calls are faster.
-        p50_ns: f64,
-        /// One in a hundred is slower.
-        p99_ns: f64,
-    },
-    /// A function over a slice.
-    Elements {
-        /// Its name.
-        function: &'static str,
-        /// Elements of the slice.
-        elements: usize,
-        /// 10⁹ elements per second.
-        gelements_per_s: f64,
-    },
-}
+impl Report {
+    /// Holds what was measured against the limits.
+    pub(crate) fn new(limits: &Limits, runs: &[Run]) -> Self {
+        Self {
+            schema: SCHEMA,
+            machine: machine(limits),
+            results: runs.iter().map(|run| row(limits, run)).collect(),
+        }
+    }
 
-/// Prints the table and writes `bench.json`.
-///
-/// # Errors
-/// A sentence on why the file could not be written.
-pub(crate) fn publish(limits: &Limits, runs: &[Run]) -> Result<(), String> {
-    let report = Report {
-        schema: SCHEMA,
-        machine: machine(limits),
-        results: runs.iter().map(|run| row(limits, run)).collect(),
-    };
-    print!("{}", table::render(&report));
-    let path = output_directory().join("bench.json");
-    write(&report, &path).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-    println!("written: {}", path.display());
-    Ok(())
+    /// Writes `bench.json` and says where.
+    ///
+    /// # Errors
+    /// A sentence on why it could not be written.
+    pub(crate) fn write(&self) -> Result<(), String> {
+        let directory = output_directory();
+        let path = directory.join("bench.json");
+        let write = || -> std::io::Result<()> {
+            fs::create_dir_all(&directory)?;
+            fs::write(&path, serde_json::to_string_pretty(self)? + "\n")
+        };
+        write().map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        println!("written: {}", path.display());
+        Ok(())
+    }
 }
 
 /// Where results are written.
 pub(crate) fn output_directory() -> PathBuf {
     samples::target_directory().unwrap_or_else(|| "target".into()).join("quadgate")
-}
-
-fn write(report: &Report, path: &Path) -> std::io::Result<()> {
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
-    fs::write(path, serde_json::to_string_pretty(report)? + "\n")
 }
 
 fn machine(limits: &Limits) -> Machine {

@@ -2,10 +2,11 @@
 
 use crate::baseline::Baselines;
 use crate::layer;
+use crate::run::{Case, Run, Work};
 use crate::runner::Runner;
 use crate::settings::Settings;
 use crate::shapes::Shape;
-use crate::suite::{Case, Group, Run, Work};
+use crate::suite::Group;
 use quadgate::reference::NaiveLstm;
 use quadgate::{Lstm, LstmConfig, Plan};
 

@@ -1,10 +1,10 @@
 //! What the environment asks for: `QUADGATE_SHAPES`, `QUADGATE_THREADS`, `QUADGATE_ISA` and `QUADGATE_SWEEP`.
 
+use crate::grid::SIZES;
+use crate::machine::{available_isas, available_threads};
 use crate::runner::Runner;
 use crate::shapes::{Shape, shapes};
-use crate::sweep::SIZES;
 use quadgate::Isa;
-use quadgate_kernels::Kernels;
 use std::ops::RangeInclusive;
 
 /// More threads than this are a typing error.
@@ -64,11 +64,6 @@ fn parse_threads(count: &str, text: &str) -> Result<usize, String> {
     })
 }
 
-/// Threads that this process may run at once.
-pub(crate) fn available_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |threads| threads.get())
-}
-
 /// All sizes, or the first and the last of them.
 fn sweep_sizes(text: Option<&str>) -> Result<RangeInclusive<usize>, String> {
     let Some(text) = text else { return Ok(SIZES) };
@@ -90,9 +85,4 @@ fn isa(text: Option<&str>) -> Result<Option<Isa>, String> {
             ))
         }
     }
-}
-
-/// The instruction sets that this CPU can run.
-pub(crate) fn available_isas() -> Vec<Isa> {
-    Isa::ALL.into_iter().filter(|&isa| Kernels::new(isa).is_some()).collect()
 }

@@ -2,10 +2,11 @@
 
 use crate::layer::{self, FITS, random};
 use crate::roofline::Roofline;
+use crate::run::{Case, Run, Work};
 use crate::runner::Runner;
 use crate::settings::Settings;
 use crate::shapes::Shape;
-use crate::suite::{Case, Group, Run, Work};
+use crate::suite::Group;
 use quadgate::{
     Arrangement, Directions, GradientMode, LstmConfig, LstmStack, LstmWeights, Sequence, SequenceMut,
     StackBackward, StackConfig, StackForward,

@@ -5,11 +5,11 @@
 
 use crate::baseline::Baselines;
 use crate::layer::{self, FITS};
-use crate::report::Extra;
 use crate::roofline::Roofline;
+use crate::run::{Case, Extra, Work};
 use crate::settings::Settings;
 use crate::shapes::Shape;
-use crate::suite::{Case, Group, Work};
+use crate::suite::Group;
 use quadgate::{Matrix, Schedule, Threads};
 use std::time::Instant;
 

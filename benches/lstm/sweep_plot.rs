@@ -1,6 +1,6 @@
 //! The sweep as a picture: a line for each of some batches, GFLOP/s over H.
 
-use crate::sweep::{Grid, SIZES};
+use crate::grid::{Grid, SIZES};
 use std::fmt::Write as _;
 
 /// Batches that get a line, and its colour.

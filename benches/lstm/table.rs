@@ -1,6 +1,7 @@
 //! The report as plain text.
 
-use crate::report::{Extra, Limit, Report, Row};
+use crate::report::{Limit, Report, Row};
+use crate::run::Extra;
 use std::fmt::Write;
 
 /// Where there is no figure.

@@ -5,9 +5,9 @@ use crate::baseline::Baselines;
 use crate::forward;
 use crate::layer::{self, FITS};
 use crate::roofline::Roofline;
+use crate::run::Work;
 use crate::sequences::Pass;
 use crate::shapes::Shape;
-use crate::suite::Work;
 use quadgate::reference::NaiveLstm;
 use quadgate::{
     Backward, Forward, GradientMode, Lstm, LstmConfig, Matrix, MatrixMut, Plan, Sequence, SequenceMut,

@@ -1,6 +1,6 @@
 //! What the tests share: seeded data, layers and their oracles, and the levels that this CPU has.
 
-#![allow(dead_code, unreachable_pub)] // Each test file uses a part.
+#![allow(dead_code, unreachable_pub)] // Each test binary uses a part.
 
 pub mod family;
 pub mod golden;
@@ -277,6 +277,14 @@ impl Case {
         }
     }
 
+    /// The same layer with NaN for all that a call reads.
+    pub fn of_nan(mut self) -> Self {
+        for values in [&mut self.x, &mut self.initial_hidden, &mut self.initial_cell] {
+            values.fill(f32::NAN);
+        }
+        self
+    }
+
     /// The oracle's answer, in f64.
     pub fn expected(&self) -> NaiveOutput<f64> {
         let naive = self.naive();
@@ -311,21 +319,24 @@ impl Case {
 
     /// The crate's answer by [`Lstm::step`].
     pub fn step_by_step(&self, run: Run) -> Outcome {
-        let Sizes { steps, batch, inputs, units } = self.sizes;
         let lstm = self.lstm(run);
-        let mut state = lstm.state(batch).unwrap();
+        self.step_by_step_with(&lstm, &mut lstm.state(self.sizes.batch).unwrap())
+    }
+
+    pub fn step_by_step_with(&self, lstm: &Lstm, state: &mut quadgate::State) -> Outcome {
+        let Sizes { steps, batch, inputs, units } = self.sizes;
         state.set_hidden(Matrix::new(&self.initial_hidden, batch, units)).unwrap();
         state.set_cell(Matrix::new(&self.initial_cell, batch, units)).unwrap();
         let mut output = Vec::new();
         for t in 0..steps {
             let x = &self.x[t * batch * inputs..][..batch * inputs];
-            lstm.step(&mut state, Matrix::new(x, batch, inputs)).unwrap();
+            lstm.step(state, Matrix::new(x, batch, inputs)).unwrap();
             for row in 0..batch {
                 output.extend_from_slice(state.hidden(row).unwrap());
             }
         }
         let rows = |of: fn(&quadgate::State, usize) -> Option<&[f32]>| {
-            (0..batch).flat_map(|row| of(&state, row).unwrap().to_vec()).collect()
+            (0..batch).flat_map(|row| of(state, row).unwrap().to_vec()).collect()
         };
         Outcome { output, last_hidden: rows(quadgate::State::hidden), last_cell: rows(quadgate::State::cell) }
     }
@@ -364,6 +375,14 @@ impl Cotangents {
             last_hidden: random.vec(batch * units, 1.0),
             last_cell: random.vec(batch * units, 1.0),
         }
+    }
+
+    /// As many that are all NaN.
+    pub fn of_nan(mut self) -> Self {
+        for values in [&mut self.output, &mut self.last_hidden, &mut self.last_cell] {
+            values.fill(f32::NAN);
+        }
+        self
     }
 
     pub fn widen(&self) -> NaiveCotangents<f64> {

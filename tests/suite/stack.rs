@@ -1,17 +1,17 @@
 //! Stacks of layers in one direction or both, against the oracle, PyTorch and ONNX Runtime.
 
-mod common;
-
-use common::family::{Tensors, config_of, random_cell};
-use common::golden::{GoldenFile, assert_relative, transpose};
-use common::stack::{StackCase, dropouts, forms, naive, sizes};
-use common::{
+use crate::common::family::{Tensors, config_of, random_cell};
+use crate::common::golden::{GoldenFile, assert_relative, transpose};
+use crate::common::lengths::{Kind, PartialCase, kinds};
+use crate::common::stack::{StackCase, dropouts, forms, naive, sizes};
+use crate::common::{
     Case, Cotangents, Gradients, Layout, Outcome, Random, Recording, Run, Sizes, bits, fused_levels,
     gradient_bits, levels, max_error, outcome_bits, relative_error, runs, widen,
 };
 use proptest::prelude::*;
 use quadgate::reference::{
-    NaiveCall, NaiveCallGradients, NaiveCell, NaiveLayer, NaiveMasks, NaiveResult, NaiveStack, NaiveState,
+    NaiveCall, NaiveCallGradients, NaiveCell, NaiveLayer, NaiveMasks, NaiveResult, NaiveRun, NaiveStack,
+    NaiveState,
 };
 use quadgate::{
     Arrangement, Directions, Dropout, Error, Forward, GradientMode, Lstm, LstmStack, LstmWeights, Matrix,
@@ -280,6 +280,48 @@ proptest! {
             let expected = case.gradients(run, Recording::Full, &cotangents, None);
             prop_assert_eq!(gradient_bits(&found), gradient_bits(&expected));
         }
+    }
+
+    #[test]
+    fn nan_left_in_a_workspace_and_a_tape_changes_no_bit(
+        seed in any::<u64>(),
+        sizes in sizes(),
+        more in (0usize..3, 0usize..6),
+        form in forms(),
+        kind in proptest::option::of(kinds()),
+        dropout in dropouts(),
+        run in runs(),
+        every in proptest::option::of(1usize..8),
+    ) {
+        let recording = every.map_or(Recording::Full, |every| Recording::Checkpoints(NonZeroUsize::new(every)));
+        let of = |sizes, kind: Option<Kind>| {
+            let steps = kind.map_or(NaiveRun::All, |kind| PartialCase::random(seed, sizes, kind).steps);
+            StackCase { steps, ..StackCase::random(seed, sizes, form).dropout(dropout) }
+        };
+        let large = Sizes { steps: sizes.steps + more.0, batch: sizes.batch + more.1, ..sizes };
+        let clean = of(sizes, kind);
+        let stack = clean.stack(&clean.config(run).training());
+        let mut workspace = stack.workspace(large.steps, large.batch).unwrap();
+        let mut tape = match recording {
+            Recording::Full => stack.tape(large.steps, large.batch),
+            Recording::Checkpoints(every) => stack.checkpointed_tape(large.steps, large.batch, every),
+        }
+        .unwrap();
+        // Calls of all steps and of a part of them have buffers of their own.
+        for dirty in [of(large, None).of_nan(), of(large, kind).of_nan()] {
+            let cotangents = dirty.cotangents(seed).of_nan();
+            dirty.forward_with(&stack, &mut workspace, None, run);
+            dirty.forward_with(&stack, &mut workspace, Some(&mut tape), run);
+            dirty.backward_with(&stack, &mut workspace, &mut tape, run, &cotangents, None);
+        }
+        let (outcome, cotangents) = (outcome_bits(&clean.forward(run)), clean.cotangents(seed));
+        let found = clean.forward_with(&stack, &mut workspace, None, run);
+        prop_assert_eq!(outcome_bits(&found), &outcome[..]);
+        let found = clean.forward_with(&stack, &mut workspace, Some(&mut tape), run);
+        prop_assert_eq!(outcome_bits(&found), &outcome[..]);
+        let found = clean.backward_with(&stack, &mut workspace, &mut tape, run, &cotangents, None);
+        let expected = clean.gradients(run, recording, &cotangents, None);
+        prop_assert_eq!(gradient_bits(&found), gradient_bits(&expected));
     }
 
     #[test]

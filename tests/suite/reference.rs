@@ -1,9 +1,7 @@
 //! What must hold of the oracle itself: its derivatives are those of its values, and its options do what they say.
 
-mod common;
-
-use common::Random;
-use common::golden::assert_relative;
+use crate::common::golden::assert_relative;
+use crate::common::{self, Random};
 use proptest::prelude::*;
 use quadgate::reference::{
     NaiveActivation, NaiveActivations, NaiveCall, NaiveCell, NaiveClip, NaiveCoupling, NaiveDirections,

@@ -1,10 +1,8 @@
 //! Recorded answers of PyTorch in float64 (`tests/data/golden`), on every level and both schedules.
 
-mod common;
-
-use common::{
-    Case, Cotangents, Layout, Outcome, Recording, Run, Sizes, assert_close, assert_gradients_close, bits,
-    levels,
+use crate::common::{
+    self, Case, Cotangents, Layout, Outcome, Recording, Run, Sizes, assert_close, assert_gradients_close,
+    bits, levels,
 };
 use quadgate::reference::{NaiveGradients, NaiveOutput};
 use quadgate::{Lstm, LstmWeights, Schedule};

@@ -8,7 +8,7 @@ use quadgate::reference::{
 use quadgate::{
     ActivationFunction, Activations, Backward, Clip, Coupling, Direction, Directions, Forward, GradientMode,
     Lstm, LstmConfig, LstmStack, LstmWeights, Matrix, MatrixMut, Orientation, ParameterRanges, Sequence,
-    SequenceMut, StackBackward, StackConfig, StackForward, StepMask, Zoneout,
+    SequenceMut, StackBackward, StackConfig, StackForward, StepMask, Tape, Workspace, Zoneout,
 };
 
 /// A directed layer and a call of it. Every number is one that f32 has.
@@ -259,6 +259,18 @@ impl FamilyCase {
         self
     }
 
+    /// The same layer, masks and steps with NaN for all else that a call reads.
+    pub fn of_nan(mut self) -> Self {
+        for values in [&mut self.call.input, &mut self.cotangents.output] {
+            values.fill(f64::NAN);
+        }
+        for state in self.call.initial.iter_mut().chain(&mut self.cotangents.last) {
+            state.hidden.fill(f64::NAN);
+            state.cell.fill(f64::NAN);
+        }
+        self
+    }
+
     fn cell(&self) -> &NaiveCell<f64> {
         &self.layer.cells[0]
     }
@@ -274,17 +286,39 @@ impl FamilyCase {
 
     /// The crate's answer and gradients.
     pub fn run(&self, run: Run, recording: Recording) -> (NaiveResult<f64>, NaiveCallGradients<f64>) {
-        let (cell, call, config) = (self.cell(), &self.call, self.config(run).training());
-        let NaiveCall { steps, batch, .. } = *call;
-        let (inputs, units, outputs) = (cell.input_size, cell.hidden_size, cell.output_size);
-        let tensors = Tensors::of(&cell.parameters);
-        let lstm = Lstm::new(&config, &tensors.weights(&config)).unwrap();
-        let mut workspace = lstm.workspace(batch).unwrap();
-        let mut tape = match recording {
+        let lstm = self.training_layer(run);
+        let (mut workspace, mut tape) = self.memory(&lstm, recording);
+        let (result, taped, gradients) = self.run_with(&lstm, &mut workspace, &mut tape, run);
+        assert_eq!(result, taped, "the tape changes the answer");
+        (result, gradients)
+    }
+
+    pub fn training_layer(&self, run: Run) -> Lstm {
+        let config = self.config(run).training();
+        Lstm::new(&config, &Tensors::of(&self.cell().parameters).weights(&config)).unwrap()
+    }
+
+    /// A workspace and a tape of just the right size.
+    pub fn memory(&self, lstm: &Lstm, recording: Recording) -> (Workspace, Tape) {
+        let NaiveCall { steps, batch, .. } = self.call;
+        let tape = match recording {
             Recording::Full => lstm.tape(steps, batch),
             Recording::Checkpoints(every) => lstm.checkpointed_tape(steps, batch, every),
-        }
-        .unwrap();
+        };
+        (lstm.workspace(batch).unwrap(), tape.unwrap())
+    }
+
+    /// The crate's answers without a tape, which is another path, and with one, and its gradients.
+    pub fn run_with(
+        &self,
+        lstm: &Lstm,
+        workspace: &mut Workspace,
+        tape: &mut Tape,
+        run: Run,
+    ) -> (NaiveResult<f64>, NaiveResult<f64>, NaiveCallGradients<f64>) {
+        let (cell, call) = (self.cell(), &self.call);
+        let NaiveCall { steps, batch, .. } = *call;
+        let (inputs, units, outputs) = (cell.input_size, cell.hidden_size, cell.output_size);
         let sequence =
             |values: &[f64], width| spread(&narrow(values), run.layout, [steps, batch, width], f32::NAN);
         fn view(data: &[f32], layout: Layout, shape: [usize; 3]) -> Sequence<'_> {
@@ -322,8 +356,7 @@ impl FamilyCase {
 
         let (h0, c0) = (narrow(&call.initial[0].hidden), narrow(&call.initial[0].cell));
         let (out_strides, out_len) = strides(run.layout, steps, batch, outputs);
-        // Once without a tape, which is another path, and once with one.
-        let mut answer = |tape| {
+        let mut answer = |tape: Option<&mut Tape>| {
             let mut out = vec![GAP; out_len];
             let (mut hn, mut cn) = (vec![GAP; batch * outputs], vec![GAP; batch * units]);
             let forward = Forward::new(x)
@@ -332,13 +365,12 @@ impl FamilyCase {
                 .output(SequenceMut::with_strides(&mut out, shape(outputs), out_strides))
                 .last_hidden(MatrixMut::new(&mut hn, batch, outputs))
                 .last_cell(MatrixMut::new(&mut cn, batch, units));
-            let forward = Option::into_iter(tape).fold(forward, Forward::tape);
-            lstm.forward(&mut workspace, with_masks!(forward)).unwrap();
+            let forward = tape.into_iter().fold(forward, Forward::tape);
+            lstm.forward(workspace, with_masks!(forward)).unwrap();
             let output = widen(&gather(&mut out, run.layout, shape(outputs)));
             NaiveResult { output, last: vec![NaiveState { hidden: widen(&hn), cell: widen(&cn) }] }
         };
-        let result = answer(None);
-        assert_eq!(result, answer(Some(&mut tape)), "the tape changes the answer");
+        let (result, taped) = (answer(None), answer(Some(tape)));
 
         let cotangent = sequence(&self.cotangents.output, outputs);
         let last = &self.cotangents.last[0];
@@ -346,7 +378,7 @@ impl FamilyCase {
         let (dx_strides, dx_len) = strides(run.layout, steps, batch, inputs);
         let mut dx = vec![GAP; dx_len];
         let (mut dh0, mut dc0) = (vec![GAP; batch * outputs], vec![GAP; batch * units]);
-        let ranges = config.parameters().unwrap();
+        let ranges = lstm.config().parameters().unwrap();
         let mut gradients = vec![f32::NAN; ranges.total()];
         let backward = Backward::new(x)
             .output_cotangent(view(&cotangent, run.layout, shape(outputs)))
@@ -356,13 +388,13 @@ impl FamilyCase {
             .initial_hidden_gradient(MatrixMut::new(&mut dh0, batch, outputs))
             .initial_cell_gradient(MatrixMut::new(&mut dc0, batch, units))
             .parameter_gradients(&mut gradients, GradientMode::Overwrite);
-        lstm.backward(&mut workspace, &mut tape, with_masks!(backward)).unwrap();
+        lstm.backward(workspace, tape, with_masks!(backward)).unwrap();
         let gradients = NaiveCallGradients {
             input: widen(&gather(&mut dx, run.layout, shape(inputs))),
             initial: vec![NaiveState { hidden: widen(&dh0), cell: widen(&dc0) }],
             parameters: vec![parameters(&gradients, ranges)],
         };
-        (result, gradients)
+        (result, taped, gradients)
     }
 
     /// The crate's answer by [`Lstm::step`], without masks. A sequence that is read in reverse is fed in reverse.

@@ -87,6 +87,14 @@ impl StackCase {
         Self { dropout, ..self }
     }
 
+    /// The same stack and steps with NaN for all that a call reads.
+    pub fn of_nan(mut self) -> Self {
+        for values in [&mut self.x, &mut self.initial_hidden, &mut self.initial_cell] {
+            values.fill(f32::NAN);
+        }
+        self
+    }
+
     pub fn config(&self, run: Run) -> StackConfig {
         let Sizes { inputs, units, .. } = self.sizes;
         let layer = run.apply(LstmConfig::new(inputs, units));

@@ -1,11 +1,9 @@
 //! The oracle of the whole LSTM family, and the kernels on every level, against recorded answers of PyTorch, ONNX Runtime,
 //! Keras and TensorFlow Lite.
 
-mod common;
-
-use common::family::run_stack;
-use common::golden::{GoldenFile, assert_relative, transpose};
-use common::{Run, levels};
+use crate::common::family::run_stack;
+use crate::common::golden::{GoldenFile, assert_relative, transpose};
+use crate::common::{Run, levels};
 use quadgate::reference::{
     NaiveActivation, NaiveActivations, NaiveCall, NaiveCallGradients, NaiveCell, NaiveCoupling,
     NaiveDirections, NaiveLayer, NaiveParameters, NaiveResult, NaiveRun, NaiveStack, NaiveState,

@@ -1,8 +1,6 @@
 //! Every level against the oracle in f64, over sizes around every tile and lane boundary.
 
-mod common;
-
-use common::{Case, Layout, Run, Sizes, assert_close, levels, runs};
+use crate::common::{self, Case, Layout, Run, Sizes, assert_close, levels, runs};
 use proptest::prelude::*;
 use quadgate::{GateOrder, Lstm, LstmConfig, LstmWeights, Orientation, Schedule, Split};
 

@@ -3,9 +3,7 @@
 //! `tests/data/silero_lstm_20s.safetensors` holds the layer, the 625 frames that the detector's convolutions made of the
 //! recording, and h, the last c and the probability of speech in float64.
 
-mod common;
-
-use common::{Case, Outcome, Run, Sizes, levels, max_error};
+use crate::common::{self, Case, Outcome, Run, Sizes, levels, max_error};
 use quadgate::{Isa, Schedule};
 use safetensors::{Dtype, SafeTensors};
 

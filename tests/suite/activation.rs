@@ -2,10 +2,8 @@
 //!
 //! The ordinary run strides through all bit patterns; the ignored tests visit each of the 2³².
 
-mod common;
-
-use common::family::function;
-use common::levels;
+use crate::common::family::function;
+use crate::common::levels;
 use quadgate::Activation;
 use quadgate::reference::NaiveActivation;
 use rayon::prelude::*;

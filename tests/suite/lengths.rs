@@ -1,11 +1,9 @@
 //! Rows of different lengths and masked steps, forward and backward. What other frameworks answer is in `family_goldens`.
 
-mod common;
-
-use common::lengths::{Kind, PartialCase, kinds};
-use common::stack::StackCase;
-use common::{
-    Case, Cotangents, Layout, Recording, Run, Sizes, assert_close, assert_gradients_close, bits,
+use crate::common::lengths::{Kind, PartialCase, kinds};
+use crate::common::stack::StackCase;
+use crate::common::{
+    self, Case, Cotangents, Layout, Recording, Run, Sizes, assert_close, assert_gradients_close, bits,
     gradient_bits, levels, outcome_bits, relative_error, runs, small_sizes,
 };
 use proptest::prelude::*;
@@ -135,6 +133,45 @@ proptest! {
             prop_assert_eq!(outcome_bits(&found), outcome_bits(&outcome));
             prop_assert_eq!(gradient_bits(&found_gradients), gradient_bits(&gradients));
         }
+    }
+
+    #[test]
+    fn nan_left_in_a_workspace_and_a_tape_changes_no_bit(
+        seed in any::<u64>(),
+        sizes in small_sizes(0..10),
+        more in (0usize..3, 0usize..6),
+        kind in proptest::option::of(kinds()),
+        direction in directions(),
+        run in runs(),
+        recording in recordings(),
+    ) {
+        let run = run.direction(direction);
+        let of = |sizes, kind: Option<Kind>| match kind {
+            Some(kind) => PartialCase::random(seed, sizes, kind),
+            None => PartialCase::new(Case::random(seed, sizes), NaiveRun::All, Cotangents::random(seed, sizes)),
+        };
+        let large = Sizes { steps: sizes.steps + more.0, batch: sizes.batch + more.1, ..sizes };
+        // Calls of all steps and of a part of them have buffers of their own.
+        let dirty = [of(large, None).of_nan(), of(large, kind).of_nan()];
+        let clean = of(sizes, kind);
+        let (outcome, gradients) = clean.gradients(run, recording);
+
+        let lstm = clean.case.lstm(run);
+        let mut workspace = lstm.workspace(large.batch).unwrap();
+        for dirty in &dirty {
+            dirty.forward_with(&lstm, &mut workspace, run, None);
+        }
+        let found = clean.forward_with(&lstm, &mut workspace, run, None);
+        prop_assert_eq!(outcome_bits(&found), outcome_bits(&outcome));
+
+        let lstm = clean.training_layer(run);
+        let (mut workspace, mut tape) = dirty[0].memory(&lstm, recording);
+        for dirty in &dirty {
+            dirty.gradients_with(&lstm, &mut workspace, &mut tape, run);
+        }
+        let (found, found_gradients) = clean.gradients_with(&lstm, &mut workspace, &mut tape, run);
+        prop_assert_eq!(outcome_bits(&found), outcome_bits(&outcome));
+        prop_assert_eq!(gradient_bits(&found_gradients), gradient_bits(&gradients));
     }
 }
 

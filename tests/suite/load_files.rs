@@ -1,16 +1,14 @@
 //! The examples that load files of other frameworks get layers that answer as those frameworks do.
 
 #[allow(dead_code)] // Its command line is not run here.
-#[path = "../examples/onnx_lstm.rs"]
+#[path = "../../examples/onnx_lstm.rs"]
 mod onnx_lstm;
 #[allow(dead_code)] // Its command line is not run here.
-#[path = "../examples/pytorch_safetensors.rs"]
+#[path = "../../examples/pytorch_safetensors.rs"]
 mod pytorch_safetensors;
 
-mod common;
-
-use common::golden::{GoldenFile, assert_relative, transpose};
-use common::{narrow, widen};
+use crate::common::golden::{GoldenFile, assert_relative, transpose};
+use crate::common::{narrow, widen};
 use quadgate::{Matrix, Sequence, SequenceMut, StackForward};
 
 fn bytes(path: &str) -> Vec<u8> {

@@ -1,9 +1,7 @@
 //! Weights of every named framework: read as the framework means them, and written back as they were.
 
-mod common;
-
-use common::golden::{GoldenFile, assert_relative, transpose};
-use common::{Random, widen};
+use crate::common::golden::{GoldenFile, assert_relative, transpose};
+use crate::common::{Random, widen};
 use proptest::prelude::*;
 use quadgate::{
     Error, Forward, JoinedTensors, Lstm, LstmConfig, LstmWeights, Matrix, MatrixMut, SeparateTensors,

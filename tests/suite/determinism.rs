@@ -1,9 +1,9 @@
 //! The same bits for any thread count, batch position, schedule and layout, and on every level with a fused
 //! multiply-add: checksums of a set of cases, recorded here.
 
-mod common;
-
-use common::{Case, Layout, Outcome, Run, Sizes, bits, fnv, fused_levels, levels, outcome_bits};
+use crate::common::{
+    Case, Layout, Outcome, Run, Sizes, bits, fnv, fused_levels, levels, outcome_bits, runs, small_sizes,
+};
 use proptest::prelude::*;
 use quadgate::{Schedule, Split};
 
@@ -72,6 +72,16 @@ proptest! {
             }
             prop_assert_eq!(checksum(&case.step_by_step(Run::on(isa).threads(threads))), plain);
         }
+    }
+
+    #[test]
+    fn nan_left_in_a_state_changes_no_bit(seed in any::<u64>(), sizes in small_sizes(1..4), run in runs()) {
+        let clean = Case::random(seed, sizes);
+        let lstm = clean.lstm(run);
+        let mut state = lstm.state(sizes.batch).unwrap();
+        clean.clone().of_nan().step_by_step_with(&lstm, &mut state);
+        let found = clean.step_by_step_with(&lstm, &mut state);
+        prop_assert_eq!(outcome_bits(&found), outcome_bits(&clean.step_by_step(run)));
     }
 
     #[test]

@@ -65,6 +65,11 @@ impl PartialCase {
         partial
     }
 
+    /// The same layer and steps with NaN for all that a call reads.
+    pub fn of_nan(self) -> Self {
+        Self { case: self.case.of_nan(), steps: self.steps, cotangents: self.cotangents.of_nan() }
+    }
+
     /// Whether row `b` runs at time `t`.
     pub fn runs(&self, t: usize, b: usize) -> bool {
         match &self.steps {
@@ -134,11 +139,11 @@ impl PartialCase {
     /// The crate's outputs, without a tape.
     pub fn forward(&self, run: Run) -> Outcome {
         let lstm = self.case.lstm(run);
-        self.run_forward(&lstm, &mut lstm.workspace(self.case.sizes.batch).unwrap(), run, None)
+        self.forward_with(&lstm, &mut lstm.workspace(self.case.sizes.batch).unwrap(), run, None)
     }
 
     /// The crate's outputs, with a tape if there is one.
-    fn run_forward(
+    pub fn forward_with(
         &self,
         lstm: &Lstm,
         workspace: &mut Workspace,
@@ -172,17 +177,36 @@ impl PartialCase {
 
     /// The crate's outputs and gradients; parameter gradients are written over NaN.
     pub fn gradients(&self, run: Run, recording: Recording) -> (Outcome, Gradients) {
-        let case = &self.case;
-        let Sizes { steps, batch, inputs, units } = case.sizes;
-        let config = run.config(case.sizes).training();
-        let lstm = Lstm::new(&config, &case.weights(&config)).unwrap();
-        let mut workspace = lstm.workspace(batch).unwrap();
-        let mut tape = match recording {
+        let lstm = self.training_layer(run);
+        let (mut workspace, mut tape) = self.memory(&lstm, recording);
+        self.gradients_with(&lstm, &mut workspace, &mut tape, run)
+    }
+
+    pub fn training_layer(&self, run: Run) -> Lstm {
+        let config = run.config(self.case.sizes).training();
+        Lstm::new(&config, &self.case.weights(&config)).unwrap()
+    }
+
+    /// A workspace and a tape of just the right size.
+    pub fn memory(&self, lstm: &Lstm, recording: Recording) -> (Workspace, Tape) {
+        let Sizes { steps, batch, .. } = self.case.sizes;
+        let tape = match recording {
             Recording::Full => lstm.tape(steps, batch),
             Recording::Checkpoints(every) => lstm.checkpointed_tape(steps, batch, every),
-        }
-        .unwrap();
-        let outcome = self.run_forward(&lstm, &mut workspace, run, Some(&mut tape));
+        };
+        (lstm.workspace(batch).unwrap(), tape.unwrap())
+    }
+
+    pub fn gradients_with(
+        &self,
+        lstm: &Lstm,
+        workspace: &mut Workspace,
+        tape: &mut Tape,
+        run: Run,
+    ) -> (Outcome, Gradients) {
+        let case = &self.case;
+        let Sizes { steps, batch, inputs, units } = case.sizes;
+        let outcome = self.forward_with(lstm, workspace, run, Some(tape));
 
         let x = spread(&case.x, run.layout, [steps, batch, inputs], f32::NAN);
         let cotangent = spread(&self.cotangents.output, run.layout, [steps, batch, units], f32::NAN);
@@ -190,7 +214,7 @@ impl PartialCase {
         let (dx_strides, dx_len) = strides(run.layout, steps, batch, inputs);
         let mut dx = vec![GAP; dx_len];
         let (mut dh0, mut dc0) = (vec![GAP; batch * units], vec![GAP; batch * units]);
-        let mut parameters = vec![f32::NAN; config.parameters().unwrap().total()];
+        let mut parameters = vec![f32::NAN; lstm.config().parameters().unwrap().total()];
         let call = Backward::new(Sequence::with_strides(&x, [steps, batch, inputs], dx_strides))
             .output_cotangent(Sequence::with_strides(&cotangent, [steps, batch, units], cotangent_strides))
             .last_hidden_cotangent(Matrix::new(&self.cotangents.last_hidden, batch, units))
@@ -205,7 +229,7 @@ impl PartialCase {
             NaiveRun::Lengths(lengths) => call.lengths(lengths),
             NaiveRun::Mask(_) => call.mask(self.mask_view(&mask, run.layout)),
         };
-        lstm.backward(&mut workspace, &mut tape, call).unwrap();
+        lstm.backward(workspace, tape, call).unwrap();
         let input = gather(&mut dx, run.layout, [steps, batch, inputs]);
         (outcome, Gradients { input, initial_hidden: dh0, initial_cell: dc0, parameters })
     }

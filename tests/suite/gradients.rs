@@ -1,10 +1,8 @@
 //! The backward pass of every level against naive backpropagation in f64, and that against finite differences.
 
-mod common;
-
-use common::{
-    Case, Cotangents, Gradients, Layout, Recording, Run, Sizes, assert_gradients_close, fnv, fused_levels,
-    gradient_bits, levels, runs, small_sizes, widen,
+use crate::common::{
+    self, Case, Cotangents, Gradients, Layout, Recording, Run, Sizes, assert_gradients_close, fnv,
+    fused_levels, gradient_bits, levels, runs, small_sizes, widen,
 };
 use proptest::prelude::*;
 use quadgate::reference::NaiveLstm;

@@ -1,10 +1,8 @@
 //! A layer that reads from the last step to the first, forward and backward.
 
-mod common;
-
-use common::golden::{GoldenFile, transpose};
-use common::lengths::PartialCase;
-use common::{
+use crate::common::golden::{GoldenFile, transpose};
+use crate::common::lengths::PartialCase;
+use crate::common::{
     Case, Cotangents, Gradients, Layout, Recording, Run, Sizes, assert_close, assert_gradients_close, bits,
     gradient_bits, levels, max_error, outcome_bits, relative_error, runs, small_sizes, widen,
 };

@@ -1,10 +1,10 @@
 //! The example that trains on handwritten digits learns them as well as Keras does.
 
 #[allow(dead_code)] // Its command line is not run here.
-#[path = "../examples/train_digits.rs"]
-mod train_digits;
+#[path = "../../examples/train_digits.rs"]
+mod example;
 
-use train_digits::{Training, train};
+use example::{Training, train};
 
 /// Means over the first `seeds` seeds: the loss of a line and the part of the digits judged rightly after their last.
 fn loss_and_accuracy(seeds: u64) -> (f64, f64) {

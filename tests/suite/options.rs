@@ -1,9 +1,7 @@
 //! Layers with any options of the LSTM family, against the oracle in f64.
 
-mod common;
-
-use common::family::{FamilyCase, all_tensors, largest_difference, random_cell};
-use common::{Random, Recording, Run, fnv, fused_levels, runs};
+use crate::common::family::{FamilyCase, all_tensors, largest_difference, random_cell};
+use crate::common::{Random, Recording, Run, fnv, fused_levels, runs};
 use proptest::prelude::*;
 use quadgate::Schedule;
 use quadgate::reference::{NaiveCallGradients, NaiveMasks, NaiveResult};
@@ -90,6 +88,30 @@ proptest! {
         let expected = case.run(Run::on(isa).schedule(Schedule::Fused), Recording::Full);
         let found = case.run(allowed(&case, run), recording);
         prop_assert_eq!(bits(&found), bits(&expected));
+    }
+
+    #[test]
+    fn nan_left_in_a_workspace_and_a_tape_changes_no_bit(
+        seed in any::<u64>(),
+        sizes in [1usize..7, 1usize..9],
+        inputs in 0usize..20,
+        units in 1usize..40,
+        run in runs(),
+        recording in recordings(),
+    ) {
+        let whole = case(seed, sizes, inputs, units);
+        let clean = whole.clone().partial(&mut Random(seed ^ 0x1e55));
+        prop_assume!(is_bounded(&clean));
+        let run = allowed(&clean, run);
+        let lstm = clean.training_layer(run);
+        let (mut workspace, mut tape) = clean.memory(&lstm, recording);
+        // Calls of all steps and of a part of them have buffers of their own.
+        for dirty in [whole.of_nan(), clean.clone().of_nan()] {
+            dirty.run_with(&lstm, &mut workspace, &mut tape, run);
+        }
+        let (untaped, taped, gradients) = clean.run_with(&lstm, &mut workspace, &mut tape, run);
+        prop_assert_eq!(&untaped, &taped);
+        prop_assert_eq!(bits(&(taped, gradients)), bits(&clean.run(run, recording)));
     }
 
     #[test]

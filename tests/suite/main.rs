@@ -1,0 +1,23 @@
+//! All tests that can share a process, a module for each subject.
+//!
+//! `cargo test --release --test suite lengths::` runs one of them.
+
+mod activation;
+mod arguments;
+mod common;
+mod determinism;
+mod direction;
+mod dropout;
+mod family_goldens;
+mod golden;
+mod gradients;
+mod lengths;
+mod load_files;
+mod options;
+mod oracle;
+mod plan;
+mod reference;
+mod silero;
+mod stack;
+mod train_digits;
+mod weights;
