@@ -34,7 +34,7 @@ const CALLS: [(&str, Call); 7] = [
 ];
 
 fn main() {
-    for isa in Isa::ALL {
+    for &isa in Isa::ALL {
         // Both the rest of a tile and more than one tile.
         for (units, (name, call)) in [20, 40].into_iter().flat_map(|units| CALLS.map(|call| (units, call))) {
             let config = LstmConfig::new(INPUTS, units).isa(isa);

@@ -18,7 +18,7 @@ pub(crate) fn available_threads() -> usize {
 
 /// The instruction sets that this CPU can run.
 pub(crate) fn available_isas() -> Vec<Isa> {
-    Isa::ALL.into_iter().filter(|&isa| Kernels::new(isa).is_some()).collect()
+    Isa::ALL.iter().copied().filter(|&isa| Kernels::new(isa).is_some()).collect()
 }
 
 /// The names of the vector extensions that the CPU has, of those that matter here.

@@ -18,7 +18,7 @@ pub enum Isa {
 
 impl Isa {
     /// Every instruction set that has a name, whether or not this CPU or this build knows it.
-    pub const ALL: [Isa; 4] = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Neon];
+    pub const ALL: &'static [Isa] = &[Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Neon];
 
     /// The name by which configuration refers to it: `portable`, `avx2`, `avx512` or `neon`.
     pub const fn name(self) -> &'static str {
@@ -30,9 +30,9 @@ impl Isa {
         }
     }
 
-    /// The inverse of [`Isa::name`]; `None` for any other text.
+    /// The inverse of [`Isa::name`], in any case of letters; `None` for any other text.
     pub fn from_name(name: &str) -> Option<Isa> {
-        Isa::ALL.into_iter().find(|isa| isa.name() == name)
+        Isa::ALL.iter().copied().find(|isa| isa.name().eq_ignore_ascii_case(name))
     }
 }
 

@@ -29,7 +29,7 @@ pub fn levels() -> Vec<Isa> {
         return vec![isa];
     }
     let (present, absent): (Vec<Isa>, Vec<Isa>) =
-        Isa::ALL.into_iter().partition(|&isa| quadgate::Activation::with_isa(isa).is_ok());
+        Isa::ALL.iter().copied().partition(|&isa| quadgate::Activation::with_isa(isa).is_ok());
     println!("run: {present:?}; not run on this CPU: {absent:?}");
     present
 }
