@@ -320,6 +320,11 @@ impl LstmConfig {
         self.options.projection.unwrap_or(self.hidden_size)
     }
 
+    /// Whether steps of the cell need more than a plain one's.
+    pub(crate) fn cell_has_extras(&self) -> bool {
+        !self.options.are_plain()
+    }
+
     pub(crate) fn options(&self) -> &Options {
         &self.options
     }

@@ -48,32 +48,32 @@
 #![forbid(unsafe_code)]
 
 mod activation;
-mod backward;
+mod cell;
 mod config;
 mod direction;
 mod error;
-mod forward;
-mod general;
 mod lstm;
+mod memory;
 mod options;
 mod pack;
-mod pages;
 mod parallel;
 mod plan;
-mod ragged;
+mod recurrence;
 pub mod reference;
+mod shape;
 mod stack;
-mod tape;
 mod training;
 mod view;
 mod weights;
-mod workspace;
 
 pub use activation::Activation;
 pub use config::{LstmConfig, ParameterRanges, Schedule, Split, Threads};
 pub use direction::Direction;
 pub use error::Error;
 pub use lstm::{Forward, Lstm};
+pub use memory::state::State;
+pub use memory::tape::Tape;
+pub use memory::workspace::Workspace;
 pub use options::{Clip, Zoneout};
 pub use plan::Plan;
 pub use quadgate_kernels::{ActivationFunction, Activations, Coupling, Isa};
@@ -81,11 +81,9 @@ pub use stack::{
     Arrangement, Directions, Dropout, LstmStack, StackBackward, StackConfig, StackForward, StackPlan,
     StackState, StackTape, StackWorkspace,
 };
-pub use tape::Tape;
 pub use training::{Backward, GradientMode};
 pub use view::{Matrix, MatrixMut, Sequence, SequenceMut, StepMask};
 pub use weights::{Gate, GateOrder, JoinedTensors, LstmWeights, Orientation, SeparateTensors, WeightLayout};
-pub use workspace::{State, Workspace};
 
 /// Compiles and runs the README's example.
 #[cfg(doctest)]

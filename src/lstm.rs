@@ -1,19 +1,26 @@
 //! A layer: packed weights and the calls that run them.
 
+use crate::cell::Cell;
+use crate::cell::kind::CellKind;
+use crate::cell::lstm::PlainLstm;
+use crate::cell::lstm_options::LstmWithOptions;
+use crate::cell::step::Masks;
 use crate::config::{LstmConfig, Schedule, Split};
-use crate::forward::{BatchRows, CHECKED, Pass};
-use crate::general::{General, Masks};
+use crate::error::Error;
+use crate::memory::state::State;
+use crate::memory::tape::Tape;
+use crate::memory::workspace::{self, Workspace};
 use crate::options::Options;
-use crate::pack::{PackedWeights, Shape};
+use crate::pack::PackedWeights;
 use crate::plan::Plan;
-use crate::ragged::{RaggedPass, RowStepArguments, RowSteps};
-use crate::view::check_sequence;
-use crate::workspace;
-use crate::{
-    Dropout, Error, Isa, LstmWeights, Matrix, MatrixMut, Sequence, SequenceMut, State, StepMask, Tape,
-    Workspace,
-};
-use quadgate_kernels::{Kernels, Permutation, Rows, RowsMut};
+use crate::recurrence::forward::{Pass, Work};
+use crate::recurrence::ragged::{Ragged, RowStepArguments, RowSteps};
+use crate::recurrence::source::{GatheredRows, Sink, Source};
+use crate::shape::Shape;
+use crate::stack::dropout::Dropout;
+use crate::view::{Matrix, MatrixMut, Sequence, SequenceMut, StepMask, check_sequence};
+use crate::weights::LstmWeights;
+use quadgate_kernels::{Isa, Kernels, Permutation, Rows, RowsMut};
 
 /// A single LSTM layer in one [direction](crate::Direction), with packed weights.
 ///
@@ -113,8 +120,8 @@ impl<'a> MaskArguments<'a> {
             return Err(Error::Unexpected { argument: "recurrent_mask" });
         }
         Ok(Masks {
-            hidden_share: self.hidden_share,
-            cell_share: self.cell_share,
+            hidden_keep: self.hidden_share,
+            cell_keep: self.cell_share,
             recurrent: recurrent.transpose()?,
         })
     }
@@ -281,6 +288,7 @@ impl Lstm {
             units: config.hidden_size(),
             outputs: config.output_size(),
             lanes: kernels.lanes(),
+            kind: CellKind::Lstm,
         };
         let mut packed = PackedWeights::new(shape, options, config.is_for_training())?;
         packed.pack(weights);
@@ -385,14 +393,14 @@ impl Lstm {
         let last_hidden =
             last_hidden.map(|rows| rows.checked("last_hidden", batch, output_size)).transpose()?;
         let last_cell = last_cell.map(|rows| rows.checked("last_cell", batch, hidden_size)).transpose()?;
-        let general = self.general(masks.checked(&self.config, [steps, batch])?);
+        let cell = self.cell(masks.checked(&self.config, [steps, batch])?);
         let plan = self.plan_within(workspace, [steps, batch], usize::MAX)?;
         if let Some(tape) = &tape {
             tape.check_room(self.shape(), self.config.options(), steps, batch)?;
         }
         let row_steps = row_steps.checked([steps, batch])?;
         let (initial, sizes) = ([initial_hidden, initial_cell], [steps, batch]);
-        let mut run = self.begin(plan, general, workspace, initial, tape, sizes, row_steps);
+        let mut run = self.begin(plan, cell, workspace, initial, tape, sizes, row_steps);
         run.steps(input, output);
         run.end(last_hidden, last_cell);
         Ok(())
@@ -403,7 +411,7 @@ impl Lstm {
     pub(crate) fn begin<'a>(
         &'a self,
         plan: Plan,
-        general: Option<General<'a>>,
+        cell: Cell<'a>,
         workspace: &'a mut Workspace,
         [initial_hidden, initial_cell]: [Option<Rows<'_>>; 2],
         mut tape: Option<&'a mut Tape>,
@@ -424,26 +432,35 @@ impl Lstm {
             tape.hidden[..hidden_len].copy_from_slice(&state.latest_hidden()[..hidden_len]);
             tape.cell[..cell_len].copy_from_slice(&state.latest_cell()[..cell_len]);
         }
-        ForwardRun { lstm: self, plan, general, workspace, tape, batch, row_steps, done: 0 }
+        ForwardRun { lstm: self, plan, cell, workspace, tape, batch, row_steps, done: 0 }
     }
 
     /// `steps` steps from `first_step`, in the order in which they are run.
     pub(crate) fn pass<'a>(
         &'a self,
         plan: Plan,
-        general: Option<General<'a>>,
+        cell: Cell<'a>,
         input: Sequence<'a>,
+        ragged: Option<Ragged<'a>>,
         first_step: usize,
         steps: usize,
     ) -> Pass<'a> {
         let (kernels, weights) = (self.kernels, &self.weights);
         let direction = self.config.reading_direction();
-        Pass { kernels, weights, general, plan, direction, input, first_step, steps }
+        let source = Source { input, direction, ragged, first_step, steps };
+        Pass { kernels, weights, cell, plan, source }
     }
 
-    /// The options of the layer with those of a call.
-    pub(crate) fn general<'a>(&'a self, masks: Masks<'a>) -> Option<General<'a>> {
-        General::new(self.kernels, &self.config, &self.weights, masks)
+    /// The cell of the layer with what a call says about it.
+    #[inline]
+    pub(crate) fn cell<'a>(&'a self, masks: Masks<'a>) -> Cell<'a> {
+        let (kernels, shape, options) = (self.kernels, self.shape(), self.config.options());
+        match self.weights.options() {
+            None => Cell::Lstm(PlainLstm { kernels, shape }),
+            Some(tensors) => {
+                Cell::LstmWithOptions(LstmWithOptions { kernels, shape, options, tensors, masks })
+            }
+        }
     }
 
     /// Runs one time step: reads x, `[B, X]`, and advances h and c of `state`.
@@ -459,9 +476,18 @@ impl Lstm {
         self.check_state(state, batch)?;
         let plan = Plan::of_step(self.isa());
         let input = Sequence::with_strides(data, [1, batch, self.config.input_size()], [0, stride]);
-        let general = self.general(Masks::default());
-        let work = state.step_rows();
-        self.pass(plan, general, input, 0, 1).run_rows(0, work);
+        let cell = self.cell(Masks::default());
+        let (states, preactivations, scratch) = state.step_rows();
+        let work = Work {
+            counts: None,
+            states,
+            gathered: GatheredRows::default(),
+            hoisted: quadgate_kernels::SequenceMut::empty(),
+            preactivations,
+            scratch,
+            output: Sink::None,
+        };
+        self.pass(plan, cell, input, None, 0, 1).run_rows(0, work);
         state.advance(1);
         Ok(())
     }
@@ -482,35 +508,18 @@ impl Lstm {
 
     /// Elements of h and of c of all rows, padded.
     fn state_lengths(&self, batch: usize) -> [usize; 2] {
-        [self.shape().padded_outputs() * batch, self.shape().padded_units() * batch]
+        [self.shape().padded_outputs() * batch, self.shape().padded_cell() * batch]
     }
 
-    /// Steps whose sums a plan keeps: those of a block, if they are hoisted, and one more for the general cell.
+    /// Steps whose sums a plan keeps: those of a block, if they are hoisted, and one more for a cell with extras.
     fn sums_steps(&self, plan: Plan) -> usize {
         let hoisted = if plan.schedule == Schedule::Hoisted { plan.block_steps } else { 0 };
-        hoisted + usize::from(self.weights.options().is_some())
+        hoisted + usize::from(self.config.cell_has_extras())
     }
 
     /// Elements of `sums` that a plan uses.
     pub(crate) fn sums_len(&self, plan: Plan, batch: usize) -> usize {
         self.sums_steps(plan) * batch * self.shape().sums_width()
-    }
-
-    /// The sums of a plan, for which `sums` has room.
-    pub(crate) fn sums<'a>(
-        &self,
-        plan: Plan,
-        batch: usize,
-        sums: &'a mut [f32],
-    ) -> quadgate_kernels::SequenceMut<'a> {
-        let width = self.shape().sums_width();
-        match self.sums_steps(plan) {
-            0 => quadgate_kernels::SequenceMut::empty(),
-            steps => {
-                let shape = [steps, batch, width];
-                quadgate_kernels::SequenceMut::new(sums, shape, [batch * width, width]).expect(CHECKED)
-            }
-        }
     }
 }
 
@@ -518,7 +527,7 @@ impl Lstm {
 pub(crate) struct ForwardRun<'a> {
     lstm: &'a Lstm,
     plan: Plan,
-    general: Option<General<'a>>,
+    cell: Cell<'a>,
     workspace: &'a mut Workspace,
     tape: Option<&'a mut Tape>,
     batch: usize,
@@ -535,20 +544,42 @@ impl ForwardRun<'_> {
         input: Sequence<'_>,
         mut output: Option<quadgate_kernels::SequenceMut<'_>>,
     ) {
-        if let Some(row_steps) = self.row_steps {
-            return self.ragged_steps(row_steps, input, output);
-        }
-        let Self { lstm, plan, general, batch, done, .. } = *self;
-        let Workspace { state, sums, tools, .. } = &mut *self.workspace;
-        let steps = input.shape[0];
-        match &mut self.tape {
-            None => {
-                let (states, sums) = (state.rows(batch), lstm.sums(plan, batch, sums));
-                let work = BatchRows { states, sums, scratch: &mut [], output };
-                lstm.pass(plan, general, input, 0, steps).run(work, tools);
-                state.advance(steps);
+        let Self { lstm, plan, cell, batch, row_steps, done, .. } = *self;
+        let Workspace { state, sums, tools, ragged, .. } = &mut *self.workspace;
+        let (direction, times) = (lstm.config.reading_direction(), input.shape[0]);
+        let (ragged, mut room, row_mask) = match row_steps {
+            None => (None, None, cell.row_mask()),
+            Some(row_steps) => {
+                let (ragged, room, mask) = ragged.begin(row_steps, direction, times, cell.row_mask());
+                (Some(ragged), Some(room), mask)
             }
-            Some(tape) => {
+        };
+        let cell = cell.with_row_mask(row_mask);
+        if let (Some(ragged), Some(output)) = (&ragged, &mut output) {
+            ragged.write_idle(output, plan.threads, |position| state.hidden(position));
+        }
+        let steps = ragged.map_or(times, |ragged| ragged.steps());
+        let pass = |first_step, steps| lstm.pass(plan, cell, input, ragged, first_step, steps);
+        match (&mut self.tape, ragged) {
+            (None, ragged) => {
+                pass(0, steps).run(state.rows(batch), sums, room.as_mut(), output, tools);
+                if ragged.is_none() {
+                    state.advance(steps);
+                }
+            }
+            (Some(tape), Some(ragged)) => {
+                let counts = ragged.counts();
+                tape.record(
+                    steps,
+                    state,
+                    |at| counts[at],
+                    |first_step, steps, states| {
+                        let output = output.as_mut().map(quadgate_kernels::SequenceMut::all);
+                        pass(first_step, steps).run(states, sums, room.as_mut(), output, tools);
+                    },
+                );
+            }
+            (Some(tape), None) => {
                 let segment = tape.segment();
                 let mut first_step = 0;
                 while first_step < steps {
@@ -560,50 +591,13 @@ impl ForwardRun<'_> {
                     }
                     let count = (segment - in_segment).min(steps - first_step);
                     let output = output.as_mut().map(quadgate_kernels::SequenceMut::all);
-                    let (states, sums) = (tape.segment_mut(batch, in_segment), lstm.sums(plan, batch, sums));
-                    let work = BatchRows { states, sums, scratch: &mut [], output };
-                    lstm.pass(plan, general, input, first_step, count).run(work, tools);
+                    let states = tape.segment_mut(batch, in_segment);
+                    pass(first_step, count).run(states, sums, None, output, tools);
                     first_step += count;
                 }
             }
         }
-        self.done += steps;
-    }
-
-    /// Runs a part of the steps of each row.
-    fn ragged_steps(
-        &mut self,
-        row_steps: RowSteps<'_>,
-        input: Sequence<'_>,
-        mut output: Option<quadgate_kernels::SequenceMut<'_>>,
-    ) {
-        let Self { lstm, plan, general, batch, .. } = *self;
-        let Workspace { state, sums, tools, ragged, .. } = &mut *self.workspace;
-        let (direction, mask) = (lstm.config.reading_direction(), general.and_then(|g| g.recurrent_mask()));
-        let (ragged, mut room, mask) = ragged.begin(row_steps, direction, input.shape[0], mask);
-        let general = general.map(|general| general.with_recurrent_mask(mask));
-        if let Some(output) = &mut output {
-            ragged.write_idle(output, plan.threads, |position| state.hidden(position));
-        }
-        let pass = |first_step, steps| {
-            let pass = lstm.pass(plan, general, input, first_step, steps);
-            RaggedPass { pass, ragged }
-        };
-        match &mut self.tape {
-            None => pass(0, ragged.steps()).run(state.rows(batch), &mut room, sums, output, tools),
-            Some(tape) => {
-                let counts = ragged.counts();
-                tape.record(
-                    ragged.steps(),
-                    state,
-                    |at| counts[at],
-                    |first_step, steps, states| {
-                        let output = output.as_mut().map(quadgate_kernels::SequenceMut::all);
-                        pass(first_step, steps).run(states, &mut room, sums, output, tools);
-                    },
-                );
-            }
-        }
+        self.done += times;
     }
 
     /// Writes the last states.

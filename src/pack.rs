@@ -1,133 +1,13 @@
 //! Weights in the order in which the tiles read them.
 
-use crate::options::Options;
-use crate::pages::Pages;
-use crate::weights::GateMatrix;
-use crate::{Error, LstmWeights, Zoneout};
-use aligned_vec::{AVec, ConstAlign};
-use quadgate_kernels::{PART_BYTES, Packed, PanelLayout, Rows, rearrange};
+use crate::error::Error;
+use crate::memory::buffer::{Buffer, zeros};
+use crate::memory::pages::Pages;
+use crate::options::{Options, Zoneout};
+use crate::shape::Shape;
+use crate::weights::{GateMatrix, LstmWeights};
+use quadgate_kernels::{Packed, PanelLayout, Rows, rearrange};
 use std::ops::Range;
-
-/// Gates of an LSTM.
-pub(crate) const GATES: usize = 4;
-
-/// Elements of a cache line.
-const CACHE_LINE: usize = 16;
-
-/// Rows that are a multiple of this many elements apart share an eighth of the sets of a first cache, or fewer.
-const CACHE_PERIOD: usize = 8 * CACHE_LINE;
-
-/// A buffer that begins at a cache line, which is also the widest vector.
-pub(crate) type Buffer = AVec<f32, ConstAlign<64>>;
-
-/// A buffer of zeros; an error where its bytes could not be addressed.
-pub(crate) fn zeros(argument: &'static str, len: Option<usize>) -> Result<Buffer, Error> {
-    let len = len.filter(|&len| len <= isize::MAX as usize / size_of::<f32>() - 64);
-    let len = len.ok_or(Error::Overflow { argument })?;
-    let mut buffer = Buffer::with_capacity(64, len);
-    buffer.resize(len, 0.0);
-    Ok(buffer)
-}
-
-/// Sizes of a layer, and of its rows when padded to whole vectors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shape {
-    /// X
-    pub(crate) inputs: usize,
-    /// H
-    pub(crate) units: usize,
-    /// Elements of h: P with a projection, else H.
-    pub(crate) outputs: usize,
-    /// Elements in a vector.
-    pub(crate) lanes: usize,
-}
-
-impl Shape {
-    /// H, padded to whole vectors.
-    pub(crate) fn padded_units(self) -> usize {
-        self.units.next_multiple_of(self.lanes)
-    }
-
-    /// Elements of h, padded to whole vectors.
-    pub(crate) fn padded_outputs(self) -> usize {
-        self.outputs.next_multiple_of(self.lanes)
-    }
-
-    /// Bytes of W and R.
-    pub(crate) fn weight_bytes(self) -> usize {
-        let inputs = self.inputs.saturating_add(self.outputs);
-        self.sums_width().saturating_mul(inputs).saturating_mul(size_of::<f32>())
-    }
-
-    /// Whether a panel of weights is read in parts, between which sums wait in scratch.
-    pub(crate) fn has_long_sums(self) -> bool {
-        let depth = self.inputs.saturating_add(self.outputs).max(self.gate_gradients_width());
-        depth.saturating_mul(self.panel_width()) > PART_BYTES / size_of::<f32>()
-    }
-
-    /// Blocks of hidden units: vectors of them.
-    pub(crate) fn blocks(self) -> usize {
-        self.units.div_ceil(self.lanes)
-    }
-
-    /// Elements in a packed row of gate sums.
-    pub(crate) fn sums_width(self) -> usize {
-        self.gates_layout(1).width()
-    }
-
-    /// Elements in a recorded row of all gates: for each panel i, f, g and o of its units, padded.
-    pub(crate) fn gates_width(self) -> usize {
-        GATES * self.padded_units()
-    }
-
-    /// Elements between the gates of a row of gate gradients, which has all units of i, then of f, g and o.
-    ///
-    /// There is a gap of zeros where rows would else be a power of two apart, or nearly: a weight gradient reads some
-    /// columns of many rows, and they would all fall into the same few sets of each cache.
-    pub(crate) fn gate_stride(self) -> usize {
-        self.units + if (GATES * self.units).is_multiple_of(CACHE_PERIOD) { GATES } else { 0 }
-    }
-
-    /// Elements in a row of gate gradients.
-    pub(crate) fn gate_gradients_width(self) -> usize {
-        GATES * self.gate_stride()
-    }
-
-    /// Elements in a row of a full panel.
-    pub(crate) fn panel_width(self) -> usize {
-        GATES * self.lanes
-    }
-
-    /// The columns of each panel of rows of `width` elements, such as x or h.
-    pub(crate) fn panels_of(self, width: usize) -> impl Iterator<Item = Range<usize>> {
-        (0..width).step_by(self.panel_width()).map(move |start| start..width.min(start + self.panel_width()))
-    }
-
-    /// Panels of x and of h, which do not share any.
-    pub(crate) fn input_and_state_panels(self) -> usize {
-        self.inputs.div_ceil(self.panel_width()) + self.outputs.div_ceil(self.panel_width())
-    }
-
-    /// The layout of a matrix from `depth` inputs to the gates.
-    pub(crate) fn gates_layout(self, depth: usize) -> PanelLayout {
-        PanelLayout::of_gates(GATES, self.units, self.lanes, depth)
-    }
-
-    /// The layout of V: from units to outputs.
-    fn projection_layout(self) -> PanelLayout {
-        PanelLayout::of_columns(self.outputs, self.lanes, self.units)
-    }
-
-    /// The layout of Vᵀ: from gradients of outputs back to units.
-    fn transposed_projection_layout(self) -> PanelLayout {
-        PanelLayout::of_columns(self.units, self.lanes, self.outputs)
-    }
-
-    /// The layout of a matrix from the gates back to `columns` inputs.
-    pub(crate) fn transposed_layout(self, columns: usize) -> PanelLayout {
-        PanelLayout::of_columns(columns, self.lanes, self.gate_gradients_width())
-    }
-}
 
 /// The weights of a layer, packed for the forward pass and, if it is to be trained, once more for the backward pass.
 ///
@@ -231,14 +111,14 @@ impl PackedWeights {
 
     /// W.
     #[inline]
-    pub(crate) fn input(&self) -> Option<Packed<'_>> {
-        Packed::new(self.shape.gates_layout(self.shape.inputs), &self.input)
+    pub(crate) fn input(&self) -> Packed<'_> {
+        packed(self.shape.gates_layout(self.shape.inputs), &self.input)
     }
 
     /// R.
     #[inline]
-    pub(crate) fn recurrent(&self) -> Option<Packed<'_>> {
-        Packed::new(self.shape.gates_layout(self.shape.outputs), &self.recurrent)
+    pub(crate) fn recurrent(&self) -> Packed<'_> {
+        packed(self.shape.gates_layout(self.shape.outputs), &self.recurrent)
     }
 
     /// The sum of the biases.
@@ -246,14 +126,20 @@ impl PackedWeights {
         &self.bias
     }
 
-    /// Wᵀ, if the layer is to be trained.
-    pub(crate) fn transposed_input(&self) -> Option<Packed<'_>> {
-        Packed::new(self.shape.transposed_layout(self.shape.inputs), &self.transposed.as_ref()?.input)
+    /// Wᵀ of a layer that is to be trained.
+    pub(crate) fn transposed_input(&self) -> Packed<'_> {
+        packed(self.shape.transposed_layout(self.shape.inputs), &self.transposed().input)
     }
 
-    /// Rᵀ, if the layer is to be trained.
-    pub(crate) fn transposed_recurrent(&self) -> Option<Packed<'_>> {
-        Packed::new(self.shape.transposed_layout(self.shape.outputs), &self.transposed.as_ref()?.recurrent)
+    /// Rᵀ of a layer that is to be trained.
+    pub(crate) fn transposed_recurrent(&self) -> Packed<'_> {
+        packed(self.shape.transposed_layout(self.shape.outputs), &self.transposed().recurrent)
+    }
+
+    fn transposed(&self) -> &Transposed {
+        self.transposed
+            .as_ref()
+            .expect("the layer was made for training, which was checked when the call began")
     }
 
     /// The tensors of the options; `None` for a plain layer.
@@ -266,6 +152,15 @@ impl PackedWeights {
         let transposed = self.transposed.as_ref().map_or(0, |t| t.input.len() + t.recurrent.len());
         let options = self.options.as_ref().map_or(0, |options| options.elements());
         (self.input.len() + self.recurrent.len() + self.bias.len() + transposed + options) * size_of::<f32>()
+    }
+}
+
+/// A packed matrix, whose buffer was made for its layout.
+#[inline]
+fn packed(layout: PanelLayout, data: &[f32]) -> Packed<'_> {
+    match Packed::new(layout, data) {
+        Some(packed) => packed,
+        None => panic!("{layout:?} in {} elements", data.len()),
     }
 }
 
@@ -435,7 +330,7 @@ fn pack_columns(
 /// Writes a number for each gate and unit to a packed row.
 fn pack_gates_row(row: &mut [f32], shape: Shape, value: impl Fn(usize, usize) -> f32) {
     let layout = shape.gates_layout(1);
-    for gate in 0..GATES {
+    for gate in 0..shape.gates() {
         for unit in 0..shape.units {
             row[layout.gate_column(gate, unit)] = value(gate, unit);
         }

@@ -1,8 +1,9 @@
 //! How a call will run, decided from its shape before anything is computed.
 
 use crate::config::{LstmConfig, Schedule, Split, Threads};
-use crate::pack::Shape;
-use crate::{Isa, parallel};
+use crate::parallel;
+use crate::shape::Shape;
+use quadgate_kernels::Isa;
 
 /// Bytes of weights from which a step finds them in memory rather than in a cache, or in a cache that others use too.
 const LARGE_WEIGHTS: usize = 16 << 20;
@@ -88,8 +89,8 @@ impl Plan {
 
     /// Elements of scratch that any plan for up to `batch` rows may need.
     pub(crate) fn sums_len(config: &LstmConfig, shape: Shape, batch: usize) -> Option<usize> {
-        // The general cell keeps the sums of a step.
-        let own_rows = if config.options().are_plain() { 0 } else { batch };
+        // A cell with extras keeps the pre-activations of a step.
+        let own_rows = if config.cell_has_extras() { batch } else { 0 };
         let own = shape.sums_width().checked_mul(own_rows)?;
         let hoisted_rows = match (config.forced_schedule(), config.thread_choice()) {
             (Some(Schedule::Fused), _) => 0,
@@ -187,11 +188,36 @@ fn largest_share(items: usize, threads: usize) -> f64 {
 
 /// Floating point operations of a step of a layer.
 pub(crate) fn flops_per_step(shape: Shape, batch: usize) -> f64 {
-    8.0 * shape.units as f64 * (shape.inputs as f64 + shape.outputs as f64) * batch as f64
+    2.0 * shape.gates() as f64
+        * shape.units as f64
+        * (shape.inputs as f64 + shape.outputs as f64)
+        * batch as f64
 }
 
 /// Threads of the current pool that pay for so many floating point operations: no more than `most`, at least one.
 pub(crate) fn useful_threads(flops: f64, most: usize) -> usize {
     let useful = ((flops / MIN_FLOPS_PER_THREAD) as usize).min(most);
     if useful > 1 { useful.min(parallel::current_threads()) } else { 1 }
+}
+
+/// Rows (steps times batch) of a block: enough to make the weight gradients' reading and writing of their totals cheap
+/// beside the products, few enough for dZ to stay in cache. Totals that are larger than the second cache want more.
+///
+/// The sums depend on it, so it may depend on the shape alone. Measured with AVX-512 in a training step at one thread, in
+/// GFLOP/s for 512 and 1024 rows: 246 and 251 at T,B,X,H = 20,128,1024,1024; with differences below 1 % between 256, 512
+/// and 1024 at 100,16,128,128 and 100,32,256,256, where fewer rows take less memory.
+fn block_rows(shape: Shape) -> usize {
+    const LARGE: usize = 1 << 20;
+    let weights = shape.inputs.saturating_add(shape.outputs).saturating_mul(shape.gates() * shape.units);
+    if weights < LARGE { 256 } else { 1024 }
+}
+
+/// Most rows of a block of up to `batch` rows a step: a block is cut after whole steps. `None` if that overflows.
+pub(crate) fn max_block_rows(shape: Shape, batch: usize) -> Option<usize> {
+    block_rows(shape).checked_add(batch)
+}
+
+/// Steps in a block.
+pub(crate) fn block_steps(shape: Shape, batch: usize) -> usize {
+    block_rows(shape).div_ceil(batch.max(1))
 }

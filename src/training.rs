@@ -1,13 +1,15 @@
 //! Tapes and the backward pass of a layer.
 
-use crate::backward::{BackwardPass, Outputs, Parameters, Segment, block_steps};
-use crate::forward::BatchRows;
-use crate::general::{Masks, OptionGradients};
-use crate::lstm::{MaskArguments, mask_builders, write_rows, write_rows_in_order};
-use crate::ragged::{RaggedBackward, RaggedPass, RowStepArguments};
-use crate::tape::{self, automatic_segment};
-use crate::view::check_sequence;
-use crate::{Error, Lstm, Matrix, MatrixMut, Sequence, SequenceMut, StepMask, Tape, Workspace};
+use crate::cell::lstm_options_backward::CellGradients;
+use crate::error::Error;
+use crate::lstm::{Lstm, MaskArguments, mask_builders, write_rows, write_rows_in_order};
+use crate::memory::tape::{self, Tape, automatic_segment};
+use crate::memory::workspace::Workspace;
+use crate::plan::block_steps;
+use crate::recurrence::backward::{BackwardPass, Outputs, Parameters, Segment};
+use crate::recurrence::ragged::RowStepArguments;
+use crate::recurrence::ragged_backward::RaggedBackward;
+use crate::view::{Matrix, MatrixMut, Sequence, SequenceMut, StepMask, check_sequence};
 use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -281,15 +283,16 @@ impl Lstm {
         let Some(backward) = backward else { return Err(Error::NotForTraining { argument: "workspace" }) };
 
         let direction = self.config.reading_direction();
-        let (mut ragged, masks) = match row_steps {
-            None => (None, masks),
+        let cell = self.cell(masks);
+        let (mut ragged, row_mask) = match row_steps {
+            None => (None, cell.row_mask()),
             Some(row_steps) => {
                 ragged.sort(row_steps, [steps, batch]);
-                let (ragged, room, recurrent) = ragged.begin(row_steps, direction, steps, masks.recurrent);
-                (Some((ragged, room)), Masks { recurrent, ..masks })
+                let (ragged, room, mask) = ragged.begin(row_steps, direction, steps, cell.row_mask());
+                (Some((ragged, room)), mask)
             }
         };
-        let general = self.general(masks);
+        let cell = cell.with_row_mask(row_mask);
         let order = ragged.as_ref().map(|(ragged, _)| ragged.order());
         let mut scratch = backward.scratch(self.shape(), batch, order, last_hidden, last_cell);
         let mut outputs = Outputs {
@@ -302,7 +305,7 @@ impl Lstm {
         let (kernels, weights) = (self.kernels, &self.weights);
         let cotangent = call.output_cotangent;
         let block_steps = block_steps(self.shape(), batch);
-        let pass = BackwardPass { kernels, weights, general, input, cotangent, direction, plan, block_steps };
+        let pass = BackwardPass { kernels, weights, cell, input, cotangent, direction, plan, block_steps };
         if let Some((ragged, _)) = &ragged {
             RaggedBackward { pass, ragged: *ragged }.clear_idle(&mut outputs);
         }
@@ -315,25 +318,16 @@ impl Lstm {
             // The forward pass left the last segment on the tape; a backward pass leaves the first.
             if !tape.holds(index) {
                 tape.restore(index, batch);
-                let forward = self.pass(plan, general, input, first_step, end - first_step);
-                let states = tape.segment_mut(batch, 0);
-                match &mut ragged {
-                    None => {
-                        let sums = self.sums(plan, batch, sums);
-                        let work = BatchRows { states, sums, scratch: &mut [], output: None };
-                        forward.run(work, tools);
-                    }
-                    Some((ragged, room)) => {
-                        let forward = RaggedPass { pass: forward, ragged: *ragged };
-                        forward.run(states, room, sums, None, tools);
-                    }
-                }
+                let rows = ragged.as_ref().map(|(ragged, _)| *ragged);
+                let forward = self.pass(plan, cell, input, rows, first_step, end - first_step);
+                let room = ragged.as_mut().map(|(_, room)| room);
+                forward.run(tape.segment_mut(batch, 0), sums, room, None, tools);
             }
             let segment = Segment {
                 first_step,
                 hidden: &tape.hidden,
                 cell: &tape.cell,
-                gates: &tape.gates,
+                recorded: &tape.recorded,
                 projected: &tape.projected,
             };
             match &mut ragged {
@@ -344,9 +338,9 @@ impl Lstm {
                 }
             }
         }
-        if let Some(Parameters { weight_ih, weight_hh, bias, options, add: false }) = outputs.parameters {
+        if let Some(Parameters { weight_ih, weight_hh, bias, others, add: false }) = outputs.parameters {
             // There was no block to overwrite them.
-            let OptionGradients { peepholes, layer_normalisation, projection, projection_bias } = options;
+            let CellGradients { peepholes, layer_normalisation, projection, projection_bias } = others;
             let tensors = [weight_ih, weight_hh, bias, peepholes, layer_normalisation];
             for gradient in tensors.into_iter().chain([projection, projection_bias]) {
                 gradient.fill(0.0);
@@ -360,9 +354,9 @@ impl Lstm {
                 }
             }
         }
-        let (padded_outputs, padded_units) = (self.shape().padded_outputs(), self.shape().padded_units());
+        let (padded_outputs, padded_cell) = (self.shape().padded_outputs(), self.shape().padded_cell());
         let hidden = |row: usize| Some(&scratch.hidden_gradient[row * padded_outputs..][..output_size]);
-        let cell = |row: usize| Some(&scratch.cell_gradient[row * padded_units..][..units]);
+        let cell = |row: usize| Some(&scratch.cell_gradient[row * padded_cell..][..units]);
         match order {
             None => {
                 write_rows(initial_hidden, hidden);
@@ -385,7 +379,7 @@ impl Lstm {
             weight_ih: next(ranges.weight_ih),
             weight_hh: next(ranges.weight_hh),
             bias: next(ranges.bias),
-            options: OptionGradients {
+            others: CellGradients {
                 peepholes: next(ranges.peepholes),
                 layer_normalisation: next(ranges.layer_normalisation),
                 projection: next(ranges.projection),

@@ -44,7 +44,7 @@ pub use checked::lstm::{LstmBackwardStep, LstmStep, Tape};
 pub use checked::lstm_options::{CellFamily, GeneralCell, GeneralCellBackward};
 pub use dispatch::Kernels;
 pub use gemm::pack::rearrange;
-pub use gemm::panel::{Packed, PanelLayout};
+pub use gemm::panel::{PANEL_VECTORS, Packed, PanelLayout};
 pub use gemm::sweep::PART_BYTES;
 pub use reordered::{Permutation, ReorderedMut, RowOrder};
 pub use simd::isa::Isa;

@@ -1,11 +1,15 @@
 //! The backward pass of a stack: its layers from the last to the first.
 
-use super::memory::buffers_from;
-use super::{Arrangement, Directions, LstmStack, StackPlan, StackTape, StackWorkspace};
-use crate::forward::CHECKED;
+use crate::error::Error;
 use crate::lstm::MaskArguments;
-use crate::view::check_sequence;
-use crate::{Backward, Error, MatrixMut, Sequence, SequenceMut, parallel};
+use crate::memory::views;
+use crate::parallel;
+use crate::stack::config::{Arrangement, Directions};
+use crate::stack::layers::LstmStack;
+use crate::stack::memory::{StackTape, StackWorkspace, buffers_from};
+use crate::stack::plan::StackPlan;
+use crate::training::Backward;
+use crate::view::{MatrixMut, Sequence, SequenceMut, check_sequence};
 use std::marker::PhantomData;
 
 /// The arguments of [`LstmStack::backward`].
@@ -90,12 +94,17 @@ impl LstmStack {
             let mut buffers = buffers_from(between, layer, steps * batch * width);
             let mut gradient = match layer {
                 0 => call.input_gradient.as_mut().map(SequenceMut::all),
-                _ => Some(SequenceMut::time_major(buffers.next().expect(CHECKED), steps, batch, width)),
+                _ => Some(SequenceMut::time_major(
+                    views::present(buffers.next(), "buffer below layer", layer, self.layers.len()),
+                    steps,
+                    batch,
+                    width,
+                )),
             };
             let cotangent = if layer + 1 == layers {
                 call.output_cotangent
             } else {
-                let above = buffers.next().expect(CHECKED);
+                let above = views::present(buffers.next(), "buffer below layer", layer, self.layers.len());
                 if let Some(dropout) = tape.dropout {
                     dropout.multiply(layer, 0, batch, width, above, plan.threads);
                 }

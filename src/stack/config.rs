@@ -1,7 +1,20 @@
 //! What a stack is, apart from its weights.
 
-use super::Arrangement;
 use crate::{Direction, Error, Isa, LstmConfig, ParameterRanges, Schedule, Split, Threads};
+
+/// How directed layers are arranged over threads.
+///
+/// The results have the same bits either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Arrangement {
+    /// One directed layer after the other. Threads share the rows or the hidden units of each, as its
+    /// [`Plan`](crate::Plan) says.
+    InTurn,
+    /// Several directed layers at the same time. Of a stack with one direction, each layer on a thread: it runs a block of
+    /// steps while the layer above it runs the block before. Of a stack with two, both directions of a layer, each with half
+    /// of the threads.
+    SideBySide,
+}
 
 /// Which way the layers of a stack read, and what becomes of two directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -6,18 +6,72 @@
 //!                one direction:   for each group of layers:  blocks of steps pass through them, one layer a thread
 //! ```
 
-use super::memory::buffers_from;
-use super::plan::MOST_SIDE_BY_SIDE;
-use super::{
-    Arrangement, Directions, Dropout, LstmStack, StackForward, StackPlan, StackTape, StackWorkspace,
-};
-use crate::forward::CHECKED;
-use crate::general::Masks;
-use crate::lstm::ForwardRun;
-use crate::ragged::RowSteps;
-use crate::{Direction, Error, Matrix, MatrixMut, Sequence, SequenceMut, Tape, Workspace, parallel};
+use crate::cell::step::Masks;
+use crate::direction::Direction;
+use crate::error::Error;
+use crate::lstm::{Forward, ForwardRun};
+use crate::memory::tape::Tape;
+use crate::memory::views;
+use crate::memory::workspace::Workspace;
+use crate::parallel;
+use crate::recurrence::ragged::RowSteps;
+use crate::stack::config::{Arrangement, Directions};
+use crate::stack::dropout::Dropout;
+use crate::stack::layers::LstmStack;
+use crate::stack::memory::{StackTape, StackWorkspace, buffers_from};
+use crate::stack::plan::{MOST_SIDE_BY_SIDE, StackPlan};
+use crate::view::{Matrix, MatrixMut, Sequence, SequenceMut, check_sequence};
 use quadgate_kernels::{BlockOrder, VisitParts, Wavefront};
 use std::array;
+
+/// The arguments of [`LstmStack::forward`].
+pub type StackForward<'a> = Forward<'a, StackTape>;
+
+impl StackForward<'_> {
+    /// Applies dropout to what goes from each layer to the next. A tape records it for [`LstmStack::backward`].
+    pub fn dropout(mut self, dropout: Dropout) -> Self {
+        self.dropout = Some(dropout);
+        self
+    }
+}
+
+impl LstmStack {
+    /// `Ok` if every argument fits.
+    fn check_forward(
+        &self,
+        workspace: &StackWorkspace,
+        call: &mut StackForward<'_>,
+    ) -> Result<StackPlan, Error> {
+        let [steps, batch, _] = call.input.shape;
+        let ([hidden, cell], width) = (self.config.state_widths(), self.config.output_size());
+        check_sequence("input", [steps, batch, self.config.input_size()], call.input.shape)?;
+        call.input.check_bounds("input")?;
+        let rows = self.state_rows(batch)?;
+        for (argument, states, width) in
+            [("initial_hidden", call.initial_hidden, hidden), ("initial_cell", call.initial_cell, cell)]
+        {
+            states.map(|states| states.checked(argument, rows, width)).transpose()?;
+        }
+        let output = call.output.as_mut();
+        output.map(|output| output.all().checked("output", [steps, batch, width])).transpose()?;
+        for (argument, states, width) in
+            [("last_hidden", &mut call.last_hidden, hidden), ("last_cell", &mut call.last_cell, cell)]
+        {
+            states.as_mut().map(|states| states.all().checked(argument, rows, width)).transpose()?;
+        }
+        let row_steps = call.row_steps.checked([steps, batch])?;
+        // A row of a reverse layer may begin anywhere, so blocks of steps cannot pass through layers.
+        let is_whole = row_steps.is_some() && self.config.directions().count() == 1;
+        let plan = self.plan_within(workspace, [steps, batch], if is_whole { 1 } else { usize::MAX })?;
+        call.tape.as_ref().map_or(Ok(()), |tape| self.check_tape(tape, [steps, batch]))?;
+        Ok(plan)
+    }
+
+    /// Rows of the states of all directed layers.
+    pub(super) fn state_rows(&self, batch: usize) -> Result<usize, Error> {
+        batch.checked_mul(self.layers.len()).ok_or(Error::Overflow { argument: "input" })
+    }
+}
 
 /// What all directed layers of a call share.
 #[derive(Clone, Copy)]
@@ -83,7 +137,8 @@ impl LstmStack {
             let input = match layer.checked_sub(1) {
                 None => input,
                 Some(layer_below) => {
-                    let below = buffers.next().expect(CHECKED);
+                    let below =
+                        views::present(buffers.next(), "buffer below layer", layer, self.layers.len());
                     if let Some(dropout) = dropout {
                         dropout.multiply(layer_below, 0, batch, width, below, plan.threads);
                     }
@@ -93,7 +148,12 @@ impl LstmStack {
             let mut output = if layer + 1 == self.config.layers() {
                 output.as_mut().map(SequenceMut::all)
             } else {
-                Some(SequenceMut::time_major(buffers.next().expect(CHECKED), steps, batch, width))
+                Some(SequenceMut::time_major(
+                    views::present(buffers.next(), "buffer below layer", layer, self.layers.len()),
+                    steps,
+                    batch,
+                    width,
+                ))
             };
             let whole = output.as_mut().map(SequenceMut::all).map(SequenceMut::rows);
             let outputs = match (directions, whole) {
@@ -161,7 +221,11 @@ impl LstmStack {
             let mut buffers = buffers_from(between, first, steps * batch * width);
             let input = match first {
                 0 => input,
-                _ => Sequence::time_major(buffers.next().expect(CHECKED), steps, batch, width),
+                _ => {
+                    let below: &[f32] =
+                        views::present::<&mut [f32]>(buffers.next(), "buffer below layer", first, layers);
+                    Sequence::time_major(below, steps, batch, width)
+                }
             };
             let buffers: [_; MOST_SIDE_BY_SIDE] = array::from_fn(|_| buffers.next().unwrap_or_default());
             let mut workspaces = workspaces.iter_mut();
@@ -188,7 +252,7 @@ impl LstmStack {
                     let begin = visit.place() * plan.block_steps;
                     let times = begin..steps.min(begin + plan.block_steps);
                     let VisitParts { stage, before, after } = visit.parts();
-                    let stage = stage.as_mut().expect(CHECKED);
+                    let stage = views::present(stage.as_mut(), "stage", 0, 1);
                     let block = |data| Sequence::time_major(data, times.len(), batch, width);
                     let input = before.map_or_else(|| input.steps(times.clone()), block);
                     let output = if is_last {
@@ -223,10 +287,10 @@ impl LstmStack {
         let mut widths = self.config.state_widths().into_iter();
         let initial = initial.map(|all| {
             let (part, width) = (all?.part(index * batch, batch), widths.next()?);
-            Some(part.checked("states", batch, width).expect(CHECKED))
+            Some(part.checked("states", batch, width).expect("states were checked when the call began"))
         });
-        let general = lstm.general(Masks::default());
-        lstm.begin(plan, general, workspace, initial, tape, [steps, batch], row_steps)
+        let cell = lstm.cell(Masks::default());
+        lstm.begin(plan, cell, workspace, initial, tape, [steps, batch], row_steps)
     }
 
     /// Writes the last states of directed layer `index`.
@@ -240,7 +304,7 @@ impl LstmStack {
         let mut widths = self.config.state_widths().into_iter();
         let [hidden, cell] = last.each_mut().map(|all| {
             let (part, width) = (all.as_mut()?.part(index * batch, batch), widths.next()?);
-            Some(part.checked("states", batch, width).expect(CHECKED))
+            Some(part.checked("states", batch, width).expect("states were checked when the call began"))
         });
         run.end(hidden, cell);
     }

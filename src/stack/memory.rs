@@ -1,10 +1,15 @@
 //! Memory of a stack that the caller owns and lends: what goes from layer to layer, and what each layer needs.
 
-use super::plan::{StackPlan, most_side_by_side};
-use super::{Dropout, LstmStack, StackConfig};
-use crate::pack::{Buffer, zeros};
-use crate::ragged::RowSteps;
-use crate::{Directions, Error, Lstm, Tape, Workspace};
+use crate::error::Error;
+use crate::lstm::Lstm;
+use crate::memory::buffer::{Buffer, zeros};
+use crate::memory::tape::Tape;
+use crate::memory::workspace::Workspace;
+use crate::recurrence::ragged::RowSteps;
+use crate::stack::config::{Directions, StackConfig};
+use crate::stack::dropout::Dropout;
+use crate::stack::layers::LstmStack;
+use crate::stack::plan::{StackPlan, most_side_by_side};
 use quadgate_kernels::Progress;
 use std::num::NonZeroUsize;
 
@@ -246,7 +251,7 @@ impl LstmStack {
         most: usize,
     ) -> Result<StackPlan, Error> {
         workspace.form.check("workspace", &self.config, call)?;
-        let plan = StackPlan::new(self, call, most.min(workspace.progress.len()));
+        let plan = StackPlan::new(&self.config, &self.layers, call, most.min(workspace.progress.len()));
         let (steps, threads) = (plan.block_steps, plan.threads_of_layer(&self.config));
         let (lowest, others) = workspace.layers.all.split_at(workspace.layers.lowest);
         for (index, workspaces) in [(0, lowest), (self.config.directions().count(), others)] {

@@ -1,9 +1,11 @@
 //! How a call of a stack will run, decided from its shape before anything is computed.
 
-use super::{LstmStack, StackConfig};
-use crate::pack::Shape;
+use crate::config::Threads;
+use crate::lstm::Lstm;
 use crate::plan::{flops_per_step, useful_threads};
-use crate::{Isa, Threads};
+use crate::shape::Shape;
+use crate::stack::config::{Arrangement, StackConfig};
+use quadgate_kernels::Isa;
 
 /// Most directed layers that run side by side: each has a workspace of its own.
 pub(super) const MOST_SIDE_BY_SIDE: usize = 8;
@@ -25,20 +27,6 @@ const ROWS_PER_THREAD: usize = 3;
 /// and for each row more.
 const WAIT_FLOPS: [f64; 2] = [20e3, 10e3];
 
-/// How directed layers are arranged over threads.
-///
-/// The results have the same bits either way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Arrangement {
-    /// One directed layer after the other. Threads share the rows or the hidden units of each, as its
-    /// [`Plan`](crate::Plan) says.
-    InTurn,
-    /// Several directed layers at the same time. Of a stack with one direction, each layer on a thread: it runs a block of
-    /// steps while the layer above it runs the block before. Of a stack with two, both directions of a layer, each with half
-    /// of the threads.
-    SideBySide,
-}
-
 /// How a call of a given shape runs. The results have the same bits under any plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -55,12 +43,16 @@ pub struct StackPlan {
 
 impl StackPlan {
     /// The plan for `steps` time steps of `batch` rows, with no more than `most` directed layers side by side.
-    pub(super) fn new(stack: &LstmStack, [steps, batch]: [usize; 2], most: usize) -> Self {
-        let config = &stack.config;
+    pub(super) fn new(
+        config: &StackConfig,
+        layers: &[Lstm],
+        [steps, batch]: [usize; 2],
+        most: usize,
+    ) -> Self {
         let directions = config.directions().count();
         let most = most.min(most_side_by_side(config));
-        let highest = stack.layers[stack.layers.len() - 1].shape();
-        let flops: f64 = stack.layers.iter().map(|lstm| flops_per_step(lstm.shape(), batch)).sum();
+        let highest = layers[layers.len() - 1].shape();
+        let flops: f64 = layers.iter().map(|lstm| flops_per_step(lstm.shape(), batch)).sum();
         let threads = match config.layer().thread_choice() {
             Threads::Serial => 1,
             Threads::Exactly(threads) => threads.get(),
@@ -80,13 +72,13 @@ impl StackPlan {
         };
         match arrangement {
             Arrangement::InTurn => Self {
-                isa: stack.isa(),
+                isa: layers[0].isa(),
                 arrangement,
-                threads: stack.layers.iter().map(|lstm| lstm.plan(steps, batch).threads).max().unwrap_or(1),
+                threads: layers.iter().map(|lstm| lstm.plan(steps, batch).threads).max().unwrap_or(1),
                 block_steps: steps,
             },
             Arrangement::SideBySide => Self {
-                isa: stack.isa(),
+                isa: layers[0].isa(),
                 arrangement,
                 threads: if directions == 2 { threads } else { threads.min(most) },
                 block_steps: if directions == 2 { steps } else { steps.div_ceil(BLOCKS).max(1) },

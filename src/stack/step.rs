@@ -1,7 +1,10 @@
 //! One time step of a stack at a time.
 
-use super::LstmStack;
-use crate::{Error, Matrix, State};
+use crate::error::Error;
+use crate::memory::state::State;
+use crate::stack::config::Directions;
+use crate::stack::layers::LstmStack;
+use crate::view::Matrix;
 
 /// h and c of all layers of a stack of one direction, carried from step to step.
 ///
@@ -96,7 +99,7 @@ impl LstmStack {
 
     /// `Ok` if all layers read from the first step to the last.
     fn check_streaming(&self) -> Result<(), Error> {
-        if self.config.directions() == super::Directions::Forward {
+        if self.config.directions() == Directions::Forward {
             Ok(())
         } else {
             Err(Error::Unsupported { argument: "step", because: "a reverse direction" })

@@ -19,7 +19,7 @@
 use core::ops::Range;
 
 /// Vectors in a full panel. An LSTM has as many gates, so a panel of its weights holds all gates of a vector of units.
-pub(crate) const PANEL_VECTORS: usize = 4;
+pub const PANEL_VECTORS: usize = 4;
 
 /// Shape of a packed matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,11 +4,14 @@
 //! has one segment, the whole sequence. A checkpointed tape has short segments: it keeps h and c at the start of each,
 //! and the backward pass runs the segments again, from the last to the first, one at a time.
 
-use crate::forward::{CHECKED, States};
+use crate::error::Error;
+use crate::memory::buffer::{Buffer, zeros};
+use crate::memory::state::State;
+use crate::memory::states::States;
+use crate::memory::views;
 use crate::options::Options;
-use crate::pack::{Buffer, Shape, zeros};
-use crate::ragged::{Recorded, RowSteps};
-use crate::{Error, State};
+use crate::recurrence::ragged::{Recorded, RowSteps};
+use crate::shape::Shape;
 use quadgate_kernels::SequenceMut;
 use std::num::NonZeroUsize;
 
@@ -23,13 +26,13 @@ pub struct Tape {
     /// Steps in a segment.
     segment: usize,
     /// Steps and rows that the last forward pass recorded, and which of the steps were run, if not all.
-    recorded: Option<([usize; 2], Option<Recorded>)>,
+    call: Option<([usize; 2], Option<Recorded>)>,
     /// h before and after each step of a segment.
     pub(crate) hidden: Buffer,
     /// c before and after each step of a segment.
     pub(crate) cell: Buffer,
-    /// σ(i), σ(f), tanh(g) and σ(o) of each step of a segment; for the general cell, the sums that enter it.
-    pub(crate) gates: Buffer,
+    /// What each step of a segment records: σ(i), σ(f), tanh(g) and σ(o) of a plain LSTM, with options the pre-activations.
+    pub(crate) recorded: Buffer,
     /// What enters the clip of a projection, if there is one, of each step of a segment.
     pub(crate) projected: Buffer,
     /// h and c at the start of each segment, if there are several.
@@ -46,8 +49,8 @@ fn lengths(
     segment: usize,
 ) -> Option<[usize; 6]> {
     let hidden = shape.padded_outputs().checked_mul(batch)?;
-    let cell = shape.padded_units().checked_mul(batch)?;
-    let gates = shape.gates_width().checked_mul(batch)?;
+    let cell = shape.padded_cell().checked_mul(batch)?;
+    let gates = shape.recorded_width().checked_mul(batch)?;
     let projected = if options.clip.projection.is_some() { shape.outputs.checked_mul(batch)? } else { 0 };
     let checkpoints = if steps > segment { steps.div_ceil(segment) } else { 0 };
     let steps = segment.min(steps);
@@ -88,10 +91,10 @@ impl Tape {
             options: *options,
             capacity,
             segment,
-            recorded: None,
+            call: None,
             hidden: buffer(0)?,
             cell: buffer(1)?,
-            gates: buffer(2)?,
+            recorded: buffer(2)?,
             projected: buffer(3)?,
             checkpoints: [buffer(4)?, buffer(5)?],
             held: 0,
@@ -111,9 +114,14 @@ impl Tape {
     /// Bytes that this tape owns.
     pub fn bytes(&self) -> usize {
         let Self {
-            hidden, cell, gates, projected, checkpoints: [hidden_checkpoints, cell_checkpoints], ..
+            hidden,
+            cell,
+            recorded,
+            projected,
+            checkpoints: [hidden_checkpoints, cell_checkpoints],
+            ..
         } = self;
-        let buffers = [hidden, cell, gates, projected, hidden_checkpoints, cell_checkpoints];
+        let buffers = [hidden, cell, recorded, projected, hidden_checkpoints, cell_checkpoints];
         buffers.iter().map(|buffer| buffer.len()).sum::<usize>() * size_of::<f32>()
     }
 
@@ -145,7 +153,7 @@ impl Tape {
     ) -> Result<(), Error> {
         self.check_layer(shape, options)?;
         let ([recorded_steps, recorded_batch], recorded) =
-            self.recorded.ok_or(Error::NothingRecorded { argument: "tape" })?;
+            self.call.ok_or(Error::NothingRecorded { argument: "tape" })?;
         Error::check_dimension("tape", "steps", steps, recorded_steps)?;
         Error::check_dimension("tape", "batch", batch, recorded_batch)?;
         Recorded::check(recorded, row_steps.map(|row_steps| row_steps.recorded([steps, batch])))
@@ -160,12 +168,12 @@ impl Tape {
 
     /// Elements of h and of c of all rows.
     fn state_lengths(&self, batch: usize) -> [usize; 2] {
-        [self.shape.padded_outputs() * batch, self.shape.padded_units() * batch]
+        [self.shape.padded_outputs() * batch, self.shape.padded_cell() * batch]
     }
 
     /// Notes what is about to be recorded.
     pub(crate) fn begin(&mut self, sizes: [usize; 2], row_steps: Option<RowSteps<'_>>) {
-        self.recorded = Some((sizes, row_steps.map(|row_steps| row_steps.recorded(sizes))));
+        self.call = Some((sizes, row_steps.map(|row_steps| row_steps.recorded(sizes))));
     }
 
     /// Runs `steps` steps of what was begun, segment after segment, from the states in the first slots; and leaves in `state`
@@ -179,7 +187,7 @@ impl Tape {
         steps_of_row: impl Fn(usize) -> usize,
         mut run: impl FnMut(usize, usize, States<'_>),
     ) {
-        let batch = self.recorded.map_or(0, |([_, batch], _)| batch);
+        let batch = self.call.map_or(0, |([_, batch], _)| batch);
         let row_lengths = self.state_lengths(1);
         let lengths = self.state_lengths(batch);
         let mut last = 0;
@@ -209,17 +217,19 @@ impl Tape {
     pub(crate) fn segment_mut(&mut self, batch: usize, first: usize) -> States<'_> {
         let steps = self.segment.min(self.capacity[0]);
         let shape = self.shape;
-        let view = |data, steps, width| {
-            SequenceMut::new(data, [steps, batch, width], [batch * width, width]).expect(CHECKED)
-        };
+        fn view(data: &mut [f32], steps: usize, batch: usize, width: usize) -> SequenceMut<'_> {
+            views::slots(data, [steps, batch, width])
+        }
         let has_projected = !self.projected.is_empty();
         States {
-            hidden: view(&mut *self.hidden, steps + 1, shape.padded_outputs()),
+            hidden: view(&mut self.hidden, steps + 1, batch, shape.padded_outputs()),
             first: first + 1,
-            cell: view(&mut *self.cell, steps + 1, shape.padded_units()),
-            gates: Some(view(&mut *self.gates, steps, shape.gates_width()).split_steps(first).1),
+            cell: view(&mut self.cell, steps + 1, batch, shape.padded_cell()),
+            recorded: Some(
+                view(&mut self.recorded, steps, batch, shape.recorded_width()).split_steps(first).1,
+            ),
             projected: has_projected
-                .then(|| view(&mut *self.projected, steps, shape.outputs).split_steps(first).1),
+                .then(|| view(&mut self.projected, steps, batch, shape.outputs).split_steps(first).1),
         }
     }
 

@@ -10,12 +10,14 @@
 //! Gradients of tensors are sums over rows: each step writes its terms to the buffers of its block, and the block adds them
 //! up, in an order that depends on the shape alone.
 
-use super::{General, StepMasks};
-use crate::Error;
-use crate::forward::CHECKED;
+use crate::cell::lstm_options::{LstmWithOptions, flush};
+use crate::cell::step::{BackwardStep, StepMasks};
+use crate::error::Error;
+use crate::memory::buffer::{Buffer, zeros};
+use crate::memory::views;
 use crate::options::Options;
-use crate::pack::{Buffer, GATES, Shape, zeros};
 use crate::parallel;
+use crate::shape::Shape;
 use quadgate_kernels::{
     ColumnProduct, GeneralCellBackward, Product, Rows, RowsMut, SequenceMut, Start, Term,
 };
@@ -23,11 +25,12 @@ use std::ops::Range;
 
 /// Rows of terms for each row of the batch: of the peepholes i, f, o; of scale and shift of each gate.
 const PEEPHOLES: usize = 3;
-const NORMALISATIONS: usize = 2 * GATES;
+const LSTM_GATES: usize = 4;
+const NORMALISATIONS: usize = 2 * LSTM_GATES;
 
 /// What the backward pass of a layer with options needs beside that of a plain one.
 #[derive(Clone, Debug)]
-pub(crate) struct OptionBuffers {
+pub(crate) struct CellBuffers {
     /// dh, `[B, P]` padded.
     hidden: Buffer,
     /// The gradient of what is exposed to a projection, `[B, H]` padded.
@@ -62,16 +65,11 @@ fn lengths(shape: Shape, options: &Options, batch: usize, rows: usize) -> Option
 }
 
 /// Elements of all of them.
-pub(crate) fn option_buffers_len(
-    shape: Shape,
-    options: &Options,
-    batch: usize,
-    rows: usize,
-) -> Option<usize> {
+pub(crate) fn cell_buffers_len(shape: Shape, options: &Options, batch: usize, rows: usize) -> Option<usize> {
     lengths(shape, options, batch, rows)?.into_iter().try_fold(0, usize::checked_add)
 }
 
-impl OptionBuffers {
+impl CellBuffers {
     pub(crate) fn new(
         shape: Shape,
         options: &Options,
@@ -126,15 +124,12 @@ impl OptionBuffers {
         shape: Shape,
         steps: usize,
         batch: usize,
-    ) -> GeneralRows<'a> {
+    ) -> CellRows<'a> {
         let Shape { units, outputs, .. } = shape;
         fn view(data: &mut [f32], steps: usize, rows: usize, width: usize) -> SequenceMut<'_> {
-            if data.is_empty() {
-                return SequenceMut::empty();
-            }
-            SequenceMut::new(data, [steps, rows, width], [rows * width, width]).expect(CHECKED)
+            views::slots_if_any(data, [steps, rows, width])
         }
-        GeneralRows {
+        CellRows {
             carry: view(carry, 1, batch, shape.padded_outputs()),
             hidden: view(&mut self.hidden, 1, batch, shape.padded_outputs()),
             exposed_gradient: view(&mut self.exposed_gradient, 1, batch, shape.padded_units()),
@@ -148,7 +143,7 @@ impl OptionBuffers {
 
 /// What the steps of a block write of some rows. Sequences of one slot go from step to step; the others have a slot for each
 /// step of the block.
-pub(crate) struct GeneralRows<'a> {
+pub(crate) struct CellRows<'a> {
     pub(crate) carry: SequenceMut<'a>,
     pub(crate) hidden: SequenceMut<'a>,
     pub(crate) exposed_gradient: SequenceMut<'a>,
@@ -158,7 +153,7 @@ pub(crate) struct GeneralRows<'a> {
     pub(crate) normalisation_terms: SequenceMut<'a>,
 }
 
-impl<'a> GeneralRows<'a> {
+impl<'a> CellRows<'a> {
     /// None.
     pub(crate) fn empty() -> Self {
         Self {
@@ -173,8 +168,8 @@ impl<'a> GeneralRows<'a> {
     }
 
     /// Some of the rows, for a while.
-    pub(crate) fn part(&mut self, rows: Range<usize>) -> GeneralRows<'_> {
-        let all = GeneralRows {
+    pub(crate) fn part(&mut self, rows: Range<usize>) -> CellRows<'_> {
+        let all = CellRows {
             carry: self.carry.all(),
             hidden: self.hidden.all(),
             exposed_gradient: self.exposed_gradient.all(),
@@ -219,43 +214,29 @@ impl<'a> GeneralRows<'a> {
     }
 }
 
-/// What the backward pass of one step of some units of some rows reads and writes.
-pub(crate) struct GeneralBackwardStep<'a, 'g> {
-    /// Vectors of units.
-    pub(crate) vectors: Range<usize>,
+/// What the backward pass of a step reads and writes beside.
+pub(crate) struct BackwardExtras<'a, 'r> {
     pub(crate) masks: StepMasks<'a>,
-    /// dZ of the step after, and R; `None` at the last step.
-    pub(crate) recurrent: Option<Term<'a>>,
-    /// Of h of the units, or with a projection of all of h.
-    pub(crate) cotangent: Option<Rows<'a>>,
-    /// The recorded sums of the units.
-    pub(crate) sums: Rows<'a>,
-    /// c of the step before, of the units.
-    pub(crate) previous_cell: Rows<'a>,
     /// The recorded V·exposed + v, if it was clipped.
     pub(crate) projected: Option<Rows<'a>>,
-    pub(crate) cell_gradient: RowsMut<'a>,
-    pub(crate) gate_gradients: RowsMut<'a>,
-    /// Of the units.
-    pub(crate) rows: &'a mut GeneralRows<'g>,
+    pub(crate) rows: &'a mut CellRows<'r>,
     /// The slot of the step in the buffers of its block.
     pub(crate) slot: usize,
-    /// Scratch of the kernels.
-    pub(crate) scratch: &'a mut [f32],
 }
 
-impl General<'_> {
-    /// The backward pass of one step.
-    pub(crate) fn step_backward(&self, step: GeneralBackwardStep<'_, '_>) {
-        let GeneralBackwardStep { vectors, masks, recurrent, cotangent, sums, previous_cell, .. } = step;
-        let GeneralBackwardStep { projected, cell_gradient, gate_gradients, rows, slot, scratch, .. } = step;
+impl LstmWithOptions<'_> {
+    /// The backward pass of one step of some units and rows.
+    pub(crate) fn step_backward(&self, step: BackwardStep<'_>, extras: BackwardExtras<'_, '_>) {
+        let BackwardStep { vectors, recurrent, cotangent, recorded: sums, previous_cell, .. } = step;
+        let BackwardStep { cell_gradient, gate_gradients, scratch, .. } = step;
+        let BackwardExtras { masks, projected, rows, slot } = extras;
         let shape = self.shape;
         let columns = vectors.start * shape.lanes..vectors.end * shape.lanes;
         let has_projection = self.options.projection.is_some();
         // A projection is of whole rows.
         let outputs = if has_projection { 0..shape.padded_outputs() } else { columns.clone() };
         let output_vectors = outputs.start / shape.lanes..outputs.end / shape.lanes;
-        let mut hidden = rows.hidden.step(0).expect(CHECKED);
+        let mut hidden = views::slot(&mut rows.hidden, 0);
         match recurrent {
             None => (0..hidden.rows()).for_each(|row| hidden.row_mut(row).fill(0.0)),
             Some(_) => self.kernels.product(Product {
@@ -266,16 +247,16 @@ impl General<'_> {
                 scratch: &mut *scratch,
             }),
         }
-        let carry = rows.carry.step(0).expect(CHECKED);
+        let carry = views::slot(&mut rows.carry, 0);
         self.hidden_gradient(&masks, outputs, cotangent, projected, carry, hidden.all());
         let exposed_gradient = match self.tensors.transposed_projection() {
             None => hidden,
             Some(weights) => {
-                let mut gradient = rows.projection.step(slot).expect(CHECKED);
+                let mut gradient = views::slot(&mut rows.projection, slot);
                 for row in 0..gradient.rows() {
                     gradient.row_mut(row).copy_from_slice(&hidden.row_mut(row)[..shape.outputs]);
                 }
-                let mut exposed_gradient = rows.exposed_gradient.step(0).expect(CHECKED);
+                let mut exposed_gradient = views::slot(&mut rows.exposed_gradient, 0);
                 self.kernels.product(Product {
                     start: Start::Zero,
                     terms: [Some(Term { rows: gradient.read(), weights, from: 0 }), None],
@@ -312,7 +293,7 @@ impl General<'_> {
         let width = self.shape.outputs.min(columns.end) - columns.start;
         for row in 0..hidden.rows() {
             let of_row = |rows: Option<Rows<'r>>| rows.map(|rows| &rows.row(row)[columns.start..][..width]);
-            let [mask, share, projected] = [masks.recurrent, masks.hidden_share, projected].map(of_row);
+            let [mask, share, projected] = [masks.recurrent, masks.hidden_keep, projected].map(of_row);
             let cotangent = cotangent.map(|cotangent| &cotangent.row(row)[..width]);
             let (hidden, carry) = (&mut hidden.row_mut(row)[..width], &mut carry.row_mut(row)[..width]);
             for k in 0..width {
@@ -322,16 +303,16 @@ impl General<'_> {
                 let limit = self.options.clip.projection;
                 let is_clipped =
                     projected.zip(limit).is_some_and(|(projected, limit)| projected[k].abs() > limit);
-                carry[k] = super::flush((1.0 - share) * gradient);
+                carry[k] = flush((1.0 - share) * gradient);
                 hidden[k] = if is_clipped { 0.0 } else { share * gradient };
             }
         }
     }
 
     /// dh₀ = mask ∘ (dZ_0·R) + carry, where the buffer of dh holds dZ_0·R and `carry` what is left of dh.
-    pub(crate) fn first_hidden_gradient(&self, buffers: &OptionBuffers, batch: usize, carry: &mut [f32]) {
+    pub(crate) fn first_hidden_gradient(&self, buffers: &CellBuffers, batch: usize, carry: &mut [f32]) {
         let padded = self.shape.padded_outputs();
-        let hidden = Rows::new(&buffers.hidden, batch, padded, padded).expect(CHECKED);
+        let hidden = views::rows(&buffers.hidden, batch, padded);
         for (row, carry) in carry.chunks_exact_mut(padded).enumerate().take(hidden.rows()) {
             let mask = self.masks.recurrent.map(|mask| mask.row(row));
             for (k, carry) in carry[..self.shape.outputs].iter_mut().enumerate() {
@@ -340,32 +321,22 @@ impl General<'_> {
         }
     }
 
-    /// Whether h is a projection.
-    pub(crate) fn has_projection(&self) -> bool {
-        self.options.projection.is_some()
-    }
-
-    /// Whether the gradient of the bias is not Σ dZ: where gates are normalised, their bias comes after that.
-    pub(crate) fn has_own_bias(&self) -> bool {
-        self.options.normalisation.is_some()
-    }
-
     /// Adds up the terms of a block, which is these rows of the buffers. Where gates are normalised, their bias is among
     /// them.
     pub(crate) fn add_gradients(
         &self,
-        buffers: &mut OptionBuffers,
+        buffers: &mut CellBuffers,
         block: Range<usize>,
         threads: usize,
-        gradients: &mut OptionGradients<'_>,
+        gradients: &mut CellGradients<'_>,
         bias: &mut [f32],
         add: bool,
     ) {
         let Shape { units, outputs, .. } = self.shape;
         let (first, rows) = (block.start, block.len());
-        let OptionBuffers { projection, exposed, peephole_terms, normalisation_terms, sums, .. } = buffers;
+        let CellBuffers { projection, exposed, peephole_terms, normalisation_terms, sums, .. } = buffers;
         let column_sums = |terms: &[f32], width: usize, sums: &mut [f32]| {
-            let terms = Rows::new(&terms[first * width..], rows, width, width).expect(CHECKED);
+            let terms = views::rows(&terms[first * width..], rows, width);
             self.kernels.column_sums(terms, &mut sums[..width]);
         };
         let store = |to: &mut [f32], sums: &[f32]| {
@@ -380,7 +351,7 @@ impl General<'_> {
         if self.options.normalisation.is_some() {
             column_sums(normalisation_terms, NORMALISATIONS * units, sums);
             store(gradients.layer_normalisation, sums);
-            store(bias, &sums[GATES * units..]);
+            store(bias, &sums[LSTM_GATES * units..]);
         }
         if self.options.projection.is_some() {
             if self.options.projection_bias {
@@ -388,11 +359,11 @@ impl General<'_> {
                 store(gradients.projection_bias, sums);
             }
             let padded = self.shape.padded_units();
-            let left = Rows::new(&projection[first * outputs..], rows, outputs, outputs).expect(CHECKED);
-            let right = Rows::new(&exposed[first * padded..], rows, padded, padded).expect(CHECKED);
-            let to = SequenceMut::new(&mut *gradients.projection, [1, outputs, units], [0, units]);
-            parallel::run(to.expect(CHECKED), threads, &|from, mut to| {
-                let to = to.step(0).expect(CHECKED);
+            let left = views::rows(&projection[first * outputs..], rows, outputs);
+            let right = views::rows(&exposed[first * padded..], rows, padded);
+            let to = views::slots(&mut *gradients.projection, [1, outputs, units]);
+            parallel::run(to, threads, &|from, mut to| {
+                let to = views::slot(&mut to, 0);
                 self.kernels.column_product(ColumnProduct { left, from, right, to, add });
             });
         }
@@ -400,7 +371,7 @@ impl General<'_> {
 }
 
 /// Gradients of the tensors of options; empty where there are none.
-pub(crate) struct OptionGradients<'a> {
+pub(crate) struct CellGradients<'a> {
     /// `[3H]`
     pub(crate) peepholes: &'a mut [f32],
     /// `[4H]`

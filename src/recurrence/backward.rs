@@ -17,75 +17,40 @@
 //! all rows in a fixed order, so nothing has to be reduced and the bits do not depend on the threads. Each block is one
 //! chain of multiply-adds that is then added to the total; how many rows a block has depends on the shape alone.
 
+use crate::cell::Cell;
+use crate::cell::lstm_options_backward::{BackwardExtras, CellGradients, CellRows};
+use crate::cell::step::{BackwardStep, StepMasks};
 use crate::config::Split;
 use crate::direction::Direction;
-use crate::forward::CHECKED;
-use crate::general::{General, GeneralBackwardStep, GeneralRows, OptionBuffers, OptionGradients, StepMasks};
-use crate::pack::{GATES, PackedWeights, Shape};
+use crate::memory::gradients::GradientRows;
+use crate::memory::tools::Tools;
+use crate::memory::views;
+use crate::pack::PackedWeights;
 use crate::parallel;
 use crate::plan::Plan;
+use crate::shape::Shape;
 use crate::view::Sequence;
-use crate::workspace::Tools;
 use quadgate_kernels::{
-    ColumnProduct, Kernels, LstmBackwardStep, Product, Progress, Rows, RowsMut, SequenceMut, Shared, Slots,
-    Start, Team, Term,
+    ColumnProduct, Kernels, Product, Progress, Rows, RowsMut, SequenceMut, Shared, Slots, Start, Team, Term,
 };
 use std::ops::Range;
-
-/// Rows (steps times batch) of a block: enough to make the weight gradients' reading and writing of their totals cheap
-/// beside the products, few enough for dZ to stay in cache. Totals that are larger than the second cache want more.
-///
-/// The sums depend on it, so it may depend on the shape alone. Measured with AVX-512 in a training step at one thread, in
-/// GFLOP/s for 512 and 1024 rows: 246 and 251 at T,B,X,H = 20,128,1024,1024; with differences below 1 % between 256, 512
-/// and 1024 at 100,16,128,128 and 100,32,256,256, where fewer rows take less memory.
-fn block_rows(shape: Shape) -> usize {
-    const LARGE: usize = 1 << 20;
-    let weights = shape.inputs.saturating_add(shape.outputs).saturating_mul(GATES * shape.units);
-    if weights < LARGE { 256 } else { 1024 }
-}
 
 /// Hidden units whose weight gradients are computed at once: dZ of one of their gates stays in the second cache while all
 /// panels of x and h pass by. A multiple of the rows of every tile.
 const UNITS_AT_ONCE: usize = 96;
-
-/// Most rows of a block of up to `batch` rows a step: a block is cut after whole steps. `None` if that overflows.
-pub(crate) fn max_block_rows(shape: Shape, batch: usize) -> Option<usize> {
-    block_rows(shape).checked_add(batch)
-}
-
-/// Steps in a block.
-pub(crate) fn block_steps(shape: Shape, batch: usize) -> usize {
-    block_rows(shape).div_ceil(batch.max(1))
-}
 
 /// What the whole pass shares.
 #[derive(Clone, Copy)]
 pub(crate) struct BackwardPass<'a> {
     pub(crate) kernels: &'static Kernels,
     pub(crate) weights: &'a PackedWeights,
-    /// The options, if the layer is not a plain one.
-    pub(crate) general: Option<General<'a>>,
+    pub(crate) cell: Cell<'a>,
     pub(crate) input: Sequence<'a>,
     pub(crate) cotangent: Option<Sequence<'a>>,
     pub(crate) direction: Direction,
     pub(crate) plan: Plan,
     /// Steps in a block, see [`block_steps`].
     pub(crate) block_steps: usize,
-}
-
-/// Buffers of the pass.
-pub(crate) struct Scratch<'a> {
-    /// dZ of a block, and of the step after it: at least `block_steps + 1` times `[B, gates]`.
-    pub(crate) gate_gradients: &'a mut [f32],
-    /// x and h of a block in panels: at least `[panels of x and h, block_steps, B, panel width]`.
-    pub(crate) right: &'a mut [f32],
-    /// Gradient of the last h, `[B, P]` padded; in the end that of the first.
-    pub(crate) hidden_gradient: &'a mut [f32],
-    /// Gradient of the last c, `[B, H]` padded; in the end that of the first.
-    pub(crate) cell_gradient: &'a mut [f32],
-    pub(crate) options: &'a mut OptionBuffers,
-    /// Cotangents of the h of a step, `[B, P]` padded, where they are gathered.
-    pub(crate) cotangent: &'a mut [f32],
 }
 
 /// Where the gradients go.
@@ -102,7 +67,8 @@ pub(crate) struct Parameters<'a> {
     pub(crate) weight_hh: &'a mut [f32],
     /// `[4H]`
     pub(crate) bias: &'a mut [f32],
-    pub(crate) options: OptionGradients<'a>,
+    /// Those of a cell beyond these.
+    pub(crate) others: CellGradients<'a>,
     /// Whether to add to what is there.
     pub(crate) add: bool,
 }
@@ -114,12 +80,14 @@ pub(crate) struct Segment<'a> {
     pub(crate) first_step: usize,
     pub(crate) hidden: &'a [f32],
     pub(crate) cell: &'a [f32],
-    pub(crate) gates: &'a [f32],
+    pub(crate) recorded: &'a [f32],
     pub(crate) projected: &'a [f32],
 }
 
 /// Some rows of the batch, with all that the steps of a block write.
 struct StepRows<'a> {
+    /// Rows of gate gradients for each row.
+    gates: usize,
     /// `[slots, rows · gates, gate stride]`: a step writes its slot, and reads that of the step after it.
     gate_gradients: SequenceMut<'a>,
     /// `[panels · slots, rows, panel width]`
@@ -128,8 +96,8 @@ struct StepRows<'a> {
     cell_gradient: SequenceMut<'a>,
     /// One slot.
     gathered: SequenceMut<'a>,
-    /// What the steps of a layer with options write.
-    general: Option<GeneralRows<'a>>,
+    /// What steps of a cell with extras write.
+    extras: Option<CellRows<'a>>,
     /// Scratch of the kernels, the same for each row. Empty until the pass lends it.
     scratch: &'a mut [f32],
 }
@@ -140,21 +108,22 @@ impl parallel::Rows for StepRows<'_> {
     }
 
     fn split(self, at: usize) -> (Self, Self) {
-        let rows = self.rows();
-        let (gate_gradients, other_gate_gradients) = self.gate_gradients.split_rows(at * GATES);
+        let (gates, rows) = (self.gates, self.rows());
+        let (gate_gradients, other_gate_gradients) = self.gate_gradients.split_rows(at * self.gates);
         let (right, other_right) = self.right.split_rows(at);
         let (cell_gradient, other_cell_gradient) = self.cell_gradient.split_rows(at);
         let (gathered, other_gathered) = self.gathered.split_rows(at);
-        let (general, other_general) = self.general.map(|general| general.split(at)).unzip();
+        let (extras, other_extras) = self.extras.map(|extras| extras.split(at)).unzip();
         let (scratch, other_scratch) = parallel::split_evenly(self.scratch, rows, at);
         (
-            StepRows { gate_gradients, right, cell_gradient, gathered, general, scratch },
+            StepRows { gates, gate_gradients, right, cell_gradient, gathered, extras, scratch },
             StepRows {
+                gates,
                 gate_gradients: other_gate_gradients,
                 right: other_right,
                 cell_gradient: other_cell_gradient,
                 gathered: other_gathered,
-                general: other_general,
+                extras: other_extras,
                 scratch: other_scratch,
             },
         )
@@ -182,7 +151,7 @@ pub(crate) struct Step<'a, 'g> {
     pub(crate) cell_gradient: RowsMut<'a>,
     /// Room for cotangents that must be gathered.
     pub(crate) gathered: Option<RowsMut<'a>>,
-    pub(crate) general: Option<&'a mut GeneralRows<'g>>,
+    pub(crate) extras: Option<&'a mut CellRows<'g>>,
     pub(crate) scratch: &'a mut [f32],
 }
 
@@ -258,7 +227,7 @@ impl BackwardPass<'_> {
         &self,
         segment: Segment<'_>,
         end: usize,
-        scratch: &mut Scratch<'_>,
+        scratch: &mut GradientRows<'_>,
         tools: &mut Tools,
         outputs: &mut Outputs<'_>,
     ) {
@@ -271,9 +240,9 @@ impl BackwardPass<'_> {
             let first = block * block_steps;
             let keep = |number: usize, rows: Range<usize>, right: SequenceMut<'_>| {
                 let time = self.direction.time(number, steps);
-                let masks = self.general.as_ref().map(|general| general.masks(time, &rows));
+                let masks = self.masks(time, &rows);
                 let x = self.input.batch_rows(time, rows.start, rows.len());
-                self.keep(segment, [number, number - first], rows, right, masks.as_ref(), |row| x.row(row));
+                self.keep(segment, [number, number - first], rows, right, &masks, |row| x.row(row));
             };
             let step = |number: usize, last_hidden_gradient: &[f32], step: Step<'_, '_>| {
                 self.step(segment, number, number - first, last_hidden_gradient, step);
@@ -299,26 +268,28 @@ impl BackwardPass<'_> {
         rows: usize,
         range: Range<usize>,
         block: usize,
-        scratch: &mut Scratch<'_>,
+        scratch: &mut GradientRows<'_>,
         tools: &mut Tools,
         keep: &(impl Fn(usize, Range<usize>, SequenceMut<'_>) + Sync),
         run: &(impl Fn(usize, &[f32], Step<'_, '_>) + Sync),
     ) {
         let shape = self.shape();
         let block_steps = self.block_steps;
-        let view = |data, steps, rows: usize, width| {
-            SequenceMut::new(data, [steps, rows, width], [rows * width, width]).expect(CHECKED)
-        };
-        let Scratch { hidden_gradient, options, .. } = scratch;
-        let (general, last_hidden_gradient): (_, &[f32]) = match &self.general {
-            Some(_) => (Some(options.rows(hidden_gradient, shape, block_steps, rows)), &[]),
-            None => (None, &**hidden_gradient),
+        fn view(data: &mut [f32], steps: usize, rows: usize, width: usize) -> SequenceMut<'_> {
+            views::slots(data, [steps, rows, width])
+        }
+        let GradientRows { hidden_gradient, cell, .. } = scratch;
+        // A cell with extras carries dh along; else it is what the last step starts from.
+        let (extras, last_hidden_gradient): (_, &[f32]) = match self.cell.has_extras() {
+            true => (Some(cell.rows(hidden_gradient, shape, block_steps, rows)), &[]),
+            false => (None, &**hidden_gradient),
         };
         let work = StepRows {
+            gates: shape.gates(),
             gate_gradients: view(
                 &mut *scratch.gate_gradients,
                 block_steps + 1,
-                rows * GATES,
+                rows * shape.gates(),
                 shape.gate_stride(),
             ),
             right: view(
@@ -327,9 +298,9 @@ impl BackwardPass<'_> {
                 rows,
                 shape.panel_width(),
             ),
-            cell_gradient: view(&mut *scratch.cell_gradient, 1, rows, shape.padded_units()),
+            cell_gradient: view(&mut *scratch.cell_gradient, 1, rows, shape.padded_cell()),
             gathered: view(&mut *scratch.cotangent, 1, rows, shape.padded_outputs()),
-            general,
+            extras,
             scratch: &mut [],
         };
         let step = |number: usize, step: Step<'_, '_>| run(number, last_hidden_gradient, step);
@@ -371,15 +342,15 @@ impl BackwardPass<'_> {
             keep(number, first..first + rows, work.right.all());
             let slots = self.slots(number - block);
             let (gate_gradients, after) =
-                work.gate_gradients.step_beside(slots.gate_gradients, slots.after).expect(CHECKED);
+                views::slot_beside(&mut work.gate_gradients, slots.gate_gradients, slots.after);
             let step = Step {
                 vectors: 0..self.shape().blocks(),
                 batch: first..first + rows,
                 after: Some(after),
                 gate_gradients,
-                cell_gradient: work.cell_gradient.step(0).expect(CHECKED),
+                cell_gradient: views::slot(&mut work.cell_gradient, 0),
                 gathered: work.gathered.step(0),
-                general: work.general.as_mut(),
+                extras: work.extras.as_mut(),
                 scratch: &mut *work.scratch,
             };
             run(number, step);
@@ -395,7 +366,7 @@ impl BackwardPass<'_> {
         (progress, scratch): (&mut [Progress], &mut [f32]),
         run: &(impl Fn(usize, Step<'_, '_>) + Sync),
     ) -> SequenceMut<'a> {
-        let StepRows { gate_gradients, right, cell_gradient, gathered, general, .. } = work;
+        let StepRows { gate_gradients, right, cell_gradient, gathered, extras, .. } = work;
         let batch = 0..right.batch();
         let (lanes, members, last) = (self.shape().lanes, progress.len(), range.end - 1);
         let first_slot = self.slots(last - block).gate_gradients;
@@ -404,7 +375,7 @@ impl BackwardPass<'_> {
             Direction::Reverse => Slots::Up { first: first_slot },
         };
         let stepped = [Shared::new(gate_gradients, lanes, written)];
-        let GeneralRows { carry, hidden, peephole_terms, .. } = general.unwrap_or_else(GeneralRows::empty);
+        let CellRows { carry, hidden, peephole_terms, .. } = extras.unwrap_or_else(CellRows::empty);
         let owned = [
             Shared::new(cell_gradient, lanes, written),
             Shared::new(gathered, lanes, written),
@@ -421,20 +392,20 @@ impl BackwardPass<'_> {
                 }
                 let ([gate_gradients], owned) = turn.parts();
                 let [mut cell_gradient, mut gathered, carry, hidden, peephole_terms] = owned;
-                let mut general = self.general.is_some().then(|| GeneralRows {
+                let mut extras = self.cell.has_extras().then(|| CellRows {
                     carry,
                     hidden,
                     peephole_terms,
-                    ..GeneralRows::empty()
+                    ..CellRows::empty()
                 });
                 let step = Step {
                     vectors,
                     batch: batch.clone(),
                     after: gate_gradients.before,
-                    gate_gradients: gate_gradients.now.expect(CHECKED),
-                    cell_gradient: cell_gradient.step(0).expect(CHECKED),
+                    gate_gradients: views::present(gate_gradients.now, "dZ of step", number, last + 1),
+                    cell_gradient: views::slot(&mut cell_gradient, 0),
                     gathered: gathered.step(0),
-                    general: general.as_mut(),
+                    extras: extras.as_mut(),
                     scratch: &mut *scratch,
                 };
                 run(number, step);
@@ -455,13 +426,13 @@ impl BackwardPass<'_> {
         let steps = self.input.shape[0];
         let (first, rows) = (step.batch.start, step.batch.len());
         let time = self.direction.time(number, steps);
-        let masks = self.general.as_ref().map(|general| general.masks(time, &step.batch));
+        let masks = self.masks(time, &step.batch);
         let columns = self.output_columns(&step.vectors);
         let cotangent = self.cotangent.map(|all| all.batch_rows(time, first, rows).columns(columns));
         if number + 1 == steps {
             step.after = None;
         }
-        self.cell(segment, number, in_block, last_hidden_gradient, cotangent, masks.as_ref(), step);
+        self.step_of_cell(segment, number, in_block, last_hidden_gradient, cotangent, &masks, step);
     }
 
     /// Keeps x and h of the step before for the weight gradients, of some rows of a step with its number in all and in its
@@ -472,27 +443,26 @@ impl BackwardPass<'_> {
         [number, in_block]: [usize; 2],
         rows: Range<usize>,
         mut right: SequenceMut<'_>,
-        masks: Option<&StepMasks<'_>>,
+        masks: &StepMasks<'_>,
         x: impl Fn(usize) -> &'x [f32],
     ) {
         let shape = self.shape();
         let (outputs, count) = (shape.padded_outputs(), rows.len());
         let h = self.state_rows(segment.hidden, number - segment.first_step, rows, outputs);
-        let recurrent_mask = masks.and_then(|masks| masks.recurrent);
         let block_steps = self.block_steps;
         let mut panel = self.slots(in_block).right;
         for columns in shape.panels_of(shape.inputs) {
-            let mut to = right.step(panel).expect(CHECKED);
+            let mut to = views::slot(&mut right, panel);
             panel += block_steps;
             for row in 0..count {
                 to.row_mut(row)[..columns.len()].copy_from_slice(&x(row)[columns.clone()]);
             }
         }
         for columns in shape.panels_of(outputs) {
-            let mut to = right.step(panel).expect(CHECKED);
+            let mut to = views::slot(&mut right, panel);
             panel += block_steps;
             let h = h.columns(columns.clone());
-            let mask = recurrent_mask.map(|mask| mask.columns(columns.clone()));
+            let mask = masks.recurrent.map(|mask| mask.columns(columns.clone()));
             for row in 0..count {
                 let to = &mut to.row_mut(row)[..columns.len()];
                 to.copy_from_slice(h.row(row));
@@ -505,63 +475,61 @@ impl BackwardPass<'_> {
 
     /// The backward pass of the cell of step `number`, with the cotangents of its h.
     #[allow(clippy::too_many_arguments)] // All of a step.
-    pub(crate) fn cell(
+    pub(crate) fn step_of_cell(
         &self,
         segment: Segment<'_>,
         number: usize,
         in_block: usize,
         last_hidden_gradient: &[f32],
         cotangent: Option<Rows<'_>>,
-        masks: Option<&StepMasks<'_>>,
+        masks: &StepMasks<'_>,
         step: Step<'_, '_>,
     ) {
-        let Step { vectors, batch, after, gate_gradients, cell_gradient, general, scratch, .. } = step;
+        let Step { vectors, batch, after, gate_gradients, cell_gradient, extras, scratch, .. } = step;
         let shape = self.shape();
         let columns = self.columns(&vectors);
         let rows_of = |data, step, width| self.state_rows(data, step, batch.clone(), width);
-        let cell = |step| rows_of(segment.cell, step, shape.padded_units()).columns(columns.clone());
+        let cell = |step| rows_of(segment.cell, step, shape.padded_cell()).columns(columns.clone());
         let recurrent = after.map(|after| {
-            let weights = self.weights.transposed_recurrent().expect(CHECKED);
-            Term { rows: after.join(GATES).expect(CHECKED), weights, from: 0 }
+            let rows = views::present(after.join(shape.gates()), "gates of rows", 0, after.rows());
+            Term { rows, weights: self.weights.transposed_recurrent(), from: 0 }
         });
         let step = number - segment.first_step;
-        let gates = rows_of(segment.gates, step, shape.gates_width())
-            .columns(GATES * columns.start..GATES * columns.end);
-        match self.general.as_ref().zip(masks).zip(general) {
-            None => self.kernels.lstm_backward_step(LstmBackwardStep {
-                start: match recurrent {
-                    None => Start::Sums(
-                        rows_of(last_hidden_gradient, 0, shape.padded_units()).columns(columns.clone()),
-                    ),
-                    Some(_) => Start::Zero,
-                },
-                recurrent,
-                vectors,
-                cotangent,
-                gates,
-                cell: cell(step + 1),
-                previous_cell: cell(step),
-                cell_gradient,
-                gate_gradients,
-                units: shape.units.min(columns.end) - columns.start,
-                scratch,
-            }),
-            Some(((layer, masks), rows)) => layer.step_backward(GeneralBackwardStep {
-                vectors,
-                masks: *masks,
-                recurrent,
-                cotangent,
-                sums: gates,
-                previous_cell: cell(step),
-                projected: (!segment.projected.is_empty())
-                    .then(|| rows_of(segment.projected, step, shape.outputs)),
-                cell_gradient,
-                gate_gradients,
-                rows,
-                slot: self.slots(in_block).right,
-                scratch,
-            }),
-        }
+        let width = shape.kind.recorded();
+        let recorded = rows_of(segment.recorded, step, shape.recorded_width())
+            .columns(width * columns.start..width * columns.end);
+        let last_hidden_gradient = match extras.is_some() {
+            true => views::no_rows(),
+            false => rows_of(last_hidden_gradient, 0, shape.padded_outputs()).columns(columns.clone()),
+        };
+        let extras = extras.map(|rows| BackwardExtras {
+            masks: *masks,
+            projected: (!segment.projected.is_empty())
+                .then(|| rows_of(segment.projected, step, shape.outputs)),
+            rows,
+            slot: self.slots(in_block).right,
+        });
+        let step = BackwardStep {
+            vectors,
+            last_hidden_gradient,
+            recurrent,
+            cotangent,
+            recorded,
+            hidden: rows_of(segment.hidden, step + 1, shape.padded_outputs()).columns(columns.clone()),
+            cell: cell(step + 1),
+            previous_cell: cell(step),
+            cell_gradient,
+            gate_gradients,
+            scratch,
+        };
+        self.cell.step_backward(step, extras);
+    }
+
+    /// What the call gives for some rows at a time.
+    fn masks(&self, time: usize, rows: &Range<usize>) -> StepMasks<'_> {
+        let taken = self.cell.sequences();
+        self.cell
+            .masks_of(rows, taken.map(|sequence| Some(sequence?.batch_rows(time, rows.start, rows.len()))))
     }
 
     /// The units of some vectors.
@@ -572,14 +540,13 @@ impl BackwardPass<'_> {
     /// The elements of h of some vectors of units: all of a projection, which is of whole rows.
     pub(crate) fn output_columns(&self, vectors: &Range<usize>) -> Range<usize> {
         let shape = self.shape();
-        let has_projection = self.general.is_some_and(|general| general.has_projection());
-        if has_projection { 0..shape.padded_outputs() } else { self.columns(vectors) }
+        if self.cell.mixes_units() { 0..shape.padded_outputs() } else { self.columns(vectors) }
     }
 
     /// Some rows of a step of a buffer of states.
     fn state_rows<'s>(&self, data: &'s [f32], step: usize, rows: Range<usize>, width: usize) -> Rows<'s> {
         let first = (step * self.input.shape[1] + rows.start) * width;
-        Rows::new(&data[first..], rows.len(), width, width).expect(CHECKED)
+        views::rows(&data[first..], rows.len(), width)
     }
 
     /// dX = dZ·W of some rows, of the columns of some vectors of W.
@@ -590,7 +557,7 @@ impl BackwardPass<'_> {
         to: RowsMut<'_>,
         scratch: &mut [f32],
     ) {
-        let weights = self.weights.transposed_input().expect(CHECKED);
+        let weights = self.weights.transposed_input();
         let terms = [Some(Term { rows: gate_gradients, weights, from: 0 }), None];
         self.kernels.product(Product { start: Start::Zero, terms, vectors, to, scratch });
     }
@@ -599,7 +566,7 @@ impl BackwardPass<'_> {
     fn input_gradient(
         &self,
         block: Range<usize>,
-        scratch: &mut Scratch<'_>,
+        scratch: &mut GradientRows<'_>,
         tools: &mut Tools,
         outputs: &mut Outputs<'_>,
     ) {
@@ -611,7 +578,7 @@ impl BackwardPass<'_> {
         let width = shape.gate_gradients_width();
         let first = self.first_slots(block.len()).gate_gradients;
         let gate_gradients = &scratch.gate_gradients[first * batch * width..];
-        let vectors = 0..self.weights.transposed_input().expect(CHECKED).layout().vectors();
+        let vectors = 0..self.weights.transposed_input().layout().vectors();
         let scratch = tools.scratch_for(block.len() * batch);
         let times = self.direction.times(block, self.input.shape[0]);
         let work = InputPart { first_time: 0, first_row: 0, gradient: gradient.steps(times), scratch };
@@ -622,14 +589,14 @@ impl BackwardPass<'_> {
             };
             if work.has_more_steps() {
                 for row in 0..rows {
-                    let left = Rows::new(from(0, row), steps, width, batch * width).expect(CHECKED);
-                    let to = work.gradient.batch_row(row).expect(CHECKED);
+                    let left = views::strided_rows(from(0, row), steps, width, batch * width);
+                    let to = views::present(work.gradient.batch_row(row), "row", row, rows);
                     self.input_product(left, vectors.clone(), to, work.scratch);
                 }
             } else {
                 for step in 0..steps {
-                    let left = Rows::new(from(step, 0), rows, width, width).expect(CHECKED);
-                    let to = work.gradient.step(step).expect(CHECKED);
+                    let left = views::rows(from(step, 0), rows, width);
+                    let to = views::slot(&mut work.gradient, step);
                     self.input_product(left, vectors.clone(), to, work.scratch);
                 }
             }
@@ -641,36 +608,26 @@ impl BackwardPass<'_> {
         &self,
         batch: usize,
         steps: usize,
-        scratch: &mut Scratch<'_>,
+        scratch: &mut GradientRows<'_>,
         outputs: &mut Outputs<'_>,
     ) {
-        let Some(Parameters { weight_ih, weight_hh, bias, options, add }) = &mut outputs.parameters else {
+        let Some(Parameters { weight_ih, weight_hh, bias, others, add }) = &mut outputs.parameters else {
             return;
         };
         let shape = self.shape();
         let first = self.first_slots(steps);
         let (units, inputs, width) = (shape.units, shape.inputs, shape.gate_gradients_width());
         let dz = &scratch.gate_gradients[first.gate_gradients * batch * width..];
-        let dz = Rows::new(dz, steps * batch, width, width).expect(CHECKED);
+        let dz = views::rows(dz, steps * batch, width);
 
-        if let Some(general) = &self.general {
-            let (first, rows) = (first.right * batch, steps * batch);
-            general.add_gradients(
-                scratch.options,
-                first..first + rows,
-                self.plan.threads,
-                options,
-                bias,
-                *add,
-            );
-        }
-        let has_own_bias = self.general.is_some_and(|general| general.has_own_bias());
-        let gates_by_units =
-            |data, width| SequenceMut::new(data, [GATES, units, width], [units * width, width]);
+        let block = first.right * batch..(first.right + steps) * batch;
+        self.cell.add_gradients(scratch.cell, block, self.plan.threads, others, bias, *add);
+        let has_plain_bias = self.cell.has_plain_bias();
+        let gates = shape.gates();
         let work = Units {
-            weight_ih: gates_by_units(&mut **weight_ih, inputs).expect(CHECKED),
-            weight_hh: gates_by_units(&mut **weight_hh, shape.outputs).expect(CHECKED),
-            bias: if has_own_bias { SequenceMut::empty() } else { gates_by_units(bias, 1).expect(CHECKED) },
+            weight_ih: views::slots(weight_ih, [gates, units, inputs]),
+            weight_hh: views::slots(weight_hh, [gates, units, shape.outputs]),
+            bias: if has_plain_bias { views::slots(bias, [gates, units, 1]) } else { SequenceMut::empty() },
         };
         let right = &*scratch.right;
         let first_row = first.right * batch;
@@ -701,14 +658,14 @@ impl BackwardPass<'_> {
             let (some, more) = parallel::Rows::split(rest, UNITS_AT_ONCE);
             rest = more;
             let Units { mut weight_ih, mut weight_hh, mut bias } = some;
-            for gate in 0..GATES {
+            for gate in 0..shape.gates() {
                 let from = gate * shape.gate_stride() + first;
                 let mut row = first_row;
                 for weights in [&mut weight_ih, &mut weight_hh] {
                     for columns in shape.panels_of(weights.width()) {
-                        let mut to = weights.step(gate).expect(CHECKED);
+                        let mut to = views::slot(weights, gate);
                         let to = to.columns(columns);
-                        let right = Rows::new(&right[row * width..], dz.rows(), width, width).expect(CHECKED);
+                        let right = views::rows(&right[row * width..], dz.rows(), width);
                         row += panel_rows;
                         self.kernels.column_product(ColumnProduct { left: dz, from, right, to, add });
                     }
@@ -728,7 +685,7 @@ impl BackwardPass<'_> {
 
     /// Moves dZ of the first step of a block to where the block before it looks for the step after it; with the rows of a
     /// step in this block and in the one before.
-    pub(crate) fn next_block(&self, [rows, rows_before]: [usize; 2], scratch: &mut Scratch<'_>) {
+    pub(crate) fn next_block(&self, [rows, rows_before]: [usize; 2], scratch: &mut GradientRows<'_>) {
         let width = self.shape().gate_gradients_width();
         let from = self.slots(0).gate_gradients * rows * width;
         let to = self.waiting_slot() * rows_before * width;
@@ -759,30 +716,31 @@ impl BackwardPass<'_> {
     }
 
     /// dh₀ = dZ_0·R of the `batch` rows that run step 0; call it after the last block.
-    pub(crate) fn first_hidden_gradient(&self, batch: usize, scratch: &mut Scratch<'_>, tools: &mut Tools) {
+    pub(crate) fn first_hidden_gradient(
+        &self,
+        batch: usize,
+        scratch: &mut GradientRows<'_>,
+        tools: &mut Tools,
+    ) {
         if self.input.shape[0] == 0 || batch == 0 {
             return;
         }
         let (width, padded) = (self.shape().gate_gradients_width(), self.shape().padded_outputs());
         // The first block has left dZ of its first step there, as if a block came before it.
         let rows = &scratch.gate_gradients[self.waiting_slot() * batch * width..];
-        let rows = Rows::new(rows, batch, width, width).expect(CHECKED);
-        let weights = self.weights.transposed_recurrent().expect(CHECKED);
-        let mut product = |to: &mut [f32]| {
-            self.kernels.product(Product {
-                start: Start::Zero,
-                terms: [Some(Term { rows, weights, from: 0 }), None],
-                vectors: 0..weights.layout().vectors(),
-                to: RowsMut::new(to, batch, padded, padded).expect(CHECKED),
-                scratch: tools.scratch_for(batch),
-            });
-        };
-        match &self.general {
-            None => product(scratch.hidden_gradient),
-            Some(general) => {
-                product(scratch.options.hidden());
-                general.first_hidden_gradient(scratch.options, batch, scratch.hidden_gradient);
-            }
-        }
+        let rows = views::rows(rows, batch, width);
+        let weights = self.weights.transposed_recurrent();
+        self.kernels.product(Product {
+            start: Start::Zero,
+            terms: [Some(Term { rows, weights, from: 0 }), None],
+            vectors: 0..weights.layout().vectors(),
+            to: views::rows_mut(
+                self.cell.first_hidden_product(scratch.cell, scratch.hidden_gradient),
+                batch,
+                padded,
+            ),
+            scratch: tools.scratch_for(batch),
+        });
+        self.cell.first_hidden_gradient(scratch.cell, batch, scratch.hidden_gradient);
     }
 }

@@ -12,22 +12,17 @@
 //! Times of a mask are found by cursors that walk along its rows: there is no table of them, so memory does not depend on
 //! the number of steps.
 
-mod backward;
-mod forward;
-
-pub(crate) use backward::RaggedBackward;
-pub(crate) use forward::RaggedPass;
-
-use crate::backward::max_block_rows;
-use crate::forward::CHECKED;
-use crate::general::{General, StepMasks};
+use crate::direction::Direction;
+use crate::error::Error;
+use crate::memory::buffer::{Buffer, zeros};
+use crate::memory::views;
 use crate::options::Options;
-use crate::pack::{Buffer, Shape, zeros};
-use crate::view::Sequence;
-use crate::{Direction, Error, StepMask, parallel};
+use crate::parallel;
+use crate::plan::max_block_rows;
+use crate::shape::Shape;
+use crate::view::{Sequence, StepMask};
 use quadgate_kernels::{Permutation, ReorderedMut, RowOrder, Rows, SequenceMut};
 use std::cmp::Reverse;
-use std::ops::Range;
 
 /// Which steps of which rows are run.
 #[derive(Clone, Copy, Debug)]
@@ -228,11 +223,20 @@ impl<'a> Ragged<'a> {
                 self.idle(position).for_each(|time| output.row_mut(time, local).fill(0.0));
             }
             RowSteps::Mask(_) => {
-                let hidden = initial_hidden(position).expect(CHECKED);
+                let hidden = views::present(initial_hidden(position), "row", position, self.batch());
                 let times = self.initial_repeats(position);
                 times.for_each(|time| output.row_mut(time, local).copy_from_slice(hidden));
             }
         });
+    }
+
+    /// The caller's sequence with its rows by position.
+    pub(crate) fn reorder<'s>(&self, sequence: SequenceMut<'s>) -> ReorderedMut<'s>
+    where
+        'a: 's,
+    {
+        let batch = sequence.batch();
+        views::present(ReorderedMut::new(sequence, self.order), "an order of rows", self.batch(), batch)
     }
 
     /// Calls `write` for each position, over the threads: with a piece of the caller's sequence, and where in it the row
@@ -243,8 +247,7 @@ impl<'a> Ragged<'a> {
         threads: usize,
         write: impl Fn(usize, &mut ReorderedMut<'_>, usize) + Sync,
     ) {
-        let rows = ReorderedMut::new(sequence.all(), self.order).expect(CHECKED);
-        parallel::run(rows, threads, &|first, mut rows| {
+        parallel::run(self.reorder(sequence.all()), threads, &|first, mut rows| {
             for local in 0..rows.rows() {
                 write(first + local, &mut rows, local);
             }
@@ -256,7 +259,7 @@ impl<'a> Ragged<'a> {
 const GATHERED_ROWS: usize = 64;
 
 /// Steps for which x of a whole batch can be gathered.
-fn gathered_steps(batch: usize) -> usize {
+pub(crate) fn gathered_steps(batch: usize) -> usize {
     (GATHERED_ROWS / batch.max(1)).max(1)
 }
 
@@ -269,11 +272,11 @@ pub(crate) struct RaggedBuffers {
     times: Vec<usize>,
     block_times: Vec<usize>,
     input: Buffer,
-    /// Of zoneout, if there is any: shares of h and c for the rows of a block of each pass.
-    shares: [Buffer; 2],
-    block_shares: [Buffer; 2],
-    /// The mask of recurrent dropout, if there is any, by position.
-    recurrent_mask: Buffer,
+    /// What calls may give for each step beside x, for the rows of a block of each pass.
+    sequences: [Buffer; 2],
+    block_sequences: [Buffer; 2],
+    /// What they may give for each row, by position.
+    row_mask: Buffer,
 }
 
 /// What a pass over ragged rows works with.
@@ -284,61 +287,43 @@ pub(crate) struct Room<'a> {
     pub(crate) times: &'a mut [usize],
     /// x of these rows.
     pub(crate) input: &'a mut [f32],
-    /// Their shares of zoneout, of h and of c.
-    pub(crate) shares: [&'a mut [f32]; 2],
+    /// What the call gives for them beside x.
+    pub(crate) sequences: [&'a mut [f32]; 2],
     /// Times of the rows of a block of the backward pass.
     pub(crate) block_times: &'a mut [usize],
-    /// Their shares of zoneout.
-    pub(crate) block_shares: [&'a mut [f32]; 2],
+    /// What the call gives for them beside x.
+    pub(crate) block_sequences: [&'a mut [f32]; 2],
 }
 
 impl<'a> Ragged<'a> {
     /// Copies what a sequence has at a time of the row at a position to a row of a dense buffer.
-    fn gather(&self, from: Sequence<'_>, position: usize, time: usize, to: &mut [f32], row: usize) {
+    pub(crate) fn gather(
+        &self,
+        from: Sequence<'_>,
+        position: usize,
+        time: usize,
+        to: &mut [f32],
+        row: usize,
+    ) {
         let width = from.shape[2];
         to[row * width..][..width].copy_from_slice(from.row(time, self.row(position)));
     }
 
-    /// The same of the shares of zoneout that the call gives.
-    fn gather_shares(
+    /// The same of some sequences.
+    pub(crate) fn gather_all(
         &self,
-        shares: [Option<Sequence<'_>>; 2],
+        sequences: [Option<Sequence<'_>>; 2],
         position: usize,
         time: usize,
         to: &mut [&mut [f32]; 2],
         row: usize,
     ) {
-        for (share, to) in shares.into_iter().zip(to) {
-            if let Some(share) = share {
-                self.gather(share, position, time, to, row);
+        for (sequence, to) in sequences.into_iter().zip(to) {
+            if let Some(sequence) = sequence {
+                self.gather(sequence, position, time, to, row);
             }
         }
     }
-}
-
-/// The shares of zoneout of h and of c that the call gives.
-fn call_shares<'a>(general: Option<&General<'a>>) -> [Option<Sequence<'a>>; 2] {
-    general.map_or([None, None], |general| general.shares())
-}
-
-/// The masks of some positions, for which these rows of the shares were gathered.
-fn gathered_masks<'s>(
-    general: Option<&General<'s>>,
-    positions: &Range<usize>,
-    rows: &Range<usize>,
-    [hidden, cell]: [&'s [f32]; 2],
-) -> Option<StepMasks<'s>> {
-    let general = general?;
-    let [hidden_share, cell_share] = general.shares();
-    let share = |share: Option<Sequence<'_>>, gathered: &'s [f32]| {
-        share.map(|share| dense_rows(gathered, rows.clone(), share.shape[2]))
-    };
-    Some(general.masks_of(positions, [share(hidden_share, hidden), share(cell_share, cell)]))
-}
-
-/// Some rows of a dense buffer.
-fn dense_rows(buffer: &[f32], rows: Range<usize>, width: usize) -> Rows<'_> {
-    Rows::new(&buffer[rows.start * width..], rows.len(), width, width).expect(CHECKED)
 }
 
 /// Rows of the largest block of each pass, for any batch up to `batch`.
@@ -387,9 +372,9 @@ impl RaggedBuffers {
             times: vec![0; forward],
             block_times: vec![0; backward],
             input: buffer(0)?,
-            shares: [buffer(1)?, buffer(2)?],
-            block_shares: [buffer(3)?, buffer(4)?],
-            recurrent_mask: buffer(5)?,
+            sequences: [buffer(1)?, buffer(2)?],
+            block_sequences: [buffer(3)?, buffer(4)?],
+            row_mask: buffer(5)?,
         })
     }
 
@@ -397,8 +382,9 @@ impl RaggedBuffers {
     pub(crate) fn bytes(&self) -> usize {
         let words = self.order.capacity() + self.counts.len() + self.times.len() + self.block_times.len();
         let cursors = self.cursors.len() * size_of::<Cursor>();
-        let shares: usize = self.shares.iter().chain(&self.block_shares).map(|buffer| buffer.len()).sum();
-        let elements = self.input.len() + shares + self.recurrent_mask.len();
+        let sequences: usize =
+            self.sequences.iter().chain(&self.block_sequences).map(|buffer| buffer.len()).sum();
+        let elements = self.input.len() + sequences + self.row_mask.len();
         words * size_of::<usize>() + cursors + elements * size_of::<f32>()
     }
 
@@ -427,13 +413,13 @@ impl RaggedBuffers {
         (order, &self.counts[..order.rows().len()])
     }
 
-    /// The rows that were sorted, at their first steps, with the recurrent mask of a call in their order.
+    /// The rows that were sorted, at their first steps, with what a call gives for each row in their order.
     pub(crate) fn begin<'a>(
         &'a mut self,
         row_steps: RowSteps<'a>,
         direction: Direction,
         times: usize,
-        recurrent_mask: Option<Rows<'_>>,
+        row_mask: Option<Rows<'_>>,
     ) -> (Ragged<'a>, Room<'a>, Option<Rows<'a>>) {
         let order = self.order.sorted();
         let batch = order.rows().len();
@@ -442,22 +428,22 @@ impl RaggedBuffers {
         for (position, cursor) in cursors.iter_mut().enumerate() {
             *cursor = ragged.cursor(position);
         }
-        let recurrent_mask = recurrent_mask.map(|mask| {
-            for (to, &row) in self.recurrent_mask.chunks_exact_mut(mask.width()).zip(order.rows()) {
+        let row_mask = row_mask.map(|mask| {
+            for (to, &row) in self.row_mask.chunks_exact_mut(mask.width()).zip(order.rows()) {
                 to.copy_from_slice(mask.row(row));
             }
-            dense_rows(&self.recurrent_mask, 0..batch, mask.width())
+            views::rows(&self.row_mask, batch, mask.width())
         });
-        let slices = |[hidden, cell]: &'a mut [Buffer; 2]| [&mut hidden[..], &mut cell[..]];
+        let slices = |[first, second]: &'a mut [Buffer; 2]| [&mut first[..], &mut second[..]];
         let room = Room {
             cursors,
             times: &mut self.times,
             input: &mut self.input,
-            shares: slices(&mut self.shares),
+            sequences: slices(&mut self.sequences),
             block_times: &mut self.block_times,
-            block_shares: slices(&mut self.block_shares),
+            block_sequences: slices(&mut self.block_sequences),
         };
-        (ragged, room, recurrent_mask)
+        (ragged, room, row_mask)
     }
 }
 

@@ -14,15 +14,16 @@
 //! leave zeros in the steps after. In all blocks these are less than one full block: each row leaves some in one block
 //! alone. So the cost goes with the steps that are run, and a row alone has the bits of a plain call.
 
-use super::{Ragged, Room, call_shares, gathered_masks};
-use crate::backward::{BackwardPass, Outputs, Scratch, Segment, Step};
-use crate::forward::CHECKED;
-use crate::general::StepMasks;
-use crate::pack::GATES;
+use crate::cell::step::StepMasks;
+use crate::memory::gradients::GradientRows;
+use crate::memory::tools::Tools;
+use crate::memory::views;
 use crate::parallel;
+use crate::recurrence::backward::{BackwardPass, Outputs, Segment, Step};
+use crate::recurrence::ragged::{Ragged, Room};
+use crate::recurrence::source::gathered_rows;
 use crate::view::Sequence;
-use crate::workspace::Tools;
-use quadgate_kernels::{Rows, RowsMut, SequenceMut};
+use quadgate_kernels::{RowsMut, SequenceMut};
 use std::iter;
 use std::ops::Range;
 
@@ -75,7 +76,7 @@ impl RaggedBackward<'_> {
         &self,
         segment: Segment<'_>,
         end: usize,
-        scratch: &mut Scratch<'_>,
+        scratch: &mut GradientRows<'_>,
         room: &mut Room<'_>,
         tools: &mut Tools,
         outputs: &mut Outputs<'_>,
@@ -93,7 +94,7 @@ impl RaggedBackward<'_> {
             }
             let begin = first.max(segment.first_step);
             let times = &*room.block_times;
-            let shares = room.block_shares.each_ref().map(|share| &**share);
+            let gathered = room.block_sequences.each_ref().map(|sequence| &**sequence);
             let rows_of = |number: usize, positions: &Range<usize>| {
                 let first_row = (number - first) * block.rows;
                 first_row + positions.start..first_row + positions.end
@@ -101,13 +102,13 @@ impl RaggedBackward<'_> {
             let times_of = |number: usize, positions: &Range<usize>| &times[rows_of(number, positions)];
             let masks_of = |number: usize, positions: &Range<usize>| {
                 let rows = rows_of(number, positions);
-                gathered_masks(self.pass.general.as_ref(), positions, &rows, shares)
+                self.gathered_masks(positions, &rows, gathered)
             };
             let keep = |number: usize, positions: Range<usize>, right: SequenceMut<'_>| {
                 let active = self.active(number, &positions);
                 let (times, masks) = (times_of(number, &active), masks_of(number, &active));
                 let x = |row: usize| self.pass.input.row(times[row], self.ragged.row(active.start + row));
-                self.pass.keep(segment, [number, number - first], active.clone(), right, masks.as_ref(), x);
+                self.pass.keep(segment, [number, number - first], active.clone(), right, &masks, x);
             };
             let step = |number: usize, last_hidden_gradient: &[f32], step: Step<'_, '_>| {
                 let times = times_of(number, &self.active(number, &step.batch));
@@ -127,21 +128,35 @@ impl RaggedBackward<'_> {
         }
     }
 
-    /// The times of all rows of a block, and their shares of zoneout if the call gives any.
+    /// The masks of some positions, for which these rows of what the call gives were gathered.
+    fn gathered_masks<'s>(
+        &'s self,
+        positions: &Range<usize>,
+        rows: &Range<usize>,
+        gathered: [&'s [f32]; 2],
+    ) -> StepMasks<'s> {
+        let [first, second] = self.pass.cell.sequences();
+        let of = |sequence: Option<Sequence<'_>>, gathered: &'s [f32]| {
+            sequence.map(|sequence| gathered_rows(gathered, rows, sequence.shape[2]))
+        };
+        self.pass.cell.masks_of(positions, [of(first, gathered[0]), of(second, gathered[1])])
+    }
+
+    /// The times of all rows of a block, and what the call gives for them beside x.
     fn gather(&self, block: &Block, room: &mut Room<'_>) {
-        let shares = call_shares(self.pass.general.as_ref());
+        let sequences = self.pass.cell.sequences();
         for step in block.steps.clone().rev() {
             for position in 0..self.ragged.active(step) {
                 let row = (step - block.steps.start) * block.rows + position;
                 let time = self.ragged.time(position, step, &mut room.cursors[position]);
                 room.block_times[row] = time;
-                self.ragged.gather_shares(shares, position, time, &mut room.block_shares, row);
+                self.ragged.gather_all(sequences, position, time, &mut room.block_sequences, row);
             }
         }
     }
 
     /// Zeros in the steps of a block that come after the last of a row: they add nothing to the gradients.
-    fn clear_ends(&self, block: &Block, scratch: &mut Scratch<'_>) {
+    fn clear_ends(&self, block: &Block, scratch: &mut GradientRows<'_>) {
         let shape = self.pass.shape();
         let block_steps = self.pass.block_steps;
         for step in block.steps.clone() {
@@ -153,7 +168,7 @@ impl RaggedBackward<'_> {
             for panel in 0..shape.input_and_state_panels() {
                 clear(scratch.right, panel * block_steps + slots.right, shape.panel_width());
             }
-            scratch.options.clear(shape, slots.right, block.rows, active..block.rows);
+            scratch.cell.clear(shape, slots.right, block.rows, active..block.rows);
         }
     }
 
@@ -171,20 +186,21 @@ impl RaggedBackward<'_> {
         last_hidden_gradient: &[f32],
         step: Step<'_, '_>,
         times: &[usize],
-        masks: impl Fn(&Range<usize>) -> Option<StepMasks<'m>>,
+        masks: impl Fn(&Range<usize>) -> StepMasks<'m>,
     ) {
         let Step { vectors, batch, after, gate_gradients, cell_gradient, .. } = step;
-        let Step { gathered, mut general, scratch, .. } = step;
+        let Step { gathered, mut extras, scratch, .. } = step;
         let (first, active) = (batch.start, times.len());
         let going = self.active(number + 1, &batch).len();
-        let mut gathered = gathered.expect(CHECKED).first(active);
+        let gates = self.pass.shape().gates();
+        let mut gathered = views::present(gathered, "cotangents of step", number, number + 1).first(active);
         let cotangent = self.pass.cotangent.map(|all| {
             self.gather_cotangents(all, first, times, self.pass.output_columns(&vectors), &mut gathered);
             gathered.read()
         });
-        let (going_gates, ending_gates) = gate_gradients.first(active * GATES).split(going * GATES);
+        let (going_gates, ending_gates) = gate_gradients.first(active * gates).split(going * gates);
         let (going_cell, ending_cell) = cell_gradient.first(active).split(going);
-        let after = after.map(|after| after.rows_of(0..going * GATES));
+        let after = after.map(|after| after.rows_of(0..going * gates));
         for (rows, after, gate_gradients, cell_gradient) in
             [(0..going, after, going_gates, going_cell), (going..active, None, ending_gates, ending_cell)]
         {
@@ -193,7 +209,7 @@ impl RaggedBackward<'_> {
             }
             let batch = first + rows.start..first + rows.end;
             let masks = masks(&batch);
-            let mut general = general.as_mut().map(|general| general.part(rows.clone()));
+            let mut extras = extras.as_mut().map(|extras| extras.part(rows.clone()));
             let step = Step {
                 vectors: vectors.clone(),
                 batch,
@@ -201,11 +217,11 @@ impl RaggedBackward<'_> {
                 gate_gradients,
                 cell_gradient,
                 gathered: None,
-                general: general.as_mut(),
+                extras: extras.as_mut(),
                 scratch: &mut *scratch,
             };
             let cotangent = cotangent.map(|all| all.rows_of(rows));
-            self.pass.cell(segment, number, in_block, last_hidden_gradient, cotangent, masks.as_ref(), step);
+            self.pass.step_of_cell(segment, number, in_block, last_hidden_gradient, cotangent, &masks, step);
         }
     }
 
@@ -234,7 +250,7 @@ impl RaggedBackward<'_> {
         &self,
         block: &Block,
         times: &[usize],
-        scratch: &mut Scratch<'_>,
+        scratch: &mut GradientRows<'_>,
         tools: &mut Tools,
         outputs: &mut Outputs<'_>,
     ) {
@@ -247,17 +263,17 @@ impl RaggedBackward<'_> {
         let rows = block.steps.len() * block.rows;
         let first = self.pass.first_slots(block.steps.len());
         let gate_gradients = &scratch.gate_gradients[first.gate_gradients * block.rows * width..];
-        let gate_gradients = Rows::new(gate_gradients, rows, width, width).expect(CHECKED);
+        let gate_gradients = views::rows(gate_gradients, rows, width);
         let panels = shape.panels_of(shape.inputs).count();
         let panel_len = self.pass.block_steps * block.rows * panel_width;
         let to = &mut scratch.right[first.right * block.rows * panel_width..];
-        let to = SequenceMut::new(to, [panels, rows, panel_width], [panel_len, panel_width]).expect(CHECKED);
+        let to = views::strided_slots(to, [panels, rows, panel_width], panel_len);
         let work = BlockPart { to, scratch: tools.scratch_for(rows) };
         parallel::run(work, self.pass.plan.threads, &|first, mut work| {
             let from = gate_gradients.rows_of(first..first + work.to.batch());
             for (panel, columns) in shape.panels_of(shape.inputs).enumerate() {
                 let vectors = columns.start / shape.lanes..columns.end.div_ceil(shape.lanes);
-                let mut to = work.to.step(panel).expect(CHECKED);
+                let mut to = views::slot(&mut work.to, panel);
                 self.pass.input_product(from, vectors, to.columns(0..columns.len()), work.scratch);
             }
         });
@@ -277,7 +293,7 @@ impl RaggedBackward<'_> {
     }
 
     /// dh₀ by position; call it after the last block.
-    pub(crate) fn first_hidden_gradient(&self, scratch: &mut Scratch<'_>, tools: &mut Tools) {
+    pub(crate) fn first_hidden_gradient(&self, scratch: &mut GradientRows<'_>, tools: &mut Tools) {
         self.pass.first_hidden_gradient(self.ragged.active(0), scratch, tools);
         let Some(cotangent) = self.pass.cotangent else { return };
         let rows = scratch.hidden_gradient.chunks_exact_mut(self.pass.shape().padded_outputs());

@@ -4,8 +4,8 @@
 //! has pages of 2 MiB for a mapping that asks for them. Other buffers do not: their rows are often a power of two apart,
 //! and it helps that the caches see each small page elsewhere.
 
-use crate::Error;
-use crate::pack::{Buffer, zeros};
+use crate::error::Error;
+use crate::memory::buffer::{Buffer, zeros};
 use std::ops::{Deref, DerefMut};
 
 /// A buffer of zeros for weights, which begins at a cache line.

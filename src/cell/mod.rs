@@ -1,0 +1,149 @@
+//! What a cell is to those who lead it through time: the seam behind which cells differ.
+//!
+//! A cell is a file here and one in the kernels, for each direction. Beside that it has a [`kind`](kind::CellKind), which memory
+//! and plans ask for its sizes, a variant of [`Cell`], and the layouts of its weights.
+
+pub(crate) mod kind;
+pub(crate) mod lstm;
+pub(crate) mod lstm_options;
+pub(crate) mod lstm_options_backward;
+pub(crate) mod step;
+
+use crate::view::Sequence;
+use lstm::PlainLstm;
+use lstm_options::LstmWithOptions;
+use lstm_options_backward::{BackwardExtras, CellBuffers, CellGradients};
+use quadgate_kernels::Rows;
+use std::ops::Range;
+use step::{BackwardStep, Step, StepMasks};
+
+/// The cell of a layer, with what a call says about it.
+#[derive(Clone, Copy)]
+pub(crate) enum Cell<'a> {
+    Lstm(PlainLstm),
+    LstmWithOptions(LstmWithOptions<'a>),
+}
+
+impl<'a> Cell<'a> {
+    /// Whether steps need what [`StepExtras`](step::StepExtras) have.
+    #[inline]
+    pub(crate) fn has_extras(&self) -> bool {
+        match self {
+            Cell::Lstm(_) => false,
+            Cell::LstmWithOptions(_) => true,
+        }
+    }
+
+    /// Whether each element of h depends on all units, so that it has whole rows alone.
+    pub(crate) fn mixes_units(&self) -> bool {
+        match self {
+            Cell::Lstm(_) => false,
+            Cell::LstmWithOptions(cell) => cell.options.projection.is_some(),
+        }
+    }
+
+    /// Whether Σ dZ is the gradient of the bias: it is not where something comes between.
+    pub(crate) fn has_plain_bias(&self) -> bool {
+        match self {
+            Cell::Lstm(_) => true,
+            Cell::LstmWithOptions(cell) => cell.options.normalisation.is_none(),
+        }
+    }
+
+    /// What the call gives for each step, beside x: to be taken or gathered like x.
+    pub(crate) fn sequences(&self) -> [Option<Sequence<'a>>; 2] {
+        match self {
+            Cell::Lstm(_) => [None, None],
+            Cell::LstmWithOptions(cell) => cell.masks.sequences(),
+        }
+    }
+
+    /// What the call gives for each row.
+    pub(crate) fn row_mask(&self) -> Option<Rows<'a>> {
+        match self {
+            Cell::Lstm(_) => None,
+            Cell::LstmWithOptions(cell) => cell.masks.recurrent,
+        }
+    }
+
+    /// The same with what it gives for other rows.
+    pub(crate) fn with_row_mask<'s>(self, mask: Option<Rows<'s>>) -> Cell<'s>
+    where
+        'a: 's,
+    {
+        match self {
+            Cell::Lstm(cell) => Cell::Lstm(cell),
+            Cell::LstmWithOptions(cell) => Cell::LstmWithOptions(cell.with_recurrent_mask(mask)),
+        }
+    }
+
+    /// The masks of some rows of a step, for which these rows of [`Cell::sequences`] were taken.
+    pub(crate) fn masks_of<'s>(&self, batch: &Range<usize>, taken: [Option<Rows<'s>>; 2]) -> StepMasks<'s>
+    where
+        'a: 's,
+    {
+        match self {
+            Cell::Lstm(_) => StepMasks::default(),
+            Cell::LstmWithOptions(cell) => cell.masks_of(batch, taken),
+        }
+    }
+
+    /// One step of some panels and rows.
+    #[inline]
+    pub(crate) fn step(&self, step: Step<'_, '_>) {
+        match self {
+            Cell::Lstm(cell) => cell.step(step),
+            Cell::LstmWithOptions(cell) => cell.step(step),
+        }
+    }
+
+    /// The backward pass of one step of some units and rows, with extras if the cell has them.
+    pub(crate) fn step_backward(&self, step: BackwardStep<'_>, extras: Option<BackwardExtras<'_, '_>>) {
+        match (self, extras) {
+            (Cell::Lstm(cell), _) => cell.step_backward(step),
+            (Cell::LstmWithOptions(cell), Some(extras)) => cell.step_backward(step, extras),
+            (Cell::LstmWithOptions(_), None) => unreachable!("a driver gives extras to a cell that has them"),
+        }
+    }
+
+    /// Where dZ_0·R goes before it is dh₀: to buffers of the cell, if more is to be done.
+    pub(crate) fn first_hidden_product<'b>(
+        &self,
+        buffers: &'b mut CellBuffers,
+        hidden_gradient: &'b mut [f32],
+    ) -> &'b mut [f32] {
+        if self.has_extras() { buffers.hidden() } else { hidden_gradient }
+    }
+
+    /// dh₀ of so many rows, after that product.
+    pub(crate) fn first_hidden_gradient(
+        &self,
+        buffers: &CellBuffers,
+        batch: usize,
+        hidden_gradient: &mut [f32],
+    ) {
+        match self {
+            Cell::Lstm(_) => {}
+            Cell::LstmWithOptions(cell) => cell.first_hidden_gradient(buffers, batch, hidden_gradient),
+        }
+    }
+
+    /// Adds what a block of rows yields to the gradients of parameters beside W and R, and to that of the bias if that is not
+    /// [plain](Cell::has_plain_bias).
+    pub(crate) fn add_gradients(
+        &self,
+        buffers: &mut CellBuffers,
+        block: Range<usize>,
+        threads: usize,
+        gradients: &mut CellGradients<'_>,
+        bias: &mut [f32],
+        add: bool,
+    ) {
+        match self {
+            Cell::Lstm(_) => {}
+            Cell::LstmWithOptions(cell) => {
+                cell.add_gradients(buffers, block, threads, gradients, bias, add);
+            }
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! The forward pass of some rows through all of time.
+//!
+//! ```text
+//! Fused:    for each step:             z = bias + W·x_t + R·h;  cell
+//! Hoisted:  for each block of steps:   z[t] = bias + W·x_t      for all t of the block, as one product
+//!               for each step of it:   z = z[t] + R·h;          cell
+//! ```
+//!
+//! A step is a number in the order in which steps are run. Which rows run it, where their x lies and where their outputs go is
+//! the [`Source`]'s to say, and the [`Sink`]'s. The products of a block are made in the order of time, and its steps take them
+//! in their own.
+//!
+//! Rows of a batch never meet, so a thread takes its rows from the first step to the last without waiting for another.
+//! Where the plan prefers that, threads take hidden units instead, and meet after each step. Schedules, blocks and
+//! threads add the same terms in the same order, so they yield the same bits.
+
+use crate::cell::Cell;
+use crate::cell::step::{Step, StepExtras};
+use crate::config::{Schedule, Split};
+use crate::direction::Direction;
+use crate::memory::states::States;
+use crate::memory::tools::Tools;
+use crate::memory::views;
+use crate::pack::PackedWeights;
+use crate::parallel;
+use crate::plan::Plan;
+use crate::recurrence::ragged::{Room, gathered_steps};
+use crate::recurrence::source::{Block, GatheredRows, Sink, Source};
+use quadgate_kernels::{
+    Kernels, Order, Product, Progress, ReorderedMut, Rows, RowsMut, SequenceMut, Shared, Slots, Start, Tape,
+    Team, Term,
+};
+use std::ops::Range;
+
+/// What all rows share.
+#[derive(Clone, Copy)]
+pub(crate) struct Pass<'a> {
+    pub(crate) kernels: &'static Kernels,
+    pub(crate) weights: &'a PackedWeights,
+    pub(crate) cell: Cell<'a>,
+    pub(crate) plan: Plan,
+    pub(crate) source: Source<'a>,
+}
+
+/// Some rows, with all that they write.
+pub(crate) struct Work<'a> {
+    /// How many steps each row runs, if not all.
+    pub(crate) counts: Option<&'a [usize]>,
+    pub(crate) states: States<'a>,
+    pub(crate) gathered: GatheredRows<'a>,
+    /// Hoisted pre-activations: `[block_steps, rows, width]` of dense rows, `[1, rows · each, width]` of gathered ones.
+    pub(crate) hoisted: SequenceMut<'a>,
+    /// Where a cell with extras keeps the pre-activations of a step without a tape: one slot.
+    pub(crate) preactivations: SequenceMut<'a>,
+    /// Scratch of the kernels and of the cell, the same for each row.
+    pub(crate) scratch: &'a mut [f32],
+    pub(crate) output: Sink<'a>,
+}
+
+impl parallel::Rows for Work<'_> {
+    fn rows(&self) -> usize {
+        self.states.hidden.batch()
+    }
+
+    fn split(self, at: usize) -> (Self, Self) {
+        let rows = self.rows();
+        let (counts, other_counts) = self.counts.map(|counts| counts.split_at(at)).unzip();
+        let (states, other_states) = self.states.split(at);
+        let (hoisted, other_hoisted) = self.hoisted.split_rows(at * self.gathered.each.max(1));
+        let (gathered, other_gathered) = self.gathered.split(at);
+        let (preactivations, other_preactivations) = self.preactivations.split_rows(at);
+        let (scratch, other_scratch) = parallel::split_evenly(self.scratch, rows, at);
+        let (output, other_output) = self.output.split(at);
+        (
+            Work { counts, states, gathered, hoisted, preactivations, scratch, output },
+            Work {
+                counts: other_counts,
+                states: other_states,
+                gathered: other_gathered,
+                hoisted: other_hoisted,
+                preactivations: other_preactivations,
+                scratch: other_scratch,
+                output: other_output,
+            },
+        )
+    }
+
+    /// By the steps that the rows run: few long rows are as much work as many short ones.
+    fn cut(&self, part: usize, parts: usize) -> usize {
+        let share = |all: usize| (all as u128 * part as u128 / parts as u128) as usize;
+        let Some(counts) = self.counts else { return share(self.rows()) };
+        let share = share(counts.iter().sum());
+        let mut before = 0;
+        let is_past = |count: &usize| {
+            before += count;
+            before > share
+        };
+        counts.iter().position(is_past).unwrap_or(counts.len())
+    }
+}
+
+impl<'a> Pass<'a> {
+    /// Runs all steps, over the threads of the plan. `sums` has the elements that [`Plan::sums_len`] asks for; there is room if
+    /// rows are to be gathered.
+    pub(crate) fn run(
+        &self,
+        states: States<'_>,
+        sums: &mut [f32],
+        room: Option<&mut Room<'_>>,
+        output: Option<SequenceMut<'_>>,
+        tools: &mut Tools,
+    ) {
+        let (rows, source) = (states.hidden.batch(), &self.source);
+        if rows == 0 || source.steps == 0 {
+            return;
+        }
+        let (width, is_hoisted) =
+            (self.weights.shape().sums_width(), self.plan.schedule == Schedule::Hoisted);
+        let own = if self.cell.has_extras() { rows * width } else { 0 };
+        let (own, sums) = sums.split_at_mut(own);
+        let mut gathered = GatheredRows::default();
+        if let Some(room) = room {
+            let most = gathered_steps(rows);
+            let each = if is_hoisted { most.min(self.plan.block_steps) } else { most };
+            gathered = GatheredRows::new(room, each * rows, each, source, &self.cell);
+        }
+        let hoisted = match (is_hoisted, gathered.each) {
+            (false, _) => SequenceMut::empty(),
+            (true, 0) => views::slots(sums, [self.plan.block_steps, rows, width]),
+            (true, each) => views::slots(sums, [1, each * rows, width]),
+        };
+        let preactivations = views::slots_if_any(own, [1, rows, width]);
+        let counts = source.ragged.map(|ragged| ragged.counts());
+        let work =
+            |scratch, output| Work { counts, states, gathered, hoisted, preactivations, scratch, output };
+        match self.plan.split {
+            Split::Rows => {
+                let output = match (output, source.ragged) {
+                    (None, _) => Sink::None,
+                    (Some(output), None) => Sink::Dense(output),
+                    (Some(output), Some(ragged)) => Sink::Scattered(ragged.reorder(output)),
+                };
+                let work = work(tools.scratch_for(rows), output);
+                parallel::run(work, self.plan.threads, &|first, work| self.run_rows(first, work));
+            }
+            Split::Units => {
+                let (progress, scratch) = tools.for_team(self.plan.threads, rows);
+                let work = work(scratch, output.map_or(Sink::None, Sink::Dense));
+                self.run_units(work, progress);
+            }
+        }
+    }
+
+    /// All units of some rows, from row `first` on, on this thread.
+    pub(crate) fn run_rows(&self, first: usize, work: Work<'_>) {
+        let Work { states, mut gathered, mut hoisted, mut preactivations, scratch, mut output, .. } = work;
+        let States { mut hidden, first: slot, mut cell, mut recorded, mut projected } = states;
+        let (rows, slots) = (first..first + hidden.batch(), hidden.slots());
+        if rows.is_empty() {
+            return;
+        }
+        let panels = 0..self.panels();
+        let (mut now, mut next) = (slot % slots, 0);
+        while let Some(block) = self.source.next_block(next, &rows, &self.cell, &mut gathered) {
+            next = block.steps.end;
+            let mut done = 0;
+            for step in block.steps.clone() {
+                let active = self.source.active(step, &rows);
+                let of_step = done..done + active;
+                done = of_step.end;
+                let before = if now == 0 { slots - 1 } else { now - 1 };
+                let (to, from) = views::slot_beside(&mut hidden, now, before);
+                let (cell, tape) = match &mut recorded {
+                    None => (views::slot(&mut cell, 0), None),
+                    Some(recorded) => {
+                        let (cell, previous_cell) = views::slot_beside(&mut cell, now, before);
+                        let gates = views::slot(recorded, step).first(active);
+                        (cell, Some(Tape { previous_cell: previous_cell.rows_of(0..active), gates }))
+                    }
+                };
+                let gathered_input = &*gathered.input;
+                let (start, input) =
+                    self.input(step, &block, [&rows, &of_step], panels.clone(), gathered_input, &mut hoisted);
+                let mut extras = self.extras(step, [&rows, &of_step], &gathered.sequences, || {
+                    preactivations.step(0).map(|rows| rows.first(active))
+                });
+                if let (Some(extras), Some(projected)) = (&mut extras, &mut projected) {
+                    extras.projected = projected.step(step).map(|rows| rows.first(active));
+                }
+                self.cell.step(Step {
+                    panels: panels.clone(),
+                    // Slots take turns from call to call, so single steps walk to and fro as well.
+                    order: Order::zigzag(now),
+                    start,
+                    input,
+                    recurrent: self.recurrent(from.rows_of(0..active)),
+                    hidden: to.first(active),
+                    cell: cell.first(active),
+                    tape,
+                    output: output.rows(self.source.time(step)),
+                    extras: extras.as_mut(),
+                    scratch: &mut *scratch,
+                });
+                if let (Some(ragged), Sink::Scattered(output)) = (&self.source.ragged, &mut output) {
+                    ragged.scatter(first, &gathered.times[of_step], views::read_slot(&hidden, now), output);
+                }
+                now = if now + 1 == slots { 0 } else { now + 1 };
+            }
+        }
+    }
+
+    /// All rows, with the units over a team.
+    fn run_units(&self, work: Work<'_>, progress: &mut [Progress]) {
+        let Work { states, mut gathered, mut hoisted, mut preactivations, scratch, output, .. } = work;
+        let States { mut hidden, first: slot, cell, recorded, .. } = states;
+        let shape = self.weights.shape();
+        let (members, rows) = (progress.len(), 0..hidden.batch());
+        let (block_units, sums_block) = (shape.panel_units(), shape.panel_width());
+        let mut output = match output {
+            Sink::Dense(output) => output,
+            Sink::None | Sink::Scattered(_) => SequenceMut::empty(),
+        };
+        let (mut taped_cell, mut latest_cell) =
+            if recorded.is_some() { (cell, SequenceMut::empty()) } else { (SequenceMut::empty(), cell) };
+        let mut recorded = recorded.unwrap_or_else(SequenceMut::empty);
+        let mut next = 0;
+        while let Some(block) = self.source.next_block(next, &rows, &self.cell, &mut gathered) {
+            next = block.steps.end;
+            let (input, times) = (&*gathered.input, &*gathered.times);
+            let sequences = &gathered.sequences;
+            let begin = block.steps.start;
+            let state = Slots::Up { first: slot + begin };
+            let written = match self.source.direction {
+                Direction::Forward => Slots::Up { first: self.source.time(begin) },
+                Direction::Reverse => Slots::Down { first: self.source.time(begin) },
+            };
+            // The output of dense rows is that of a step; of gathered ones, its columns are written at any time.
+            let (stepped_output, owned_output) = match self.source.ragged {
+                None => (output.all(), SequenceMut::empty()),
+                Some(_) => (SequenceMut::empty(), output.all()),
+            };
+            let stepped = [
+                Shared::new(hidden.all(), block_units, state),
+                Shared::new(taped_cell.all(), block_units, state),
+                Shared::new(recorded.all(), shape.recorded_block(), Slots::Up { first: begin }),
+                Shared::new(stepped_output, block_units, written),
+            ];
+            let owned = [
+                Shared::new(latest_cell.all(), block_units, state),
+                Shared::new(hoisted.all(), sums_block, state),
+                Shared::new(preactivations.all(), sums_block, state),
+                Shared::new(owned_output, block_units, state),
+            ];
+            let team = Team::new(&mut *progress, block.steps.len(), self.panels(), stepped, owned);
+            parallel::together(0..members, &mut *scratch, &|member, scratch| {
+                // The first step that this member has not seen, and how many gathered rows come before it.
+                let (mut seen, mut done) = (begin, 0);
+                team.join(member, |turn| {
+                    let (step, panels) = (begin + turn.step(), turn.blocks());
+                    if panels.is_empty() {
+                        return;
+                    }
+                    while seen < step {
+                        done += self.source.active(seen, &rows);
+                        seen += 1;
+                    }
+                    let active = self.source.active(step, &rows);
+                    let of_step = done..done + active;
+                    let columns = panels.start * block_units..panels.end * block_units;
+                    let ([hidden, taped_cell, recorded, stepped_output], owned) = turn.parts();
+                    let [mut latest_cell, mut hoisted, mut preactivations, owned_output] = owned;
+                    let (cell, tape) = match (taped_cell.now, taped_cell.before, recorded.now) {
+                        (Some(cell), Some(before), Some(gates)) => {
+                            let previous_cell = before.columns(columns).rows_of(0..active);
+                            (cell, Some(Tape { previous_cell, gates: gates.first(active) }))
+                        }
+                        _ => (views::slot(&mut latest_cell, 0), None),
+                    };
+                    let (start, input) =
+                        self.input(step, &block, [&rows, &of_step], panels.clone(), input, &mut hoisted);
+                    // A projection is of whole rows.
+                    let mut extras = self.extras(step, [&rows, &of_step], sequences, || {
+                        preactivations.step(0).map(|rows| rows.first(active))
+                    });
+                    let from = views::present(hidden.before, "h before step", step, block.steps.len());
+                    let mut to =
+                        views::present(hidden.now, "h of step", step, block.steps.len()).first(active);
+                    self.cell.step(Step {
+                        panels,
+                        order: Order::zigzag(step),
+                        start,
+                        input,
+                        recurrent: self.recurrent(from.rows_of(0..active)),
+                        hidden: to.all(),
+                        cell: cell.first(active),
+                        tape,
+                        output: stepped_output.now,
+                        extras: extras.as_mut(),
+                        scratch: &mut *scratch,
+                    });
+                    if let Some(ragged) = &self.source.ragged
+                        && let Some(mut output) = ReorderedMut::new(owned_output, ragged.order())
+                    {
+                        ragged.scatter(0, &times[of_step], to.read(), &mut output);
+                    }
+                });
+            });
+        }
+    }
+
+    /// All panels.
+    fn panels(&self) -> usize {
+        self.weights.shape().panels()
+    }
+
+    /// h of the step before, and R.
+    #[inline]
+    fn recurrent<'s>(&'s self, from: Rows<'s>) -> Term<'s> {
+        let rows = from.columns(0..self.weights.shape().outputs);
+        Term { rows, weights: self.weights.recurrent(), from: 0 }
+    }
+
+    /// What some cells need of a step beside: `[rows, those of them in what was gathered]`.
+    #[inline]
+    fn extras<'s>(
+        &'s self,
+        step: usize,
+        [rows, of_step]: [&Range<usize>; 2],
+        sequences: &'s [&mut [f32]; 2],
+        preactivations: impl FnOnce() -> Option<RowsMut<'s>>,
+    ) -> Option<StepExtras<'s>> {
+        if !self.cell.has_extras() {
+            return None;
+        }
+        let gathered = sequences.each_ref().map(|sequence| &**sequence);
+        let taken = self.source.sequences(&self.cell, step, rows, of_step, gathered);
+        let active = rows.start..rows.start + of_step.len();
+        let masks = self.cell.masks_of(&active, taken);
+        Some(StepExtras { masks, preactivations: preactivations(), projected: None })
+    }
+
+    /// What the pre-activations of some panels of a step start from, and W·x if that is not hoisted. The first step of what is
+    /// hoisted at once makes all of it.
+    #[inline]
+    fn input<'s>(
+        &'s self,
+        step: usize,
+        block: &Block,
+        [rows, of_step]: [&Range<usize>; 2],
+        panels: Range<usize>,
+        gathered: &'s [f32],
+        hoisted: &'s mut SequenceMut<'_>,
+    ) -> (Start<'s>, Option<Term<'s>>) {
+        if self.plan.schedule == Schedule::Fused {
+            let columns = self.weights.recurrent().layout().columns_of(panels);
+            let input = self.source.input(step, rows, of_step, gathered);
+            let has_input = self.weights.shape().inputs > 0;
+            let term = Term { rows: input, weights: self.weights.input(), from: 0 };
+            return (Start::Bias(&self.weights.bias()[columns]), has_input.then_some(term));
+        }
+        let sums = match self.source.ragged {
+            Some(_) => {
+                if step == block.steps.start {
+                    let x = self.source.gathered_input(&(0..block.rows), gathered);
+                    self.input_sums(panels, x, views::slot(hoisted, 0).first(block.rows));
+                }
+                views::read_slot(hoisted, 0).rows_of(of_step.clone())
+            }
+            None => {
+                let in_block = step % self.plan.block_steps;
+                let first = step - in_block;
+                let steps = first..self.source.steps.min(first + self.plan.block_steps);
+                let slot = self.source.direction.time(in_block, steps.len());
+                if in_block == 0 {
+                    self.hoist(steps, rows, panels, hoisted);
+                }
+                views::read_slot(hoisted, slot)
+            }
+        };
+        (Start::Sums(sums), None)
+    }
+
+    /// bias + W·x for a block of steps of dense rows, in the order of their times, for some panels.
+    fn hoist(
+        &self,
+        block: Range<usize>,
+        rows: &Range<usize>,
+        panels: Range<usize>,
+        hoisted: &mut SequenceMut<'_>,
+    ) {
+        let Source { input, direction, first_step, .. } = self.source;
+        let steps = block.len();
+        let t = direction.times(first_step + block.start..first_step + block.end, input.shape[0]).start;
+        let mut hoisted = hoisted.steps(0..steps);
+        let product = |rows: Rows<'_>, to: RowsMut<'_>| self.input_sums(panels.clone(), rows, to);
+        // The weights are read once per product, so the products shall have many rows: all there are, or all steps of a
+        // batch row, or all batch rows of a step.
+        let all = input.all_rows(t, steps, rows.start, rows.len());
+        if let Some((rows, to)) = all.zip(hoisted.all_rows()) {
+            product(rows, to);
+        } else if steps >= rows.len() {
+            for row in 0..rows.len() {
+                let to = views::present(hoisted.batch_row(row), "row", row, rows.len());
+                product(input.time_rows(t, steps, rows.start + row), to);
+            }
+        } else {
+            for slot in 0..steps {
+                let rows = input.batch_rows(t + slot, rows.start, rows.len());
+                product(rows, views::slot(&mut hoisted, slot));
+            }
+        }
+    }
+
+    /// bias + W·x for some rows of x and some panels.
+    fn input_sums(&self, panels: Range<usize>, rows: Rows<'_>, to: RowsMut<'_>) {
+        let weights = self.weights.input();
+        let start = Start::Bias(&self.weights.bias()[weights.layout().columns_of(panels.clone())]);
+        let terms = [Some(Term { rows, weights, from: 0 }), None];
+        let vectors = weights.layout().vectors_of(panels);
+        self.kernels.product(Product { start, terms, vectors, to, scratch: &mut [] });
+    }
+}

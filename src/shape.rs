@@ -1,0 +1,140 @@
+//! Sizes of a layer and of its rows, as memory and kernels have them.
+
+use crate::cell::kind::CellKind;
+use quadgate_kernels::{PANEL_VECTORS, PART_BYTES, PanelLayout};
+use std::ops::Range;
+
+/// Elements of a cache line.
+const CACHE_LINE: usize = 16;
+
+/// Rows that are a multiple of this many elements apart share an eighth of the sets of a first cache, or fewer.
+const CACHE_PERIOD: usize = 8 * CACHE_LINE;
+
+/// A gap that moves such rows apart.
+const CACHE_GAP: usize = 4;
+
+/// Sizes of a layer, and of its rows when padded to whole vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// X
+    pub(crate) inputs: usize,
+    /// H
+    pub(crate) units: usize,
+    /// Elements of h: P with a projection, else H.
+    pub(crate) outputs: usize,
+    /// Elements in a vector.
+    pub(crate) lanes: usize,
+    pub(crate) kind: CellKind,
+}
+
+impl Shape {
+    /// H, padded to whole vectors.
+    pub(crate) fn padded_units(self) -> usize {
+        self.units.next_multiple_of(self.lanes)
+    }
+
+    /// Elements of h, padded to whole vectors.
+    pub(crate) fn padded_outputs(self) -> usize {
+        self.outputs.next_multiple_of(self.lanes)
+    }
+
+    /// Bytes of W and R.
+    pub(crate) fn weight_bytes(self) -> usize {
+        let inputs = self.inputs.saturating_add(self.outputs);
+        self.sums_width().saturating_mul(inputs).saturating_mul(size_of::<f32>())
+    }
+
+    /// Whether a panel of weights is read in parts, between which sums wait in scratch.
+    pub(crate) fn has_long_sums(self) -> bool {
+        let depth = self.inputs.saturating_add(self.outputs).max(self.gate_gradients_width());
+        depth.saturating_mul(self.panel_width()) > PART_BYTES / size_of::<f32>()
+    }
+
+    /// Panels of W and R.
+    pub(crate) fn panels(self) -> usize {
+        self.gates_layout(0).panels()
+    }
+
+    /// Hidden units of a full panel.
+    pub(crate) fn panel_units(self) -> usize {
+        self.panel_width() / self.gates()
+    }
+
+    /// Elements of a recorded row that belong to a full panel.
+    pub(crate) fn recorded_block(self) -> usize {
+        self.kind.recorded() * self.panel_units()
+    }
+
+    /// Blocks of hidden units: vectors of them.
+    pub(crate) fn blocks(self) -> usize {
+        self.units.div_ceil(self.lanes)
+    }
+
+    /// Elements in a packed row of gate sums.
+    pub(crate) fn sums_width(self) -> usize {
+        self.gates_layout(1).width()
+    }
+
+    /// Gates.
+    pub(crate) fn gates(self) -> usize {
+        self.kind.gates()
+    }
+
+    /// Elements of c, padded to whole vectors; none if the cell has no such state.
+    pub(crate) fn padded_cell(self) -> usize {
+        if self.kind.has_cell_state() { self.padded_units() } else { 0 }
+    }
+
+    /// Elements in a recorded row: for each panel what a step records of its units, padded.
+    pub(crate) fn recorded_width(self) -> usize {
+        self.kind.recorded() * self.padded_units()
+    }
+
+    /// Elements between the gates of a row of gate gradients, which has all units of i, then of f, g and o.
+    ///
+    /// There is a gap of zeros where rows would else be a power of two apart, or nearly: a weight gradient reads some
+    /// columns of many rows, and they would all fall into the same few sets of each cache.
+    pub(crate) fn gate_stride(self) -> usize {
+        self.units + if (self.gates() * self.units).is_multiple_of(CACHE_PERIOD) { CACHE_GAP } else { 0 }
+    }
+
+    /// Elements in a row of gate gradients.
+    pub(crate) fn gate_gradients_width(self) -> usize {
+        self.gates() * self.gate_stride()
+    }
+
+    /// Elements in a row of a full panel.
+    pub(crate) fn panel_width(self) -> usize {
+        PANEL_VECTORS * self.lanes
+    }
+
+    /// The columns of each panel of rows of `width` elements, such as x or h.
+    pub(crate) fn panels_of(self, width: usize) -> impl Iterator<Item = Range<usize>> {
+        (0..width).step_by(self.panel_width()).map(move |start| start..width.min(start + self.panel_width()))
+    }
+
+    /// Panels of x and of h, which do not share any.
+    pub(crate) fn input_and_state_panels(self) -> usize {
+        self.inputs.div_ceil(self.panel_width()) + self.outputs.div_ceil(self.panel_width())
+    }
+
+    /// The layout of a matrix from `depth` inputs to the gates.
+    pub(crate) fn gates_layout(self, depth: usize) -> PanelLayout {
+        PanelLayout::of_gates(self.gates(), self.units, self.lanes, depth)
+    }
+
+    /// The layout of V: from units to outputs.
+    pub(crate) fn projection_layout(self) -> PanelLayout {
+        PanelLayout::of_columns(self.outputs, self.lanes, self.units)
+    }
+
+    /// The layout of Vᵀ: from gradients of outputs back to units.
+    pub(crate) fn transposed_projection_layout(self) -> PanelLayout {
+        PanelLayout::of_columns(self.units, self.lanes, self.outputs)
+    }
+
+    /// The layout of a matrix from the gates back to `columns` inputs.
+    pub(crate) fn transposed_layout(self, columns: usize) -> PanelLayout {
+        PanelLayout::of_columns(columns, self.lanes, self.gate_gradients_width())
+    }
+}
