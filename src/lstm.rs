@@ -4,23 +4,23 @@ use crate::cell::Cell;
 use crate::cell::kind::CellKind;
 use crate::cell::lstm::PlainLstm;
 use crate::cell::lstm_options::LstmWithOptions;
-use crate::cell::step::Masks;
+use crate::cell::step::{Masks, Step, StepExtras};
 use crate::config::{LstmConfig, Schedule, Split};
 use crate::error::Error;
-use crate::memory::state::State;
+use crate::memory::state::{State, StepRows};
 use crate::memory::tape::Tape;
 use crate::memory::workspace::{self, Workspace};
 use crate::options::Options;
 use crate::pack::PackedWeights;
 use crate::plan::Plan;
-use crate::recurrence::forward::{Pass, Work};
+use crate::recurrence::forward::Pass;
 use crate::recurrence::ragged::{Ragged, RowStepArguments, RowSteps};
-use crate::recurrence::source::{GatheredRows, Sink, Source};
+use crate::recurrence::source::Source;
 use crate::shape::Shape;
 use crate::stack::dropout::Dropout;
 use crate::view::{Matrix, MatrixMut, Sequence, SequenceMut, StepMask, check_sequence};
 use crate::weights::LstmWeights;
-use quadgate_kernels::{Isa, Kernels, Permutation, Rows, RowsMut};
+use quadgate_kernels::{Isa, Kernels, Permutation, Rows, RowsMut, Start};
 
 /// A single LSTM layer in one [direction](crate::Direction), with packed weights.
 ///
@@ -472,22 +472,28 @@ impl Lstm {
     /// An [`Error`] that names the argument that does not fit; nothing has been written then.
     pub fn step(&self, state: &mut State, input: Matrix<'_>) -> Result<(), Error> {
         let batch = state.batch();
-        let (data, stride) = input.checked_parts("input", batch, self.config.input_size())?;
+        let x = input.checked("input", batch, self.config.input_size())?;
         self.check_state(state, batch)?;
-        let plan = Plan::of_step(self.isa());
-        let input = Sequence::with_strides(data, [1, batch, self.config.input_size()], [0, stride]);
-        let cell = self.cell(Masks::default());
-        let (states, preactivations, scratch) = state.step_rows();
-        let work = Work {
-            counts: None,
-            states,
-            gathered: GatheredRows::default(),
-            hoisted: quadgate_kernels::SequenceMut::empty(),
-            preactivations,
+        let (cell, weights) = (self.cell(Masks::default()), &self.weights);
+        let StepRows { order, from, to, cell: cell_state, preactivations, scratch } = state.step_rows();
+        let mut extras = cell.has_extras().then(|| StepExtras {
+            masks: cell.masks_of(&(0..batch), [None, None]),
+            preactivations: Some(preactivations),
+            projected: None,
+        });
+        cell.step(Step {
+            panels: 0..self.shape().panels(),
+            order,
+            start: Start::Bias(weights.bias()),
+            input: weights.input_term(x),
+            recurrent: weights.recurrent_term(from),
+            hidden: to,
+            cell: cell_state,
+            tape: None,
+            output: None,
+            extras: extras.as_mut(),
             scratch,
-            output: Sink::None,
-        };
-        self.pass(plan, cell, input, None, 0, 1).run_rows(0, work);
+        });
         state.advance(1);
         Ok(())
     }

@@ -6,7 +6,7 @@ use crate::memory::pages::Pages;
 use crate::options::{Options, Zoneout};
 use crate::shape::Shape;
 use crate::weights::{GateMatrix, LstmWeights};
-use quadgate_kernels::{Packed, PanelLayout, Rows, rearrange};
+use quadgate_kernels::{Packed, PanelLayout, Rows, Term, rearrange};
 use std::ops::Range;
 
 /// The weights of a layer, packed for the forward pass and, if it is to be trained, once more for the backward pass.
@@ -119,6 +119,18 @@ impl PackedWeights {
     #[inline]
     pub(crate) fn recurrent(&self) -> Packed<'_> {
         packed(self.shape.gates_layout(self.shape.outputs), &self.recurrent)
+    }
+
+    /// W·x, if there is any x.
+    #[inline]
+    pub(crate) fn input_term<'a>(&'a self, x: Rows<'a>) -> Option<Term<'a>> {
+        (self.shape.inputs > 0).then(|| Term { rows: x, weights: self.input(), from: 0 })
+    }
+
+    /// R·h of rows that may be padded.
+    #[inline]
+    pub(crate) fn recurrent_term<'a>(&'a self, hidden: Rows<'a>) -> Term<'a> {
+        Term { rows: hidden.columns(0..self.shape.outputs), weights: self.recurrent(), from: 0 }
     }
 
     /// The sum of the biases.

@@ -82,11 +82,6 @@ impl Plan {
         }
     }
 
-    /// The plan of a single step, all of whose rows the caller's thread runs.
-    pub(crate) fn of_step(isa: Isa) -> Self {
-        Plan { isa, schedule: Schedule::Fused, split: Split::Rows, threads: 1, block_steps: 1 }
-    }
-
     /// Elements of scratch that any plan for up to `batch` rows may need.
     pub(crate) fn sums_len(config: &LstmConfig, shape: Shape, batch: usize) -> Option<usize> {
         // A cell with extras keeps the pre-activations of a step.

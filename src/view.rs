@@ -320,19 +320,6 @@ impl<'a> Matrix<'a> {
     }
 }
 
-impl<'a> Matrix<'a> {
-    /// The slice and the stride, if the rows have the shape that a call demands.
-    pub(crate) fn checked_parts(
-        self,
-        argument: &'static str,
-        rows: usize,
-        width: usize,
-    ) -> Result<(&'a [f32], usize), Error> {
-        self.checked(argument, rows, width)?;
-        Ok((self.data, self.stride))
-    }
-}
-
 impl<'a> MatrixMut<'a> {
     /// The rows, if they have the shape that a call demands.
     pub(crate) fn checked(

@@ -22,6 +22,16 @@ pub enum ViewError {
     Overflow,
 }
 
+/// Elements that `rows` rows of `width` reach, `stride` apart; 0 if there are none.
+#[inline]
+fn reach(rows: usize, width: usize, stride: usize) -> Result<usize, ViewError> {
+    if rows == 0 || width == 0 {
+        return Ok(0);
+    }
+    let last = (rows - 1).checked_mul(stride).and_then(|last| last.checked_add(width));
+    last.ok_or(ViewError::Overflow)
+}
+
 /// Elements that rows of `width` at two strides reach; 0 if there are none.
 fn extent(dims: [(usize, usize); 2], width: usize) -> Result<usize, ViewError> {
     if width == 0 || dims.iter().any(|&(count, _)| count == 0) {
@@ -32,6 +42,7 @@ fn extent(dims: [(usize, usize); 2], width: usize) -> Result<usize, ViewError> {
         .ok_or(ViewError::Overflow)
 }
 
+#[inline]
 fn check_len(needed: usize, found: usize) -> Result<(), ViewError> {
     if needed <= found { Ok(()) } else { Err(ViewError::TooShort { needed, found }) }
 }
@@ -56,7 +67,7 @@ impl<'a> Rows<'a> {
     /// `rows` rows of `width` elements, `stride` apart, from the start of `data`.
     #[inline]
     pub fn new(data: &'a [f32], rows: usize, width: usize, stride: usize) -> Result<Self, ViewError> {
-        check_len(extent([(rows, stride), (1, 0)], width)?, data.len())?;
+        check_len(reach(rows, width, stride)?, data.len())?;
         Ok(Self { base: data.as_ptr(), rows, width, stride, _rows: PhantomData })
     }
 
@@ -140,7 +151,7 @@ impl<'a> RowsMut<'a> {
     /// `rows` rows of `width` elements, `stride` apart, from the start of `data`.
     #[inline]
     pub fn new(data: &'a mut [f32], rows: usize, width: usize, stride: usize) -> Result<Self, ViewError> {
-        check_len(extent([(rows, stride), (1, 0)], width)?, data.len())?;
+        check_len(reach(rows, width, stride)?, data.len())?;
         if rows > 1 && stride < width {
             return Err(ViewError::Overlap);
         }

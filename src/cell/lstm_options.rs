@@ -8,10 +8,9 @@
 //! ```
 
 use crate::cell::step::{Masks, Step, StepExtras, StepMasks};
-use crate::config::LstmConfig;
 use crate::memory::views;
 use crate::options::Options;
-use crate::pack::{PackedOptions, PackedWeights};
+use crate::pack::PackedOptions;
 use crate::shape::Shape;
 use quadgate_kernels::{
     CellFamily, GeneralCell, Kernels, Normalisation, Product, Rows, RowsMut, Start, Tape, Term,

@@ -8,7 +8,7 @@ use crate::memory::views;
 use crate::options::Options;
 use crate::shape::Shape;
 use crate::view::Matrix;
-use quadgate_kernels::{Rows, SequenceMut};
+use quadgate_kernels::{Order, Rows, RowsMut};
 
 /// h and c of some rows, carried from step to step.
 ///
@@ -27,6 +27,20 @@ pub struct State {
     /// What a step of a layer with options works with: the sums, and scratch.
     sums: Buffer,
     scratch: Buffer,
+}
+
+/// What one step of all rows of a state reads and writes.
+pub(crate) struct StepRows<'a> {
+    /// The direction in which panels are walked: to and fro from step to step.
+    pub(crate) order: Order,
+    /// h of the step before, and where that of this step goes.
+    pub(crate) from: Rows<'a>,
+    pub(crate) to: RowsMut<'a>,
+    /// c, replaced.
+    pub(crate) cell: RowsMut<'a>,
+    /// Where a cell with extras keeps pre-activations.
+    pub(crate) preactivations: RowsMut<'a>,
+    pub(crate) scratch: &'a mut [f32],
 }
 
 /// Elements of a state: of h, of c, and of what a step works with.
@@ -170,13 +184,23 @@ impl State {
         states(self.shape, rows, &mut self.hidden, self.slot, &mut self.cell)
     }
 
-    /// All rows, for one step that begins with what the state holds: h and c, where a cell with extras keeps pre-activations,
-    /// and scratch.
-    pub(crate) fn step_rows(&mut self) -> (States<'_>, SequenceMut<'_>, &mut [f32]) {
+    /// All rows, for one step that begins with what the state holds.
+    #[inline]
+    pub(crate) fn step_rows(&mut self) -> StepRows<'_> {
         let (shape, rows) = (self.shape, self.batch);
-        let Self { hidden, slot, cell, sums, scratch, .. } = self;
-        let preactivations = views::slots_if_any(sums, [1, rows, shape.sums_width()]);
-        (states(shape, rows, hidden, *slot, cell), preactivations, scratch)
+        let (outputs, units) = (shape.padded_outputs(), shape.padded_cell());
+        let (first, second) = self.hidden.split_at_mut(rows * outputs);
+        let (from, to) = if self.slot == 0 { (first, second) } else { (second, first) };
+        let sums_width = if self.sums.is_empty() { 0 } else { shape.sums_width() };
+        StepRows {
+            // Slots take turns from step to step.
+            order: Order::zigzag(1 - self.slot),
+            from: views::rows(from, rows, outputs),
+            to: views::rows_mut(to, rows, outputs),
+            cell: views::rows_mut(&mut self.cell, rows, units),
+            preactivations: views::rows_mut(&mut self.sums, rows, sums_width),
+            scratch: &mut self.scratch,
+        }
     }
 
     /// Says that `steps` steps were run on [`State::rows`].

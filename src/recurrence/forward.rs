@@ -193,7 +193,7 @@ impl<'a> Pass<'a> {
                     order: Order::zigzag(now),
                     start,
                     input,
-                    recurrent: self.recurrent(from.rows_of(0..active)),
+                    recurrent: self.weights.recurrent_term(from.rows_of(0..active)),
                     hidden: to.first(active),
                     cell: cell.first(active),
                     tape,
@@ -290,7 +290,7 @@ impl<'a> Pass<'a> {
                         order: Order::zigzag(step),
                         start,
                         input,
-                        recurrent: self.recurrent(from.rows_of(0..active)),
+                        recurrent: self.weights.recurrent_term(from.rows_of(0..active)),
                         hidden: to.all(),
                         cell: cell.first(active),
                         tape,
@@ -311,13 +311,6 @@ impl<'a> Pass<'a> {
     /// All panels.
     fn panels(&self) -> usize {
         self.weights.shape().panels()
-    }
-
-    /// h of the step before, and R.
-    #[inline]
-    fn recurrent<'s>(&'s self, from: Rows<'s>) -> Term<'s> {
-        let rows = from.columns(0..self.weights.shape().outputs);
-        Term { rows, weights: self.weights.recurrent(), from: 0 }
     }
 
     /// What some cells need of a step beside: `[rows, those of them in what was gathered]`.
@@ -354,9 +347,7 @@ impl<'a> Pass<'a> {
         if self.plan.schedule == Schedule::Fused {
             let columns = self.weights.recurrent().layout().columns_of(panels);
             let input = self.source.input(step, rows, of_step, gathered);
-            let has_input = self.weights.shape().inputs > 0;
-            let term = Term { rows: input, weights: self.weights.input(), from: 0 };
-            return (Start::Bias(&self.weights.bias()[columns]), has_input.then_some(term));
+            return (Start::Bias(&self.weights.bias()[columns]), self.weights.input_term(input));
         }
         let sums = match self.source.ragged {
             Some(_) => {
