@@ -12,7 +12,7 @@ use crate::gemm::column_sums::ColumnSums;
 use crate::gemm::micro::{Deferred, Immediate, RunTile, Sums, Tile};
 use crate::gemm::panel::PANEL_VECTORS;
 use crate::gemm::store::{FinishStore, Store};
-use crate::gemm::sweep::{Epilogue, SHAPES, TileTable, Tiles, shape_index};
+use crate::gemm::sweep::{Epilogue, PART_BYTES, SHAPES, TileTable, Tiles, shape_index};
 use crate::probe::{FmaLoop, Read};
 #[cfg(target_arch = "aarch64")]
 use crate::simd::aarch64;
@@ -80,36 +80,42 @@ unsafe fn deferring_tile<S, D, const G: usize, const R: usize, const P: usize>(
     unsafe { S::assume().vectorize(RunTile::<_, G, R, P>::new(tile, epilogue, waiting)) }
 }
 
-/// A table of shapes: those of one panel that fit the registers of `S`, and with panels of full width those of two.
+/// A table of shapes: those of one panel that take no more than `most` registers, and with panels of full width those of two.
 macro_rules! shapes {
-    ($function:ident::<$S:ident $(, $D:ident)?>, $G:expr) => {{
+    ($function:ident::<$S:ident $(, $D:ident)?>, $G:expr, $most:expr) => {{
         let mut shapes = [None; SHAPES];
-        shapes!(@fill shapes, $function::<$S $(, $D)?>, $G, 1 x 1 2 x 1 3 x 1 4 x 1 5 x 1 6 x 1 1 x 2 2 x 2 3 x 2);
+        shapes!(@fill shapes, $function::<$S $(, $D)?>, $G, $most,
+            1 x 1 2 x 1 3 x 1 4 x 1 5 x 1 6 x 1 1 x 2 2 x 2 3 x 2);
         shapes
     }};
-    (@fill $shapes:ident, $function:ident::<$S:ident>, $G:expr, $($R:literal x $P:literal)*) => {
-        $(if is_used::<$S>($G, $R, $P) {
+    (@fill $shapes:ident, $function:ident::<$S:ident>, $G:expr, $most:expr, $($R:literal x $P:literal)*) => {
+        $(if is_used::<$S>($G, $R, $P, $most) {
             $shapes[shape_index($R, $P)] = Some($function::<$S, { $G }, $R, $P> as unsafe fn(&Tile));
         })*
     };
-    (@fill $shapes:ident, $function:ident::<$S:ident, $D:ident>, $G:expr, $($R:literal x $P:literal)*) => {
-        $(if is_used::<$S>($G, $R, $P) {
+    (@fill $shapes:ident, $function:ident::<$S:ident, $D:ident>, $G:expr, $most:expr, $($R:literal x $P:literal)*) => {
+        $(if is_used::<$S>($G, $R, $P, $most) {
             $shapes[shape_index($R, $P)] =
                 Some($function::<$S, $D, { $G }, $R, $P> as unsafe fn(&Tile, &$D, &Sums));
         })*
     };
 }
 
-/// Whether a sweep asks for such tiles.
-const fn is_used<S: Simd>(width: usize, rows: usize, panels: usize) -> bool {
-    let most = S::TILE_ROWS / panels;
-    rows <= most && (panels == 1 || width == PANEL_VECTORS)
+/// Whether a sweep asks for such tiles, and their sums and inputs take no more than `most` registers.
+const fn is_used<S: Simd>(width: usize, rows: usize, panels: usize, most: usize) -> bool {
+    let fits = rows <= S::TILE_ROWS / panels && width * rows * panels + rows <= most;
+    fits && (panels == 1 || width == PANEL_VECTORS)
 }
 
 const fn tiles<S: Simd<Element = f32>>() -> Tiles {
-    let table: TileTable<unsafe fn(&Tile)> =
-        [shapes!(tile::<S>, 1), shapes!(tile::<S>, 2), shapes!(tile::<S>, 3), shapes!(tile::<S>, 4)];
-    Tiles { lanes: S::LANES, rows: S::TILE_ROWS, table }
+    let table: TileTable<unsafe fn(&Tile)> = [
+        shapes!(tile::<S>, 1, usize::MAX),
+        shapes!(tile::<S>, 2, usize::MAX),
+        shapes!(tile::<S>, 3, usize::MAX),
+        shapes!(tile::<S>, 4, usize::MAX),
+    ];
+    let part_depth = PART_BYTES / size_of::<f32>() / (PANEL_VECTORS * S::LANES);
+    Tiles { lanes: S::LANES, rows: S::TILE_ROWS, part_depth, table }
 }
 
 /// An epilogue that finishes each tile at once.
@@ -124,8 +130,8 @@ const fn deferred<S: Simd<Element = f32>, C: Deferred<S> + 'static>(
 ) -> Epilogue<C> {
     Epilogue {
         finish,
-        deferring: if S::DEFERS && !cfg!(unoptimized) {
-            const { &shapes!(deferring_tile::<S, C>, 4) }
+        deferring: if S::DEFERRING_REGISTERS > 0 && !cfg!(unoptimized) {
+            const { &shapes!(deferring_tile::<S, C>, 4, S::DEFERRING_REGISTERS) }
         } else {
             &[]
         },

@@ -70,6 +70,9 @@ pub(crate) struct Tile {
     pub(crate) blocks: usize,
 }
 
+/// Rows from which a tile fetches cache lines ahead: one of fewer has no load to spare.
+pub(crate) const FETCHING_ROWS: usize = 5;
+
 /// Elements of a cache line.
 pub(crate) const LINE: usize = 64 / size_of::<f32>();
 
@@ -331,8 +334,7 @@ where
             let end = if D::PIECES > 0 { depth.min(k.saturating_add(interval)) } else { depth };
             s.align_loop();
             while k < end {
-                // A tile of few rows has no load to spare.
-                if R >= 5 {
+                if R >= FETCHING_ROWS {
                     s.prefetch(ahead.wrapping_add(k * ahead_step));
                 }
                 let right = right.add(k * right_step);

@@ -23,7 +23,7 @@
 //! 7. The sums of a tile go where they belong if there is no epilogue; else they lie in a small buffer in the first cache, from
 //!    where the epilogue takes them: at once, or, if it is [deferred](crate::gemm::micro::Deferred), beside the next tile.
 
-use crate::gemm::micro::{LINE, MOST_LINES, Sums, SumsBuffer, Tile, WAITING_LINES};
+use crate::gemm::micro::{FETCHING_ROWS, LINE, MOST_LINES, Sums, SumsBuffer, Tile, WAITING_LINES};
 use crate::gemm::panel::PANEL_VECTORS;
 use core::ptr;
 
@@ -54,6 +54,8 @@ pub(crate) struct Tiles {
     pub(crate) lanes: usize,
     /// Rows of the largest tile.
     pub(crate) rows: usize,
+    /// Inputs of a panel that have [`PART_BYTES`] of weights.
+    pub(crate) part_depth: usize,
     pub(crate) table: TileTable<unsafe fn(&Tile)>,
 }
 
@@ -61,7 +63,7 @@ pub(crate) struct Tiles {
 pub(crate) struct Epilogue<C: 'static> {
     /// Finishes a tile.
     pub(crate) finish: unsafe fn(&C, &Sums),
-    /// Tiles of full panels that finish the tile before them meanwhile, by shape; empty if none is deferred.
+    /// Tiles of full panels that finish the tile before them meanwhile, by shape: those that leave registers for that.
     pub(crate) deferring: &'static [Option<unsafe fn(&Tile, &C, &Sums)>],
     /// Pieces of such an epilogue for each row of a panel.
     pub(crate) pieces: usize,
@@ -255,10 +257,15 @@ impl<C: Destination> Run<'_, C> {
             // SAFETY: the contract of the sweep covers the start of each of its vectors.
             self.tile.start = unsafe { sweep.start.add((vector - sweep.vectors[0]) * lanes) };
         }
-        let next_panel =
-            if sweep.backward { vector.wrapping_sub(PANEL_VECTORS) } else { vector + PANEL_VECTORS };
-        let after_all = self.weights_of(&sweep.terms[0], next_panel);
-        let most = PART_BYTES / size_of::<f32>() / (PANEL_VECTORS * lanes);
+        // Few rows fetch nothing ahead.
+        let after_all = if sweep.rows >= FETCHING_ROWS {
+            let next_panel =
+                if sweep.backward { vector.wrapping_sub(PANEL_VECTORS) } else { vector + PANEL_VECTORS };
+            self.weights_of(&sweep.terms[0], next_panel)
+        } else {
+            ptr::null()
+        };
+        let most = self.tiles.part_depth;
         let depth = sweep.terms[0].depth + sweep.terms[1].depth;
         // SAFETY: the caller vouches for the sweep.
         unsafe {
@@ -333,8 +340,11 @@ impl<C: Destination> Run<'_, C> {
             PANEL_VECTORS.min(self.sweep.all_vectors - panel * PANEL_VECTORS)
         };
         for (tile, term) in self.tile.terms.iter_mut().zip(terms) {
-            tile.left = term.left;
             tile.depth = term.depth;
+            if term.depth == 0 {
+                continue;
+            }
+            tile.left = term.left;
             if self.sweep.by_columns {
                 (tile.row_step, tile.k_step) = (1, term.left_stride);
                 (tile.right_step, tile.panel_step) = (term.right_stride, PANEL_VECTORS * lanes);
@@ -389,6 +399,9 @@ impl<C: Destination> Run<'_, C> {
                 }
             };
             block += done;
+            if block == blocks.count {
+                return;
+            }
             row += done * rows;
             for term in &mut self.tile.terms {
                 term.left = term.left.wrapping_add(done * rows * term.row_step);
@@ -438,17 +451,22 @@ impl<C: Destination> Run<'_, C> {
             }
             let sums = self.buffer.as_mut_ptr();
             (self.tile.to, self.tile.to_stride, self.tile.add) = (sums, vectors * lanes, false);
-            if self.epilogue.deferring.is_empty() || width < PANEL_VECTORS {
+            let deferring = self.epilogue.deferring.get(shape_index(rows, panels)).copied().flatten();
+            let Some(deferring) = deferring.filter(|_| width == PANEL_VECTORS) else {
+                // The tile before may have left room for one that this one has not.
+                if self.waiting.rows > 0 {
+                    (self.epilogue.finish)(self.destination, &self.waiting);
+                    self.waiting.rows = 0;
+                }
                 let blocks = left.min(WAITING_LINES / (rows * panels));
                 self.sums(blocks, rows, panels, width);
                 let tiles = Sums { sums, row, vector, rows: blocks * rows, panels, width };
                 (self.epilogue.finish)(self.destination, &tiles);
                 return blocks;
-            }
+            };
             if self.waiting.rows > 0 {
                 self.tile.blocks = 1;
-                let run = self.epilogue.deferring[shape_index(rows, panels)];
-                run.expect("tiles of every shape")(&self.tile, self.destination, &self.waiting);
+                deferring(&self.tile, self.destination, &self.waiting);
             } else {
                 self.sums(1, rows, panels, width);
             }

@@ -4,7 +4,7 @@ use crate::simd::simd_over_pulp;
 
 simd_over_pulp!(
     /// Advanced SIMD. 32 registers: 6 rows × 4 gates, 4 weights and 1 input.
-    Neon(pulp::aarch64::Neon), tile_rows: 6, defers: true, lanes: four
+    Neon(pulp::aarch64::Neon), tile_rows: 6, deferring_registers: 30, lanes: four
 );
 
 /// NEON has no masks and permutes bytes alone: lanes go through the stack.

@@ -23,7 +23,7 @@ impl Simd for Portable {
 
     const LANES: usize = 4;
     const TILE_ROWS: usize = 3;
-    const DEFERS: bool = false;
+    const DEFERRING_REGISTERS: usize = 0;
 
     #[inline]
     fn try_new() -> Option<Self> {

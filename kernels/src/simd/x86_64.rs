@@ -4,11 +4,11 @@ use crate::simd::simd_over_pulp;
 
 simd_over_pulp!(
     /// AVX2 with FMA. 16 registers: 3 rows × 4 gates, 3 inputs and 1 weight.
-    Avx2(pulp::x86::V3), tile_rows: 3, defers: false, lanes: avx2
+    Avx2(pulp::x86::V3), tile_rows: 3, deferring_registers: 9, lanes: avx2
 );
 simd_over_pulp!(
     /// AVX-512. 32 registers: 6 rows × 4 gates, 6 inputs and 1 weight.
-    Avx512(pulp::x86::V4), tile_rows: 6, defers: true, lanes: avx512
+    Avx512(pulp::x86::V4), tile_rows: 6, deferring_registers: 30, lanes: avx512
 );
 
 mod avx2 {
