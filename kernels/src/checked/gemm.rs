@@ -211,16 +211,8 @@ pub(crate) fn check_sweep(
     let same =
         |term: &Option<Term<'_>>| term.is_none_or(|term| term.weights.layout().vectors() == all_vectors);
     assert!(terms.iter().all(same), "weights of the same columns");
-    let terms = terms.map(|term| {
-        term.map_or(sweep::Term::NONE, |Term { rows: left, weights, from }| sweep::Term {
-            left: left.as_ptr(),
-            left_stride: left.stride(),
-            right: weights.data().as_ptr(),
-            right_stride: weights.layout().panel_stride(),
-            from,
-            depth: left.width(),
-        })
-    });
+    let [first_term, second_term] = terms;
+    let terms = [raw_term(first_term), raw_term(second_term)];
     Sweep {
         rows,
         vectors: [first, end],
@@ -235,5 +227,19 @@ pub(crate) fn check_sweep(
         } else {
             ptr::null_mut()
         },
+    }
+}
+
+/// A term as a sweep sees it, after its checks.
+#[inline]
+fn raw_term(term: Option<Term<'_>>) -> sweep::Term {
+    let Some(Term { rows: left, weights, from }) = term else { return sweep::Term::NONE };
+    sweep::Term {
+        left: left.as_ptr(),
+        left_stride: left.stride(),
+        right: weights.data().as_ptr(),
+        right_stride: weights.layout().panel_stride(),
+        from,
+        depth: left.width(),
     }
 }

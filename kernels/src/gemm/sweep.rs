@@ -258,7 +258,7 @@ impl<C: Destination> Run<'_, C> {
             self.tile.start = unsafe { sweep.start.add((vector - sweep.vectors[0]) * lanes) };
         }
         // Few rows fetch nothing ahead.
-        let after_all = if sweep.rows >= FETCHING_ROWS {
+        let after_all = if sweep.rows >= FETCHING_ROWS && !sweep.by_columns {
             let next_panel =
                 if sweep.backward { vector.wrapping_sub(PANEL_VECTORS) } else { vector + PANEL_VECTORS };
             self.weights_of(&sweep.terms[0], next_panel)
@@ -374,8 +374,15 @@ impl<C: Destination> Run<'_, C> {
         between: Option<&Place>,
     ) {
         let Columns { panels, width, .. } = columns;
+        // One block is in a hurry.
+        if blocks.count == 1 && between.is_none() {
+            (self.tile.ahead, self.tile.fetching) = (next, usize::from(!next.is_null()));
+            // SAFETY: the caller vouches for all rows.
+            unsafe { self.finished_tiles(0, [1, blocks.height], columns, true) };
+            return;
+        }
         // (5) above: each block of rows fetches one line per k.
-        let lines = if self.sweep.by_columns { 0 } else { (width * self.tiles.lanes).div_ceil(LINE) };
+        let lines = if next.is_null() { 0 } else { (width * self.tiles.lanes).div_ceil(LINE) };
         let (mut block, mut row) = (0, 0);
         while block < blocks.count {
             let is_taller = block < blocks.taller;
