@@ -1,8 +1,8 @@
 //! Activation functions over slices.
 
-use crate::config::select_kernels;
-use crate::{ActivationFunction, Error, Isa};
-use quadgate_kernels::Kernels;
+use crate::environment;
+use crate::error::Error;
+use quadgate_kernels::{ActivationFunction, Isa, Kernels};
 
 /// The activation functions of an instruction set.
 ///
@@ -28,7 +28,7 @@ impl Activation {
     /// # Errors
     /// [`Error::UnsupportedIsa`] or [`Error::UnknownIsa`] if the variable demands what cannot be had.
     pub fn new() -> Result<Self, Error> {
-        Ok(Self { kernels: select_kernels(None)? })
+        Ok(Self { kernels: environment::kernels(None)? })
     }
 
     /// On the given instruction set.
@@ -36,7 +36,7 @@ impl Activation {
     /// # Errors
     /// [`Error::UnsupportedIsa`] if this CPU or this build lacks it.
     pub fn with_isa(isa: Isa) -> Result<Self, Error> {
-        Ok(Self { kernels: select_kernels(Some(isa))? })
+        Ok(Self { kernels: environment::kernels(Some(isa))? })
     }
 
     /// Replaces each x by σ(x) = 1 / (1 + e⁻ˣ).

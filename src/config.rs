@@ -1,13 +1,12 @@
 //! What a layer is, apart from its weights.
 
-use crate::options::Options;
-use crate::{Activations, Clip, Coupling, Direction, Error, Isa, Zoneout};
-use quadgate_kernels::Kernels;
+use crate::direction::Direction;
+use crate::environment;
+use crate::error::Error;
+use crate::options::{Clip, Options, Zoneout};
+use quadgate_kernels::{Activations, Coupling, Isa, Kernels};
 use std::num::NonZeroUsize;
 use std::ops::Range;
-
-/// The environment variable that forces an instruction set where the configuration does not.
-pub(crate) const ISA_VARIABLE: &str = "QUADGATE_ISA";
 
 /// How the two products of a step, W·x and R·h, are arranged in time.
 ///
@@ -353,7 +352,7 @@ impl LstmConfig {
 
     /// The kernels to use: those demanded here, else in the environment, else the best of the CPU.
     pub(crate) fn kernels(&self) -> Result<&'static Kernels, Error> {
-        select_kernels(self.isa)
+        environment::kernels(self.isa)
     }
 }
 
@@ -406,17 +405,4 @@ impl ParameterRanges {
             projection_bias: after(self.projection_bias)?,
         })
     }
-}
-
-/// The kernels of `isa`, else of the environment's choice, else the best of the CPU.
-pub(crate) fn select_kernels(isa: Option<Isa>) -> Result<&'static Kernels, Error> {
-    let isa = match (isa, std::env::var_os(ISA_VARIABLE)) {
-        (Some(isa), _) => isa,
-        (None, None) => return Ok(Kernels::best()),
-        (None, Some(name)) => {
-            let name = name.to_string_lossy();
-            Isa::from_name(&name).ok_or_else(|| Error::UnknownIsa { found: name.into_owned() })?
-        }
-    };
-    Kernels::new(isa).ok_or(Error::UnsupportedIsa { expected: isa, found: Kernels::best().isa() })
 }

@@ -40,6 +40,14 @@
 //! [`Threads::Auto`] shares the work of large calls over the current rayon pool: that of `ThreadPool::install`, or rayon's
 //! global one, which such a call starts if nobody has. With [`Threads::Serial`] the crate never calls rayon.
 //!
+//! rayon is a feature of the crate, on by default. Without it (`default-features = false`) every call runs on the caller's
+//! thread, whatever [`Threads`] says, and nothing of `std::thread` is used: for WebAssembly, or an audio thread.
+//!
+//! # Environment
+//!
+//! `QUADGATE_ISA` names the instruction set of layers whose configuration names none: `portable`, `avx2`, `avx512` or `neon`, in
+//! any case of letters; empty means unset. It is read when a layer is made, and nothing else is.
+//!
 //! # Accuracy
 //!
 //! Sigmoid and tanh are within 2 ULP over all of f32; sums are in f32. Cell states below 2⁻¹⁰⁰ become zero, so that
@@ -51,6 +59,7 @@ mod activation;
 mod cell;
 mod config;
 mod direction;
+mod environment;
 mod error;
 mod lstm;
 mod memory;

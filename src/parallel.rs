@@ -1,4 +1,4 @@
-//! Work over threads. The only file that knows rayon.
+//! Work over threads. The only file that knows rayon; without that feature, what would run at the same time runs in turn.
 
 use quadgate_kernels::{ReorderedMut, SequenceMut};
 use std::ops::Range;
@@ -16,8 +16,15 @@ pub(crate) trait Rows: Sized + Send {
 }
 
 /// Threads of the current rayon pool.
+#[cfg(feature = "rayon")]
 pub(crate) fn current_threads() -> usize {
     rayon::current_num_threads()
+}
+
+/// The caller's thread.
+#[cfg(not(feature = "rayon"))]
+pub(crate) fn current_threads() -> usize {
+    1
 }
 
 impl Rows for SequenceMut<'_> {
@@ -59,10 +66,7 @@ fn run_from<W: Rows>(first: usize, work: W, pieces: usize, run_piece: &(impl Fn(
     let half = pieces / 2;
     let at = work.cut(half, pieces);
     let (left, right) = work.split(at);
-    rayon::join(
-        || run_from(first, left, half, run_piece),
-        || run_from(first + at, right, pieces - half, run_piece),
-    );
+    both(|| run_from(first, left, half, run_piece), || run_from(first + at, right, pieces - half, run_piece));
 }
 
 /// Runs `member` for each number of `members`, with a part of `scratch` of its own, in the current rayon pool: at the same
@@ -78,16 +82,20 @@ pub(crate) fn together(
     }
     let half = (end - start) / 2;
     let (left, right) = split_evenly(scratch, end - start, half);
-    rayon::join(
-        || together(start..start + half, left, member),
-        || together(start + half..end, right, member),
-    );
+    both(|| together(start..start + half, left, member), || together(start + half..end, right, member));
 }
 
 /// Runs both, at the same time if the current rayon pool has a thread to spare.
+#[cfg(feature = "rayon")]
 pub(crate) fn both<A: Send, B: Send>(
     first: impl FnOnce() -> A + Send,
     second: impl FnOnce() -> B + Send,
 ) -> (A, B) {
     rayon::join(first, second)
+}
+
+/// Runs both, one after the other.
+#[cfg(not(feature = "rayon"))]
+pub(crate) fn both<A, B>(first: impl FnOnce() -> A, second: impl FnOnce() -> B) -> (A, B) {
+    (first(), second())
 }

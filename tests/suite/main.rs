@@ -15,6 +15,8 @@ mod lengths;
 mod load_files;
 mod options;
 mod oracle;
+// Plans of more than one thread.
+#[cfg(feature = "rayon")]
 mod plan;
 mod reference;
 mod silero;
