@@ -12,6 +12,7 @@ use std::ops::Range;
 ///
 /// The results have the same bits either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Schedule {
     /// Both in one pass over the fused matrix, each step. Best for wide batches.
     Fused,
@@ -24,6 +25,7 @@ pub enum Schedule {
 ///
 /// The results have the same bits either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Split {
     /// Each thread takes some rows through all of time. They never wait for each other.
     Rows,
@@ -37,6 +39,7 @@ pub enum Split {
 ///
 /// The results have the same bits for any choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Threads {
     /// As many as pay, at most those of the current rayon pool.
     #[default]

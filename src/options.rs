@@ -1,7 +1,7 @@
 //! The options of the LSTM family: how a cell may differ from the plain one.
 
 use crate::Error;
-use quadgate_kernels::{ActivationFunction, Activations, CellOptions, Coupling};
+use quadgate_kernels::{Activations, CellOptions, Coupling};
 
 /// Limits to ±limit; `None` for no limit.
 ///
@@ -102,7 +102,7 @@ impl Options {
             ("activation of the candidate", candidate),
             ("activation of c", cell),
         ] {
-            for parameter in parameters(function) {
+            for parameter in function.parameters() {
                 check_value(argument, "finite α and β", Some(parameter), f32::is_finite)?;
             }
         }
@@ -117,16 +117,6 @@ impl Options {
             gate_limit: self.clip.gate.unwrap_or(f32::INFINITY),
             cell_limit: self.clip.cell.unwrap_or(f32::INFINITY),
         }
-    }
-}
-
-/// α and β, zero where there is none.
-fn parameters(function: ActivationFunction) -> [f32; 2] {
-    use ActivationFunction::*;
-    match function {
-        Sigmoid | Tanh | Relu | Softsign | Softplus => [0.0, 0.0],
-        LeakyRelu { alpha } | ThresholdedRelu { alpha } | Elu { alpha } => [alpha, 0.0],
-        HardSigmoid { alpha, beta } | Affine { alpha, beta } | ScaledTanh { alpha, beta } => [alpha, beta],
     }
 }
 

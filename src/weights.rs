@@ -79,9 +79,9 @@ pub(crate) struct GateMatrix<'a> {
 /// The gate that is the complement of another one.
 fn unread_gate(coupling: Coupling) -> Option<usize> {
     match coupling {
-        Coupling::Independent => None,
         Coupling::ForgetFromInput => Some(Gate::Forget as usize),
         Coupling::InputFromForget => Some(Gate::Input as usize),
+        _ => None,
     }
 }
 

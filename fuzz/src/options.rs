@@ -147,6 +147,7 @@ impl Options {
                 Coupling::Independent => NaiveCoupling::Independent,
                 Coupling::ForgetFromInput => NaiveCoupling::ForgetFromInput,
                 Coupling::InputFromForget => NaiveCoupling::InputFromForget,
+                other => unreachable!("the oracle knows no {other:?}"),
             },
             clip: NaiveClip {
                 gate: limit(clip.gate),
@@ -215,6 +216,7 @@ fn parameters(function: ActivationFunction) -> Vec<f32> {
         HardSigmoid { alpha, beta } | Affine { alpha, beta } | ScaledTanh { alpha, beta } => {
             vec![alpha, beta]
         }
+        other => unreachable!("the oracle knows no {other:?}"),
     }
 }
 

@@ -450,11 +450,12 @@ impl RaggedBuffers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cell::kind::CellKind;
 
     const DIRECTIONS: [Direction; 2] = [Direction::Forward, Direction::Reverse];
 
     fn buffers(batch: usize) -> RaggedBuffers {
-        let shape = Shape { inputs: 1, units: 1, outputs: 1, lanes: 16 };
+        let shape = Shape { inputs: 1, units: 1, outputs: 1, lanes: 16, kind: CellKind::Lstm };
         RaggedBuffers::new(shape, &Options::default(), batch, true).unwrap()
     }
 

@@ -6,6 +6,7 @@ use crate::{Direction, Error, Isa, LstmConfig, ParameterRanges, Schedule, Split,
 ///
 /// The results have the same bits either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Arrangement {
     /// One directed layer after the other. Threads share the rows or the hidden units of each, as its
     /// [`Plan`](crate::Plan) says.
@@ -18,6 +19,7 @@ pub enum Arrangement {
 
 /// Which way the layers of a stack read, and what becomes of two directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Directions {
     /// One direction, from the first step to the last.
     Forward,

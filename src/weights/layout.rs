@@ -5,6 +5,7 @@ use crate::Error;
 
 /// Which dimension of a weight matrix runs over the gates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Orientation {
     /// `[4H, inputs]`, a row per gate and unit: PyTorch, ONNX. Of a single gate: `[H, inputs]`.
     GatesByInputs,

@@ -191,6 +191,7 @@ proptest! {
                     let rows = outputs[0].chunks(units).zip(outputs[1].chunks(units));
                     rows.flat_map(|(a, b)| [a, b].concat()).collect()
                 }
+                other => unreachable!("no test of {other:?}"),
             };
         }
         let found = case.forward(run);

@@ -15,6 +15,7 @@ use crate::simd::{Operation, Simd};
 /// An activation function of [ONNX's LSTM](https://onnx.ai/onnx/operators/onnx__LSTM.html), α and β said aloud.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(missing_docs)] // alpha and beta are the α and β of the equations.
+#[non_exhaustive]
 pub enum ActivationFunction {
     /// 1 / (1 + e⁻ˣ)
     Sigmoid,
@@ -47,6 +48,16 @@ const ARTANH: [f32; 7] = [1.0 / 3.0, 1.0 / 5.0, 1.0 / 7.0, 1.0 / 9.0, 1.0 / 11.0
 const LOWEST: f32 = -87.0;
 
 impl ActivationFunction {
+    /// α and β, zero where there is none.
+    pub fn parameters(self) -> [f32; 2] {
+        use ActivationFunction::*;
+        match self {
+            Sigmoid | Tanh | Relu | Softsign | Softplus => [0.0, 0.0],
+            LeakyRelu { alpha } | ThresholdedRelu { alpha } | Elu { alpha } => [alpha, 0.0],
+            HardSigmoid { alpha, beta } | Affine { alpha, beta } | ScaledTanh { alpha, beta } => [alpha, beta],
+        }
+    }
+
     /// φ(x); NaN for NaN.
     #[inline(always)]
     pub(crate) fn value<S: Simd<Element = f32>>(

@@ -38,6 +38,7 @@ pub(crate) const OUTPUT: usize = 3;
 
 /// Whether the gates i and f are two, or one and its complement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Coupling {
     /// Two gates.
     #[default]

@@ -58,6 +58,7 @@ pub fn naive(directions: Directions) -> NaiveDirections {
         Directions::Reverse => NaiveDirections::Reverse,
         Directions::Concatenated => NaiveDirections::Concatenated,
         Directions::Summed => NaiveDirections::Summed,
+        other => unreachable!("the oracle knows no {other:?}"),
     }
 }
 
