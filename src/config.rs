@@ -1,5 +1,6 @@
 //! What a layer is, apart from its weights.
 
+use crate::cell::kind::CellKind;
 use crate::direction::Direction;
 use crate::environment;
 use crate::error::Error;
@@ -60,6 +61,7 @@ pub enum Threads {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct LstmConfig {
+    kind: CellKind,
     input_size: usize,
     hidden_size: usize,
     direction: Direction,
@@ -75,6 +77,7 @@ impl LstmConfig {
     /// A layer that reads `input_size` (X ≥ 0) features and has `hidden_size` (H ≥ 1) units.
     pub fn new(input_size: usize, hidden_size: usize) -> Self {
         Self {
+            kind: CellKind::Lstm,
             input_size,
             hidden_size,
             direction: Direction::Forward,
@@ -284,7 +287,7 @@ impl LstmConfig {
     /// [`Error::Overflow`] if there were more than a `usize` can count.
     pub fn parameters(&self) -> Result<ParameterRanges, Error> {
         let overflow = |argument| Error::Overflow { argument };
-        let bias_len = self.hidden_size.checked_mul(4).ok_or(overflow("hidden size"))?;
+        let bias_len = self.hidden_size.checked_mul(self.kind.gates()).ok_or(overflow("hidden size"))?;
         let ih_len = bias_len.checked_mul(self.input_size).ok_or(overflow("input size"))?;
         let hh_len = bias_len.checked_mul(self.output_size()).ok_or(overflow("hidden size"))?;
         let Options { projection, projection_bias, peepholes, normalisation, .. } = self.options;
@@ -320,6 +323,15 @@ impl LstmConfig {
     /// Elements of h: P with a projection, else H.
     pub fn output_size(&self) -> usize {
         self.options.projection.unwrap_or(self.hidden_size)
+    }
+
+    /// The same sizes of another kind of cell.
+    pub(crate) fn of_kind(self, kind: CellKind) -> Self {
+        Self { kind, ..self }
+    }
+
+    pub(crate) fn kind(&self) -> CellKind {
+        self.kind
     }
 
     /// Whether steps of the cell need more than a plain one's.

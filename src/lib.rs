@@ -69,6 +69,7 @@ mod parallel;
 mod plan;
 mod recurrence;
 pub mod reference;
+mod rnn;
 mod shape;
 mod stack;
 mod training;
@@ -85,7 +86,8 @@ pub use memory::tape::Tape;
 pub use memory::workspace::Workspace;
 pub use options::{Clip, Zoneout};
 pub use plan::Plan;
-pub use quadgate_kernels::{ActivationFunction, Activations, Coupling, Isa};
+pub use quadgate_kernels::{ActivationFunction, Activations, Coupling, Isa, Nonlinearity};
+pub use rnn::{Rnn, RnnConfig, RnnParameterRanges, RnnWeights};
 pub use stack::{
     Arrangement, Directions, Dropout, LstmStack, StackBackward, StackConfig, StackForward, StackPlan,
     StackState, StackTape, StackWorkspace,

@@ -4,6 +4,7 @@ use crate::cell::Cell;
 use crate::cell::kind::CellKind;
 use crate::cell::lstm::PlainLstm;
 use crate::cell::lstm_options::LstmWithOptions;
+use crate::cell::rnn::PlainRnn;
 use crate::cell::step::{Masks, Step, StepExtras};
 use crate::config::{LstmConfig, Schedule, Split};
 use crate::error::Error;
@@ -282,17 +283,23 @@ impl Lstm {
             return Err(Error::Unsupported { argument: "split over units", because });
         }
         weights.check(config)?;
+        let mut lstm = Self::empty(config)?;
+        lstm.weights.pack(weights);
+        Ok(lstm)
+    }
+
+    /// A layer of the kind of `config` without weights.
+    pub(crate) fn empty(config: &LstmConfig) -> Result<Self, Error> {
         let kernels = config.kernels()?;
         let shape = Shape {
             inputs: config.input_size(),
             units: config.hidden_size(),
             outputs: config.output_size(),
             lanes: kernels.lanes(),
-            kind: CellKind::Lstm,
+            kind: config.kind(),
         };
-        let mut packed = PackedWeights::new(shape, options, config.is_for_training())?;
-        packed.pack(weights);
-        Ok(Self { config: config.clone(), kernels, weights: packed })
+        let weights = PackedWeights::new(shape, config.options(), config.is_for_training())?;
+        Ok(Self { config: config.clone(), kernels, weights })
     }
 
     /// Replaces the weights, as after an optimiser's step. Allocates nothing.
@@ -455,9 +462,10 @@ impl Lstm {
     #[inline]
     pub(crate) fn cell<'a>(&'a self, masks: Masks<'a>) -> Cell<'a> {
         let (kernels, shape, options) = (self.kernels, self.shape(), self.config.options());
-        match self.weights.options() {
-            None => Cell::Lstm(PlainLstm { kernels, shape }),
-            Some(tensors) => {
+        match (self.config.kind(), self.weights.options()) {
+            (CellKind::Rnn(function), _) => Cell::Rnn(PlainRnn { kernels, shape, function }),
+            (CellKind::Lstm, None) => Cell::Lstm(PlainLstm { kernels, shape }),
+            (CellKind::Lstm, Some(tensors)) => {
                 Cell::LstmWithOptions(LstmWithOptions { kernels, shape, options, tensors, masks })
             }
         }

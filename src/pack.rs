@@ -9,6 +9,36 @@ use crate::weights::{GateMatrix, LstmWeights};
 use quadgate_kernels::{Packed, PanelLayout, Rows, Term, rearrange};
 use std::ops::Range;
 
+/// W, R and the biases of a layer, gate by gate.
+pub(crate) trait GateTensors {
+    /// The gates whose weights are read.
+    fn read_gates(&self) -> impl Iterator<Item = usize>;
+    /// W of a gate.
+    fn input(&self, gate: usize) -> GateMatrix<'_>;
+    /// R of a gate.
+    fn recurrent(&self, gate: usize) -> GateMatrix<'_>;
+    /// The sum of the biases of a gate for one unit.
+    fn bias(&self, gate: usize, unit: usize) -> f32;
+}
+
+impl GateTensors for LstmWeights<'_> {
+    fn read_gates(&self) -> impl Iterator<Item = usize> {
+        LstmWeights::read_gates(self)
+    }
+
+    fn input(&self, gate: usize) -> GateMatrix<'_> {
+        LstmWeights::input(self, gate)
+    }
+
+    fn recurrent(&self, gate: usize) -> GateMatrix<'_> {
+        LstmWeights::recurrent(self, gate)
+    }
+
+    fn bias(&self, gate: usize, unit: usize) -> f32 {
+        LstmWeights::bias(self, gate, unit)
+    }
+}
+
 /// The weights of a layer, packed for the forward pass and, if it is to be trained, once more for the backward pass.
 ///
 /// The x part and the h part of the fused 4H × (X + H) matrix lie apart because a hoisted schedule streams R alone:
@@ -76,6 +106,14 @@ impl PackedWeights {
 
     /// Packs `weights`, which have the sizes of this layer. Allocates nothing.
     pub(crate) fn pack(&mut self, weights: &LstmWeights<'_>) {
+        if let Some(options) = &mut self.options {
+            options.pack(weights);
+        }
+        self.pack_gates(weights);
+    }
+
+    /// Packs W, R and the biases.
+    pub(crate) fn pack_gates(&mut self, weights: &impl GateTensors) {
         let shape = self.shape;
         for gate in weights.read_gates() {
             pack_gate(&mut self.input, shape, shape.inputs, gate, weights.input(gate));
@@ -83,10 +121,7 @@ impl PackedWeights {
         }
         // Where gates are normalised, the bias comes after that.
         let bias = match &mut self.options {
-            Some(options) => {
-                options.pack(weights);
-                options.shift().unwrap_or(&mut self.bias)
-            }
+            Some(options) => options.shift().unwrap_or(&mut self.bias),
             None => &mut self.bias,
         };
         pack_gates_row(bias, shape, |gate, unit| weights.bias(gate, unit));
@@ -308,7 +343,7 @@ fn pack_gate(packed: &mut [f32], shape: Shape, depth: usize, gate: usize, matrix
     }
     for unit in (0..shape.units).step_by(shape.lanes) {
         let units = shape.lanes.min(shape.units - unit);
-        let (start, step) = layout.column(layout.gate_column(gate, unit));
+        let (start, step) = layout.column(shape.kind.column(&layout, gate, unit));
         rearrange(&data[unit * by_unit..], [by_input, by_unit], &mut packed[start..], step, [depth, units]);
     }
 }
@@ -344,7 +379,7 @@ fn pack_gates_row(row: &mut [f32], shape: Shape, value: impl Fn(usize, usize) ->
     let layout = shape.gates_layout(1);
     for gate in 0..shape.gates() {
         for unit in 0..shape.units {
-            row[layout.gate_column(gate, unit)] = value(gate, unit);
+            row[shape.kind.column(&layout, gate, unit)] = value(gate, unit);
         }
     }
 }

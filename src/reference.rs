@@ -1,8 +1,9 @@
 //! The oracle: LSTMs as the equations say them, in `f32` or `f64`, for tests.
 //!
-//! Slow, plain and independent of everything else in this crate. Two of them:
+//! Slow, plain and independent of everything else in this crate. Three of them:
 //!
 //! - [`NaiveLstm`] is the plain layer: σ, σ, tanh, σ, one direction, every step of every row.
+//! - [`NaiveRnn`] is the plain recurrent layer.
 //! - [`NaiveStack`] is the whole family. It is built of three parts, each with its backward pass by hand: a
 //!   [`NaiveCell`] makes one step of one row, a [`NaiveLayer`] walks it over time, in one direction or two, and the
 //!   stack feeds each layer's output to the next.
@@ -16,6 +17,7 @@ mod layer;
 mod parameters;
 mod plain;
 mod real;
+mod rnn;
 mod stack;
 
 pub use activation::{NaiveActivation, NaiveActivations};
@@ -26,4 +28,5 @@ pub use layer::{
 pub use parameters::NaiveParameters;
 pub use plain::{NaiveCotangents, NaiveGradients, NaiveLstm, NaiveOutput};
 pub use real::{Real, sigmoid};
+pub use rnn::{NaiveRnn, NaiveRnnGradients};
 pub use stack::NaiveStack;

@@ -120,7 +120,7 @@ impl Shape {
 
     /// The layout of a matrix from `depth` inputs to the gates.
     pub(crate) fn gates_layout(self, depth: usize) -> PanelLayout {
-        PanelLayout::of_gates(self.gates(), self.units, self.lanes, depth)
+        self.kind.layout(self.units, self.lanes, depth)
     }
 
     /// The layout of V: from units to outputs.

@@ -288,6 +288,7 @@ impl Case {
             Directions::Reverse => NaiveDirections::Reverse,
             Directions::Concatenated => NaiveDirections::Concatenated,
             Directions::Summed => NaiveDirections::Summed,
+            other => unreachable!("the oracle knows no {other:?}"),
         };
         let layers = cells.chunks(self.directions.count());
         let layers = layers.map(|cells| NaiveLayer { cells: cells.to_vec(), directions }).collect();

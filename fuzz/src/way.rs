@@ -53,7 +53,8 @@ impl<P> Way<P> {
 
 /// Two instruction sets of this CPU that have the same bits.
 pub fn draw_isas(u: &mut Unstructured<'_>) -> arbitrary::Result<[Isa; 2]> {
-    let available: Vec<Isa> = Isa::ALL.iter().copied().filter(|&isa| Activation::with_isa(isa).is_ok()).collect();
+    let available: Vec<Isa> =
+        Isa::ALL.iter().copied().filter(|&isa| Activation::with_isa(isa).is_ok()).collect();
     let isa = *u.choose(&available)?;
     let has_same_bits = |other: &Isa| (*other == Isa::Portable) == (isa == Isa::Portable);
     let with_same_bits: Vec<Isa> = available.into_iter().filter(has_same_bits).collect();

@@ -8,6 +8,8 @@ use crate::cells::lstm::{FinishLstm, LstmRows};
 use crate::cells::lstm_backward::{FinishLstmBackward, LstmBackwardRows};
 use crate::cells::lstm_options::GeneralForward;
 use crate::cells::lstm_options_backward::GeneralBackward;
+use crate::cells::rnn::{FinishRnn, RnnRows};
+use crate::cells::rnn_backward::{FinishRnnBackward, RnnBackwardRows};
 use crate::gemm::column_sums::ColumnSums;
 use crate::gemm::micro::{Deferred, Immediate, RunTile, Sums, Tile};
 use crate::gemm::panel::PANEL_VECTORS;
@@ -29,6 +31,8 @@ pub struct Kernels {
     pub(crate) store: Epilogue<Store>,
     pub(crate) lstm: Epilogue<LstmRows>,
     pub(crate) lstm_backward: Epilogue<LstmBackwardRows>,
+    pub(crate) rnn: Epilogue<RnnRows>,
+    pub(crate) rnn_backward: Epilogue<RnnBackwardRows>,
     pub(crate) lstm_options: unsafe fn(GeneralForward),
     pub(crate) lstm_options_backward: unsafe fn(GeneralBackward),
     pub(crate) column_sums: unsafe fn(ColumnSums),
@@ -54,6 +58,8 @@ kernels! {
     fn store(to: &Store, tile: &Sums) { FinishStore::new(to, tile) }
     fn lstm(rows: &LstmRows, tile: &Sums) { FinishLstm::new(rows, tile) }
     fn lstm_backward(rows: &LstmBackwardRows, tile: &Sums) { FinishLstmBackward::new(rows, tile) }
+    fn rnn(rows: &RnnRows, tile: &Sums) { FinishRnn::new(rows, tile) }
+    fn rnn_backward(rows: &RnnBackwardRows, tile: &Sums) { FinishRnnBackward::new(rows, tile) }
     fn lstm_options(cell: GeneralForward) { cell }
     fn lstm_options_backward(cell: GeneralBackward) { cell }
     fn column_sums(sums: ColumnSums) { sums }
@@ -146,6 +152,8 @@ const fn table<S: Simd<Element = f32>>(isa: Isa) -> Kernels {
         store: immediate(store::<S>),
         lstm: deferred::<S, LstmRows>(lstm::<S>),
         lstm_backward: immediate(lstm_backward::<S>),
+        rnn: immediate(rnn::<S>),
+        rnn_backward: immediate(rnn_backward::<S>),
         lstm_options: lstm_options::<S>,
         lstm_options_backward: lstm_options_backward::<S>,
         column_sums: column_sums::<S>,

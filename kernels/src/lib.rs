@@ -39,9 +39,11 @@ mod wavefront;
 
 pub use cells::function::ActivationFunction;
 pub use cells::lstm_options::{Activations, CellOptions, Coupling, Normalisation};
+pub use cells::rnn::Nonlinearity;
 pub use checked::gemm::{ColumnProduct, Order, Product, Start, Term};
 pub use checked::lstm::{LstmBackwardStep, LstmStep, Tape};
 pub use checked::lstm_options::{CellFamily, GeneralCell, GeneralCellBackward};
+pub use checked::rnn::{RnnBackwardStep, RnnStep};
 pub use dispatch::Kernels;
 pub use gemm::pack::rearrange;
 pub use gemm::panel::{PANEL_VECTORS, Packed, PanelLayout};

@@ -1,9 +1,12 @@
 //! The kinds of cells, and what memory and plans need to know of each.
 
+use quadgate_kernels::{Nonlinearity, PanelLayout};
+
 /// A kind of cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum CellKind {
     Lstm,
+    Rnn(Nonlinearity),
 }
 
 impl CellKind {
@@ -11,6 +14,7 @@ impl CellKind {
     pub(crate) const fn gates(self) -> usize {
         match self {
             CellKind::Lstm => 4,
+            CellKind::Rnn(_) => 1,
         }
     }
 
@@ -18,6 +22,7 @@ impl CellKind {
     pub(crate) const fn has_cell_state(self) -> bool {
         match self {
             CellKind::Lstm => true,
+            CellKind::Rnn(_) => false,
         }
     }
 
@@ -25,6 +30,23 @@ impl CellKind {
     pub(crate) const fn recorded(self) -> usize {
         match self {
             CellKind::Lstm => 4,
+            CellKind::Rnn(_) => 0,
+        }
+    }
+
+    /// The layout of a matrix from `depth` inputs to the gates of `units` units.
+    pub(crate) const fn layout(self, units: usize, lanes: usize, depth: usize) -> PanelLayout {
+        match self {
+            CellKind::Lstm => PanelLayout::of_gates(self.gates(), units, lanes, depth),
+            CellKind::Rnn(_) => PanelLayout::of_columns(units, lanes, depth),
+        }
+    }
+
+    /// The column of one gate of one unit in such a matrix.
+    pub(crate) const fn column(self, layout: &PanelLayout, gate: usize, unit: usize) -> usize {
+        match self {
+            CellKind::Lstm => layout.gate_column(gate, unit),
+            CellKind::Rnn(_) => unit,
         }
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod kind;
 pub(crate) mod lstm;
 pub(crate) mod lstm_options;
 pub(crate) mod lstm_options_backward;
+pub(crate) mod rnn;
 pub(crate) mod step;
 
 use crate::view::Sequence;
@@ -14,6 +15,7 @@ use lstm::PlainLstm;
 use lstm_options::LstmWithOptions;
 use lstm_options_backward::{BackwardExtras, CellBuffers, CellGradients};
 use quadgate_kernels::Rows;
+use rnn::PlainRnn;
 use std::ops::Range;
 use step::{BackwardStep, Step, StepMasks};
 
@@ -21,6 +23,7 @@ use step::{BackwardStep, Step, StepMasks};
 #[derive(Clone, Copy)]
 pub(crate) enum Cell<'a> {
     Lstm(PlainLstm),
+    Rnn(PlainRnn),
     LstmWithOptions(LstmWithOptions<'a>),
 }
 
@@ -29,7 +32,7 @@ impl<'a> Cell<'a> {
     #[inline]
     pub(crate) fn has_extras(&self) -> bool {
         match self {
-            Cell::Lstm(_) => false,
+            Cell::Lstm(_) | Cell::Rnn(_) => false,
             Cell::LstmWithOptions(_) => true,
         }
     }
@@ -37,7 +40,7 @@ impl<'a> Cell<'a> {
     /// Whether each element of h depends on all units, so that it has whole rows alone.
     pub(crate) fn mixes_units(&self) -> bool {
         match self {
-            Cell::Lstm(_) => false,
+            Cell::Lstm(_) | Cell::Rnn(_) => false,
             Cell::LstmWithOptions(cell) => cell.options.projection.is_some(),
         }
     }
@@ -45,7 +48,7 @@ impl<'a> Cell<'a> {
     /// Whether Σ dZ is the gradient of the bias: it is not where something comes between.
     pub(crate) fn has_plain_bias(&self) -> bool {
         match self {
-            Cell::Lstm(_) => true,
+            Cell::Lstm(_) | Cell::Rnn(_) => true,
             Cell::LstmWithOptions(cell) => cell.options.normalisation.is_none(),
         }
     }
@@ -53,7 +56,7 @@ impl<'a> Cell<'a> {
     /// What the call gives for each step, beside x: to be taken or gathered like x.
     pub(crate) fn sequences(&self) -> [Option<Sequence<'a>>; 2] {
         match self {
-            Cell::Lstm(_) => [None, None],
+            Cell::Lstm(_) | Cell::Rnn(_) => [None, None],
             Cell::LstmWithOptions(cell) => cell.masks.sequences(),
         }
     }
@@ -61,7 +64,7 @@ impl<'a> Cell<'a> {
     /// What the call gives for each row.
     pub(crate) fn row_mask(&self) -> Option<Rows<'a>> {
         match self {
-            Cell::Lstm(_) => None,
+            Cell::Lstm(_) | Cell::Rnn(_) => None,
             Cell::LstmWithOptions(cell) => cell.masks.recurrent,
         }
     }
@@ -73,6 +76,7 @@ impl<'a> Cell<'a> {
     {
         match self {
             Cell::Lstm(cell) => Cell::Lstm(cell),
+            Cell::Rnn(cell) => Cell::Rnn(cell),
             Cell::LstmWithOptions(cell) => Cell::LstmWithOptions(cell.with_recurrent_mask(mask)),
         }
     }
@@ -83,7 +87,7 @@ impl<'a> Cell<'a> {
         'a: 's,
     {
         match self {
-            Cell::Lstm(_) => StepMasks::default(),
+            Cell::Lstm(_) | Cell::Rnn(_) => StepMasks::default(),
             Cell::LstmWithOptions(cell) => cell.masks_of(batch, taken),
         }
     }
@@ -93,6 +97,7 @@ impl<'a> Cell<'a> {
     pub(crate) fn step(&self, step: Step<'_, '_>) {
         match self {
             Cell::Lstm(cell) => cell.step(step),
+            Cell::Rnn(cell) => cell.step(step),
             Cell::LstmWithOptions(cell) => cell.step(step),
         }
     }
@@ -101,6 +106,7 @@ impl<'a> Cell<'a> {
     pub(crate) fn step_backward(&self, step: BackwardStep<'_>, extras: Option<BackwardExtras<'_, '_>>) {
         match (self, extras) {
             (Cell::Lstm(cell), _) => cell.step_backward(step),
+            (Cell::Rnn(cell), _) => cell.step_backward(step),
             (Cell::LstmWithOptions(cell), Some(extras)) => cell.step_backward(step, extras),
             (Cell::LstmWithOptions(_), None) => unreachable!("a driver gives extras to a cell that has them"),
         }
@@ -123,7 +129,7 @@ impl<'a> Cell<'a> {
         hidden_gradient: &mut [f32],
     ) {
         match self {
-            Cell::Lstm(_) => {}
+            Cell::Lstm(_) | Cell::Rnn(_) => {}
             Cell::LstmWithOptions(cell) => cell.first_hidden_gradient(buffers, batch, hidden_gradient),
         }
     }
@@ -140,7 +146,7 @@ impl<'a> Cell<'a> {
         add: bool,
     ) {
         match self {
-            Cell::Lstm(_) => {}
+            Cell::Lstm(_) | Cell::Rnn(_) => {}
             Cell::LstmWithOptions(cell) => {
                 cell.add_gradients(buffers, block, threads, gradients, bias, add);
             }

@@ -102,7 +102,7 @@ impl State {
         Matrix::new(&self.hidden[self.slot * len..][..len], self.batch, self.shape.outputs).stride(padded)
     }
 
-    /// c of one row, H elements; `None` if there is no such row.
+    /// c of one row, H elements, none if the cell has no c; `None` if there is no such row.
     pub fn cell(&self, row: usize) -> Option<&[f32]> {
         let (padded, start) = (self.shape.padded_cell(), row.min(self.batch) * self.shape.padded_cell());
         (row < self.batch).then(|| &self.cell[start..][..self.shape.units.min(padded)])
@@ -128,8 +128,11 @@ impl State {
     /// Sets c of all rows from a `[B, H]` matrix.
     ///
     /// # Errors
-    /// If the matrix has another shape, or its slice is too short.
+    /// If the matrix has another shape, its slice is too short, or the cell has no c.
     pub fn set_cell(&mut self, cell: Matrix<'_>) -> Result<(), Error> {
+        if self.shape.padded_cell() == 0 {
+            return Err(Error::Unexpected { argument: "cell" });
+        }
         let rows = cell.checked("cell", self.batch, self.shape.units)?;
         load(&mut self.cell, self.shape.padded_cell(), 0..self.batch, Some(rows));
         Ok(())

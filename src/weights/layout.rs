@@ -71,7 +71,7 @@ impl WeightLayout {
 
 impl Orientation {
     /// Where a matrix from `inputs` to one gate lies in a tensor of its own.
-    pub(super) fn place(self, units: usize, inputs: usize) -> Place {
+    pub(crate) fn place(self, units: usize, inputs: usize) -> Place {
         match self {
             Orientation::GatesByInputs => Place { offset: 0, strides: [inputs, 1] },
             Orientation::InputsByGates => Place { offset: 0, strides: [1, units] },
@@ -81,10 +81,10 @@ impl Orientation {
 
 /// Where the matrix of one gate lies in a slice.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    pub(super) offset: usize,
+pub(crate) struct Place {
+    pub(crate) offset: usize,
     /// From one unit to the next, and from one input to the next.
-    pub(super) strides: [usize; 2],
+    pub(crate) strides: [usize; 2],
 }
 
 impl Place {

@@ -19,6 +19,7 @@ mod oracle;
 #[cfg(feature = "rayon")]
 mod plan;
 mod reference;
+mod rnn;
 mod silero;
 mod stack;
 mod train_digits;

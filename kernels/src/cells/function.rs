@@ -54,7 +54,9 @@ impl ActivationFunction {
         match self {
             Sigmoid | Tanh | Relu | Softsign | Softplus => [0.0, 0.0],
             LeakyRelu { alpha } | ThresholdedRelu { alpha } | Elu { alpha } => [alpha, 0.0],
-            HardSigmoid { alpha, beta } | Affine { alpha, beta } | ScaledTanh { alpha, beta } => [alpha, beta],
+            HardSigmoid { alpha, beta } | Affine { alpha, beta } | ScaledTanh { alpha, beta } => {
+                [alpha, beta]
+            }
         }
     }
 
