@@ -1,4 +1,4 @@
-//! Every kind of call on every level, each on a stack of 1 MiB: `.ci/outside` builds this without optimisations.
+//! Every kind of call on every level, each on a stack of 1 MiB: `.ci/outside` builds this without optimizations.
 
 use quadgate::{
     ActivationFunction, Activations, Backward, Clip, Coupling, Directions, Error, Forward, GradientMode, Isa,
@@ -78,7 +78,7 @@ fn with_options(config: LstmConfig) -> LstmConfig {
         .coupling(Coupling::ForgetFromInput)
         .clip(Clip { gate: Some(3.0), cell: Some(3.0), projection: Some(3.0) })
         .activations(Activations { gate, ..Activations::default() })
-        .layer_normalisation(1e-5)
+        .layer_normalization(1e-5)
         .zoneout(Zoneout { hidden: 0.1, cell: 0.1 })
         .recurrent_dropout()
 }
@@ -89,7 +89,7 @@ fn layer_with_options(config: &LstmConfig) -> Result<Lstm, Error> {
     let (row, projection) = (numbers(units), numbers(outputs * units));
     let weights = LstmWeights::pytorch(config, &w, &r, Some(&b), None)?
         .with_peepholes([&row; 3])?
-        .with_layer_normalisation([&row; 4])?
+        .with_layer_normalization([&row; 4])?
         .with_projection(Orientation::GatesByInputs, &projection, Some(&row[..outputs]))?;
     Lstm::new(config, &weights)
 }

@@ -1,4 +1,4 @@
-//! Finds the speech in a WAV file with the Silero VAD v6 network (MIT licence).
+//! Finds the speech in a WAV file with the Silero VAD v6 network (MIT license).
 //!
 //! The LSTM runs on quadgate; the small convolutions around it are plain Rust, below.
 //!

@@ -458,7 +458,7 @@ fn clip_norm(gradients: &mut [f32], max_norm: f32) {
     }
 }
 
-/// The optimiser of Kingma and Ba (2014), with Keras' constants.
+/// The optimizer of Kingma and Ba (2014), with Keras' constants.
 struct Adam {
     steps: i32,
     mean: Vec<f32>,

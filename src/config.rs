@@ -197,22 +197,22 @@ impl LstmConfig {
         self
     }
 
-    /// Normalises what enters each gate over the hidden units, before the bias is added:
+    /// Normalizes what enters each gate over the hidden units, before the bias is added:
     /// scale ∘ (s − mean s) / √(var s + ε) + b, where s has the peephole's term in it.
     ///
-    /// (Ba, Kiros and Hinton 2016; TensorFlow Lite's layer-normalised LSTM, whose ε is 10⁻⁸.)
+    /// (Ba, Kiros and Hinton 2016; TensorFlow Lite's layer-normalized LSTM, whose ε is 10⁻⁸.)
     ///
     /// ```
     /// use quadgate::{Lstm, LstmConfig, LstmWeights};
     ///
-    /// let config = LstmConfig::new(1, 2).layer_normalisation(1e-5);
+    /// let config = LstmConfig::new(1, 2).layer_normalization(1e-5);
     /// let weights = LstmWeights::pytorch(&config, &[0.5; 8], &[0.5; 16], None, None)?
-    ///     .with_layer_normalisation([&[1.0; 2]; 4])?;
+    ///     .with_layer_normalization([&[1.0; 2]; 4])?;
     /// let lstm = Lstm::new(&config, &weights)?;
     /// # Ok::<(), quadgate::Error>(())
     /// ```
-    pub fn layer_normalisation(mut self, epsilon: f32) -> Self {
-        self.options.normalisation = Some(epsilon);
+    pub fn layer_normalization(mut self, epsilon: f32) -> Self {
+        self.options.normalization = Some(epsilon);
         self
     }
 
@@ -290,7 +290,7 @@ impl LstmConfig {
         let bias_len = self.hidden_size.checked_mul(self.kind.gates()).ok_or(overflow("hidden size"))?;
         let ih_len = bias_len.checked_mul(self.input_size).ok_or(overflow("input size"))?;
         let hh_len = bias_len.checked_mul(self.output_size()).ok_or(overflow("hidden size"))?;
-        let Options { projection, projection_bias, peepholes, normalisation, .. } = self.options;
+        let Options { projection, projection_bias, peepholes, normalization, .. } = self.options;
         let size = projection.unwrap_or(0);
         let projection_len = size.checked_mul(self.hidden_size).ok_or(overflow("projection"))?;
         let mut end = 0usize;
@@ -304,7 +304,7 @@ impl LstmConfig {
             weight_hh: next(hh_len)?,
             bias: next(bias_len)?,
             peepholes: next(if peepholes { bias_len / 4 * 3 } else { 0 })?,
-            layer_normalisation: next(if normalisation.is_some() { bias_len } else { 0 })?,
+            layer_normalization: next(if normalization.is_some() { bias_len } else { 0 })?,
             projection: next(projection_len)?,
             projection_bias: next(if projection_bias { size } else { 0 })?,
         })
@@ -374,7 +374,7 @@ impl LstmConfig {
 /// Where each parameter of a layer lies in a contiguous buffer: W, R, b, in PyTorch's layout, gates i, f, g, o; then those
 /// of options, which are empty without the option.
 ///
-/// One buffer for all parameters, and one of the same shape for their gradients, make an optimiser's step or an
+/// One buffer for all parameters, and one of the same shape for their gradients, make an optimizer's step or an
 /// all-reduce one call.
 ///
 /// ```
@@ -392,8 +392,8 @@ pub struct ParameterRanges {
     pub bias: Range<usize>,
     /// Peepholes of i, f and o, `[3H]`.
     pub peepholes: Range<usize>,
-    /// Scales of the layer normalisation, `[4H]`.
-    pub layer_normalisation: Range<usize>,
+    /// Scales of the layer normalization, `[4H]`.
+    pub layer_normalization: Range<usize>,
     /// V, `[P, H]`, row-major.
     pub projection: Range<usize>,
     /// Bias of the projection, `[P]`.
@@ -415,7 +415,7 @@ impl ParameterRanges {
             weight_hh: after(self.weight_hh)?,
             bias: after(self.bias)?,
             peepholes: after(self.peepholes)?,
-            layer_normalisation: after(self.layer_normalisation)?,
+            layer_normalization: after(self.layer_normalization)?,
             projection: after(self.projection)?,
             projection_bias: after(self.projection_bias)?,
         })

@@ -38,7 +38,7 @@ use quadgate_kernels::{Isa, Kernels, Permutation, Rows, RowsMut, Start};
 /// (Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000.)
 ///
 /// [`LstmConfig`] has options that change this cell: projection, peepholes, coupled gates, limits, other activations, layer
-/// normalisation, zoneout and recurrent dropout. With a projection, h has P elements rather than H, here and in all that
+/// normalization, zoneout and recurrent dropout. With a projection, h has P elements rather than H, here and in all that
 /// follows. A layer without options runs the fused kernels of the plain cell.
 ///
 /// The layer is immutable and [`Sync`]: threads may share it by reference, each with a workspace of its own.
@@ -279,7 +279,7 @@ impl Lstm {
         let options = config.options();
         options.check()?;
         if options.need_whole_rows() && config.forced_split() == Some(Split::Units) {
-            let because = "a projection, layer normalisation or recurrent dropout";
+            let because = "a projection, layer normalization or recurrent dropout";
             return Err(Error::Unsupported { argument: "split over units", because });
         }
         weights.check(config)?;
@@ -302,7 +302,7 @@ impl Lstm {
         Ok(Self { config: config.clone(), kernels, weights })
     }
 
-    /// Replaces the weights, as after an optimiser's step. Allocates nothing.
+    /// Replaces the weights, as after an optimizer's step. Allocates nothing.
     ///
     /// # Errors
     /// [`Error::Dimension`] if `weights` were checked against other sizes than the layer's; [`Error::Missing`] or

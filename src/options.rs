@@ -40,7 +40,7 @@ pub(crate) struct Options {
     pub(crate) clip: Clip,
     pub(crate) activations: Activations,
     /// ε
-    pub(crate) normalisation: Option<f32>,
+    pub(crate) normalization: Option<f32>,
     pub(crate) zoneout: Option<Zoneout>,
     pub(crate) recurrent_dropout: bool,
 }
@@ -53,7 +53,7 @@ impl Options {
 
     /// Whether a step needs all units of a row, so that threads cannot share them.
     pub(crate) fn need_whole_rows(&self) -> bool {
-        self.projection.is_some() || self.normalisation.is_some() || self.recurrent_dropout
+        self.projection.is_some() || self.normalization.is_some() || self.recurrent_dropout
     }
 
     /// `Ok` if what was made for a layer with other options is not used with this one.
@@ -94,7 +94,7 @@ impl Options {
         for (argument, rate) in ["zoneout of h", "zoneout of c"].into_iter().zip(rates) {
             check_value(argument, "a rate from 0 to 1", Some(rate), |rate| (0.0..=1.0).contains(&rate))?;
         }
-        let epsilon = self.normalisation;
+        let epsilon = self.normalization;
         check_value("epsilon", "a finite number from 0 on", epsilon, |e| e >= 0.0 && e.is_finite())?;
         let Activations { gate, candidate, cell } = self.activations;
         for (argument, function) in [

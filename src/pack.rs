@@ -67,7 +67,7 @@ pub(crate) struct PackedOptions {
     /// Of i, f and o, padded to whole vectors.
     peepholes: Buffer,
     /// Scale and shift, a packed row each.
-    normalisation: [Buffer; 2],
+    normalization: [Buffer; 2],
     projection: Buffer,
     projection_bias: Buffer,
     transposed_projection: Buffer,
@@ -119,7 +119,7 @@ impl PackedWeights {
             pack_gate(&mut self.input, shape, shape.inputs, gate, weights.input(gate));
             pack_gate(&mut self.recurrent, shape, shape.outputs, gate, weights.recurrent(gate));
         }
-        // Where gates are normalised, the bias comes after that.
+        // Where gates are normalized, the bias comes after that.
         let bias = match &mut self.options {
             Some(options) => options.shift().unwrap_or(&mut self.bias),
             None => &mut self.bias,
@@ -217,7 +217,7 @@ impl PackedOptions {
             zeros(argument, if is_needed { layout.elements() } else { Some(0) })
         };
         let (has_projection, outputs) = (options.projection.is_some(), shape.padded_outputs());
-        let (normalised, gates) = (options.normalisation.is_some(), shape.gates_layout(1));
+        let (normalized, gates) = (options.normalization.is_some(), shape.gates_layout(1));
         let units = PanelLayout::of_columns(shape.units, shape.lanes, 1);
         let share = |rate: Option<f32>, len| {
             let mut share = zeros("zoneout", Some(if rate.is_some() { len } else { 0 }))?;
@@ -231,9 +231,9 @@ impl PackedOptions {
                 options.peepholes,
                 PanelLayout::of_columns(shape.units, shape.lanes, 3),
             )?,
-            normalisation: [
-                room("layer normalisation", normalised, gates)?,
-                room("layer normalisation", normalised, gates)?,
+            normalization: [
+                room("layer normalization", normalized, gates)?,
+                room("layer normalization", normalized, gates)?,
             ],
             projection: room("projection", has_projection, shape.projection_layout())?,
             projection_bias: zeros("projection bias", Some(if has_projection { outputs } else { 0 }))?,
@@ -259,9 +259,9 @@ impl PackedOptions {
         {
             to[..from.len()].copy_from_slice(from);
         }
-        if let Some(scales) = weights.layer_normalisation() {
+        if let Some(scales) = weights.layer_normalization() {
             let scale = |gate: usize, unit: usize| scales[gate].get(unit).copied().unwrap_or(0.0);
-            pack_gates_row(&mut self.normalisation[0], shape, scale);
+            pack_gates_row(&mut self.normalization[0], shape, scale);
         }
         if let Some(projection) = weights.projection() {
             let [by_output, by_unit] = projection.strides;
@@ -293,14 +293,14 @@ impl PackedOptions {
         Rows::new(&self.peepholes, 3, padded, padded).ok()
     }
 
-    /// Scale and shift of the normalisation.
-    pub(crate) fn normalisation(&self) -> [&[f32]; 2] {
-        let [scale, shift] = &self.normalisation;
+    /// Scale and shift of the normalization.
+    pub(crate) fn normalization(&self) -> [&[f32]; 2] {
+        let [scale, shift] = &self.normalization;
         [scale, shift]
     }
 
     fn shift(&mut self) -> Option<&mut Buffer> {
-        let [_, shift] = &mut self.normalisation;
+        let [_, shift] = &mut self.normalization;
         (!shift.is_empty()).then_some(shift)
     }
 
@@ -327,10 +327,10 @@ impl PackedOptions {
 
     fn elements(&self) -> usize {
         let Self {
-            peepholes, normalisation, projection, projection_bias, transposed_projection, shares, ..
+            peepholes, normalization, projection, projection_bias, transposed_projection, shares, ..
         } = self;
         let buffers = [peepholes, projection, projection_bias, transposed_projection];
-        buffers.into_iter().chain(normalisation).chain(shares).map(|buffer| buffer.len()).sum()
+        buffers.into_iter().chain(normalization).chain(shares).map(|buffer| buffer.len()).sum()
     }
 }
 

@@ -212,7 +212,7 @@ impl Lstm {
     /// In reverse, the same with t − 1 and t + 1 exchanged, from the first time to the last.
     ///
     /// The tape may be used again. For truncated backpropagation, carry the states from call to call and give no
-    /// cotangent for the last ones. After an optimiser's step, [`Lstm::set_weights`] brings the new weights to the layer.
+    /// cotangent for the last ones. After an optimizer's step, [`Lstm::set_weights`] brings the new weights to the layer.
     /// Allocates nothing. The bits do not depend on threads, tape or instruction set, as in [`Lstm::forward`].
     ///
     /// # Errors
@@ -340,8 +340,8 @@ impl Lstm {
         }
         if let Some(Parameters { weight_ih, weight_hh, bias, others, add: false }) = outputs.parameters {
             // There was no block to overwrite them.
-            let CellGradients { peepholes, layer_normalisation, projection, projection_bias } = others;
-            let tensors = [weight_ih, weight_hh, bias, peepholes, layer_normalisation];
+            let CellGradients { peepholes, layer_normalization, projection, projection_bias } = others;
+            let tensors = [weight_ih, weight_hh, bias, peepholes, layer_normalization];
             for gradient in tensors.into_iter().chain([projection, projection_bias]) {
                 gradient.fill(0.0);
             }
@@ -381,7 +381,7 @@ impl Lstm {
             bias: next(ranges.bias),
             others: CellGradients {
                 peepholes: next(ranges.peepholes),
-                layer_normalisation: next(ranges.layer_normalisation),
+                layer_normalization: next(ranges.layer_normalization),
                 projection: next(ranges.projection),
                 projection_bias: next(ranges.projection_bias),
             },

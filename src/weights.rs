@@ -44,7 +44,7 @@ pub struct LstmWeights<'a> {
     /// Of i, f and o, H elements each.
     peepholes: Option<[&'a [f32]; 3]>,
     /// Scales of i, f, g and o, H elements each.
-    layer_normalisation: Option<[&'a [f32]; 4]>,
+    layer_normalization: Option<[&'a [f32]; 4]>,
     projection: Option<Projection<'a>>,
     forget_bias: f32,
 }
@@ -131,19 +131,19 @@ impl<'a> LstmWeights<'a> {
         Ok(Self { peepholes: Some(peepholes), ..self })
     }
 
-    /// Adds the scales of the layer normalisation of i, f, g and o, `[H]` each, for
-    /// [`LstmConfig::layer_normalisation`]: TensorFlow Lite's `{input,forget,cell,output}_layer_norm_coefficients`. The
+    /// Adds the scales of the layer normalization of i, f, g and o, `[H]` each, for
+    /// [`LstmConfig::layer_normalization`]: TensorFlow Lite's `{input,forget,cell,output}_layer_norm_coefficients`. The
     /// biases of the gates are its shifts.
     ///
     /// # Errors
     /// [`Error::Length`] names the tensor whose length is wrong.
-    pub fn with_layer_normalisation(self, scales: [&'a [f32]; 4]) -> Result<Self, Error> {
+    pub fn with_layer_normalization(self, scales: [&'a [f32]; 4]) -> Result<Self, Error> {
         for (gate, name) in layout::SEPARATE_SCALES.into_iter().enumerate() {
             if self.unread != Some(gate) || !scales[gate].is_empty() {
                 check(name, 1, self.hidden_size, scales[gate].len())?;
             }
         }
-        Ok(Self { layer_normalisation: Some(scales), ..self })
+        Ok(Self { layer_normalization: Some(scales), ..self })
     }
 
     /// Adds the projection V and its bias `[P]`, for [`LstmConfig::projection`].
@@ -181,7 +181,7 @@ impl<'a> LstmWeights<'a> {
         let has_projection_bias = self.projection.is_some_and(|projection| projection.bias.is_some());
         for (argument, expected, found) in [
             ("peepholes", options.peepholes, self.peepholes.is_some()),
-            ("layer normalisation", options.normalisation.is_some(), self.layer_normalisation.is_some()),
+            ("layer normalization", options.normalization.is_some(), self.layer_normalization.is_some()),
             ("projection", options.projection.is_some(), self.projection.is_some()),
             ("projection bias", options.projection_bias, has_projection_bias),
         ] {
@@ -212,9 +212,9 @@ impl<'a> LstmWeights<'a> {
         self.peepholes
     }
 
-    /// The scales of the layer normalisation of i, f, g and o, `[H]` each.
-    pub fn layer_normalisation(&self) -> Option<[&'a [f32]; 4]> {
-        self.layer_normalisation
+    /// The scales of the layer normalization of i, f, g and o, `[H]` each.
+    pub fn layer_normalization(&self) -> Option<[&'a [f32]; 4]> {
+        self.layer_normalization
     }
 
     /// V, by outputs and units.

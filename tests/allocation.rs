@@ -158,7 +158,7 @@ fn a_layer_with_every_option_does_not_allocate_either() {
             .projection(outputs)
             .projection_bias()
             .peepholes()
-            .layer_normalisation(1e-5)
+            .layer_normalization(1e-5)
             .clip(clip)
             .zoneout(quadgate::Zoneout { hidden: 0.1, cell: 0.1 })
             .recurrent_dropout()
@@ -169,7 +169,7 @@ fn a_layer_with_every_option_does_not_allocate_either() {
             let (row, projection) = (&ones[..units], &ones[..outputs * units]);
             LstmWeights::pytorch(&config, w, r, None, None)
                 .and_then(|weights| weights.with_peepholes([row; 3]))
-                .and_then(|weights| weights.with_layer_normalisation([row; 4]))
+                .and_then(|weights| weights.with_layer_normalization([row; 4]))
                 .and_then(|weights| {
                     weights.with_projection(Orientation::GatesByInputs, projection, Some(&ones[..outputs]))
                 })

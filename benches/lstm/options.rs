@@ -33,7 +33,7 @@ const OPTIONS: [(&str, AddOption); 8] = [
         config.activations(Activations { gate, ..Activations::default() })
     }),
     ("zoneout", |config| config.zoneout(Zoneout { hidden: 0.1, cell: 0.1 })),
-    ("normalised", |config| config.layer_normalisation(1e-5)),
+    ("normalised", |config| config.layer_normalization(1e-5)),
     ("projected", |config| {
         let half = config.hidden_size() / 2;
         config.projection(half)
@@ -66,7 +66,7 @@ impl Tensors {
         let weights = LstmWeights::pytorch(config, weight_ih, weight_hh, Some(bias), None).expect(FITS);
         let weights = match name {
             "peepholes" => weights.with_peepholes([&self.peephole; 3]),
-            "normalised" => weights.with_layer_normalisation([&self.scale; 4]),
+            "normalised" => weights.with_layer_normalization([&self.scale; 4]),
             "projected" => {
                 let projection = &self.projection[..outputs * units];
                 weights.with_projection(Orientation::GatesByInputs, projection, None)

@@ -22,7 +22,7 @@ pub struct Options {
     pub coupling: Coupling,
     pub clip: Clip,
     pub activations: Activations,
-    /// Of the layer normalisation.
+    /// Of the layer normalization.
     pub epsilon: Option<f32>,
     pub zoneout: Option<Zoneout>,
     pub recurrent_dropout: bool,
@@ -96,7 +96,7 @@ impl Options {
         self.projection.is_some() || self.epsilon.is_some() || self.recurrent_dropout
     }
 
-    /// Whether rounding cannot make large differences at a kink, a limit, or where what is normalised is all the same.
+    /// Whether rounding cannot make large differences at a kink, a limit, or where what is normalized is all the same.
     pub fn are_smooth(&self) -> bool {
         use ActivationFunction::{Affine, ScaledTanh, Sigmoid, Softplus, Softsign, Tanh};
         let Activations { gate, candidate, cell } = self.activations;
@@ -110,7 +110,7 @@ impl Options {
     /// A layer with these.
     pub fn apply(&self, mut config: LstmConfig) -> LstmConfig {
         config = self.projection.into_iter().fold(config, LstmConfig::projection);
-        config = self.epsilon.into_iter().fold(config, LstmConfig::layer_normalisation);
+        config = self.epsilon.into_iter().fold(config, LstmConfig::layer_normalization);
         config = self.zoneout.into_iter().fold(config, LstmConfig::zoneout);
         for (is_there, option) in [
             (self.projection_bias, LstmConfig::projection_bias as fn(LstmConfig) -> LstmConfig),
@@ -129,7 +129,7 @@ impl Options {
         let option = |range: Range<usize>| (!range.is_empty()).then(|| tensor(range));
         let parameters = NaiveParameters {
             peephole: option(ranges.peepholes),
-            normalisation: option(ranges.layer_normalisation),
+            normalization: option(ranges.layer_normalization),
             projection: option(ranges.projection),
             projection_bias: option(ranges.projection_bias),
             ..NaiveParameters::new(tensor(ranges.weight_ih), tensor(ranges.weight_hh), tensor(ranges.bias))
@@ -196,9 +196,9 @@ pub fn weights<'a>(config: &LstmConfig, parameters: &'a [f32]) -> Result<LstmWei
     if !at.peepholes.is_empty() {
         weights = weights.with_peepholes([0, 1, 2].map(|index| row(&at.peepholes, index)))?;
     }
-    if !at.layer_normalisation.is_empty() {
-        let scales = [0, 1, 2, 3].map(|index| row(&at.layer_normalisation, index));
-        weights = weights.with_layer_normalisation(scales)?;
+    if !at.layer_normalization.is_empty() {
+        let scales = [0, 1, 2, 3].map(|index| row(&at.layer_normalization, index));
+        weights = weights.with_layer_normalization(scales)?;
     }
     if !at.projection.is_empty() {
         let bias = (!at.projection_bias.is_empty()).then(|| tensor(at.projection_bias));

@@ -6,8 +6,8 @@
 use crate::cells::function::{Activate, ActivationFunction, Slopes};
 use crate::cells::lstm::{FinishLstm, LstmRows};
 use crate::cells::lstm_backward::{FinishLstmBackward, LstmBackwardRows};
-use crate::cells::lstm_options::GeneralForward;
-use crate::cells::lstm_options_backward::GeneralBackward;
+use crate::cells::lstm_options::LstmOptionsRows;
+use crate::cells::lstm_options_backward::LstmOptionsBackwardRows;
 use crate::cells::rnn::{FinishRnn, RnnRows};
 use crate::cells::rnn_backward::{FinishRnnBackward, RnnBackwardRows};
 use crate::gemm::column_sums::ColumnSums;
@@ -33,8 +33,8 @@ pub struct Kernels {
     pub(crate) lstm_backward: Epilogue<LstmBackwardRows>,
     pub(crate) rnn: Epilogue<RnnRows>,
     pub(crate) rnn_backward: Epilogue<RnnBackwardRows>,
-    pub(crate) lstm_options: unsafe fn(GeneralForward),
-    pub(crate) lstm_options_backward: unsafe fn(GeneralBackward),
+    pub(crate) lstm_options: unsafe fn(LstmOptionsRows),
+    pub(crate) lstm_options_backward: unsafe fn(LstmOptionsBackwardRows),
     pub(crate) column_sums: unsafe fn(ColumnSums),
     pub(crate) activate: unsafe fn(&mut [f32], ActivationFunction),
     pub(crate) slopes: unsafe fn(&mut [f32], &[f32], ActivationFunction),
@@ -60,8 +60,8 @@ kernels! {
     fn lstm_backward(rows: &LstmBackwardRows, tile: &Sums) { FinishLstmBackward::new(rows, tile) }
     fn rnn(rows: &RnnRows, tile: &Sums) { FinishRnn::new(rows, tile) }
     fn rnn_backward(rows: &RnnBackwardRows, tile: &Sums) { FinishRnnBackward::new(rows, tile) }
-    fn lstm_options(cell: GeneralForward) { cell }
-    fn lstm_options_backward(cell: GeneralBackward) { cell }
+    fn lstm_options(cell: LstmOptionsRows) { cell }
+    fn lstm_options_backward(cell: LstmOptionsBackwardRows) { cell }
     fn column_sums(sums: ColumnSums) { sums }
     fn activate(values: &mut [f32], function: ActivationFunction) { Activate::new(values, function) }
     fn slopes(inputs: &mut [f32], values: &[f32], function: ActivationFunction) { Slopes::new(inputs, values, function) }

@@ -5,7 +5,7 @@
 //!
 //! - [`Kernels::lstm_step`]: a fused gate GEMM and cell update for rows of one time step,
 //! - [`Kernels::lstm_backward_step`]: its backward pass, fused with the product that carries gradients back in time,
-//! - [`Kernels::general_cell`] and [`Kernels::general_cell_backward`]: the cell with the options of the LSTM family,
+//! - [`Kernels::lstm_options_step`] and [`Kernels::lstm_options_backward_step`]: the cell with the options of the LSTM family,
 //! - [`Kernels::product`]: the GEMM without a cell, for input products hoisted out of the recurrence and for gradients
 //!   of inputs,
 //! - [`Kernels::column_product`] and [`Kernels::column_sums`]: gradients of weights and biases,
@@ -38,11 +38,11 @@ mod views;
 mod wavefront;
 
 pub use cells::function::ActivationFunction;
-pub use cells::lstm_options::{Activations, CellOptions, Coupling, Normalisation};
+pub use cells::lstm_options::{Activations, CellOptions, Coupling, Normalization};
 pub use cells::rnn::Nonlinearity;
 pub use checked::gemm::{ColumnProduct, Order, Product, Start, Term};
 pub use checked::lstm::{LstmBackwardStep, LstmStep, Tape};
-pub use checked::lstm_options::{CellFamily, GeneralCell, GeneralCellBackward};
+pub use checked::lstm_options::{LstmOptions, LstmOptionsBackwardStep, LstmOptionsStep};
 pub use checked::rnn::{RnnBackwardStep, RnnStep};
 pub use dispatch::Kernels;
 pub use gemm::pack::rearrange;

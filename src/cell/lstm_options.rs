@@ -13,7 +13,7 @@ use crate::options::Options;
 use crate::pack::PackedOptions;
 use crate::shape::Shape;
 use quadgate_kernels::{
-    CellFamily, GeneralCell, Kernels, Normalisation, Product, Rows, RowsMut, Start, Tape, Term,
+    Kernels, LstmOptions, LstmOptionsStep, Normalization, Product, Rows, RowsMut, Start, Tape, Term,
 };
 use std::ops::Range;
 
@@ -79,16 +79,16 @@ impl<'a> LstmWithOptions<'a> {
     }
 
     /// What the cell needs to know of the units of some columns.
-    pub(crate) fn family<'s>(&self, columns: &Range<usize>, masks: &StepMasks<'s>) -> CellFamily<'s>
+    pub(crate) fn family<'s>(&self, columns: &Range<usize>, masks: &StepMasks<'s>) -> LstmOptions<'s>
     where
         'a: 's,
     {
-        let [scale, shift] = self.tensors.normalisation();
-        CellFamily {
+        let [scale, shift] = self.tensors.normalization();
+        LstmOptions {
             units: self.shape.units.min(columns.end) - columns.start,
             options: self.options.of_cell(),
             peepholes: self.tensors.peepholes().map(|peepholes| peepholes.columns(columns.clone())),
-            normalisation: self.options.normalisation.map(|epsilon| Normalisation { scale, shift, epsilon }),
+            normalization: self.options.normalization.map(|epsilon| Normalization { scale, shift, epsilon }),
             cell_share: masks.cell_keep.map(|share| share.columns(columns.clone())),
         }
     }
@@ -133,7 +133,13 @@ impl<'a> LstmWithOptions<'a> {
             Some(_) => views::rows_mut(&mut *exposed, rows, padded),
             None => hidden.all(),
         };
-        self.kernels.general_cell(GeneralCell { family, sums, previous_cell, cell, exposed: exposed_rows });
+        self.kernels.lstm_options_step(LstmOptionsStep {
+            family,
+            sums,
+            previous_cell,
+            cell,
+            exposed: exposed_rows,
+        });
         if let Some(weights) = self.tensors.projection() {
             let exposed = views::rows(exposed, rows, padded).columns(0..shape.units);
             self.kernels.product(Product {

@@ -19,7 +19,7 @@ use crate::options::Options;
 use crate::parallel;
 use crate::shape::Shape;
 use quadgate_kernels::{
-    ColumnProduct, GeneralCellBackward, Product, Rows, RowsMut, SequenceMut, Start, Term,
+    ColumnProduct, LstmOptionsBackwardStep, Product, Rows, RowsMut, SequenceMut, Start, Term,
 };
 use std::ops::Range;
 
@@ -42,7 +42,7 @@ pub(crate) struct CellBuffers {
     /// Of a block, `[rows, 3, H]`.
     peephole_terms: Buffer,
     /// Of a block, `[rows, 8, H]`.
-    normalisation_terms: Buffer,
+    normalization_terms: Buffer,
     /// Sums of terms.
     sums: Buffer,
 }
@@ -59,7 +59,7 @@ fn lengths(shape: Shape, options: &Options, batch: usize, rows: usize) -> Option
         if_needed(has_projection, shape.outputs, rows)?,
         if_needed(has_projection, shape.padded_units(), rows)?,
         if_needed(options.peepholes, shape.units.checked_mul(PEEPHOLES)?, rows)?,
-        if_needed(options.normalisation.is_some(), shape.units.checked_mul(NORMALISATIONS)?, rows)?,
+        if_needed(options.normalization.is_some(), shape.units.checked_mul(NORMALISATIONS)?, rows)?,
         if_needed(is_general, widest, 1)?,
     ])
 }
@@ -84,7 +84,7 @@ impl CellBuffers {
             projection: buffer(2)?,
             exposed: buffer(3)?,
             peephole_terms: buffer(4)?,
-            normalisation_terms: buffer(5)?,
+            normalization_terms: buffer(5)?,
             sums: buffer(6)?,
         })
     }
@@ -101,7 +101,7 @@ impl CellBuffers {
             (&mut self.projection, shape.outputs),
             (&mut self.exposed, shape.padded_units()),
             (&mut self.peephole_terms, PEEPHOLES * units),
-            (&mut self.normalisation_terms, NORMALISATIONS * units),
+            (&mut self.normalization_terms, NORMALISATIONS * units),
         ] {
             if !buffer.is_empty() {
                 buffer[(slot * all + rows.start) * width..(slot * all + rows.end) * width].fill(0.0);
@@ -111,7 +111,7 @@ impl CellBuffers {
 
     pub(crate) fn elements(&self) -> usize {
         let Self { hidden, exposed_gradient, projection, exposed, peephole_terms, .. } = self;
-        [hidden, exposed_gradient, projection, exposed, peephole_terms, &self.normalisation_terms, &self.sums]
+        [hidden, exposed_gradient, projection, exposed, peephole_terms, &self.normalization_terms, &self.sums]
             .map(|buffer| buffer.len())
             .iter()
             .sum()
@@ -136,7 +136,7 @@ impl CellBuffers {
             projection: view(&mut self.projection, steps, batch, outputs),
             exposed: view(&mut self.exposed, steps, batch, shape.padded_units()),
             peephole_terms: view(&mut self.peephole_terms, steps, PEEPHOLES * batch, units),
-            normalisation_terms: view(&mut self.normalisation_terms, steps, NORMALISATIONS * batch, units),
+            normalization_terms: view(&mut self.normalization_terms, steps, NORMALISATIONS * batch, units),
         }
     }
 }
@@ -150,7 +150,7 @@ pub(crate) struct CellRows<'a> {
     pub(crate) projection: SequenceMut<'a>,
     pub(crate) exposed: SequenceMut<'a>,
     pub(crate) peephole_terms: SequenceMut<'a>,
-    pub(crate) normalisation_terms: SequenceMut<'a>,
+    pub(crate) normalization_terms: SequenceMut<'a>,
 }
 
 impl<'a> CellRows<'a> {
@@ -163,7 +163,7 @@ impl<'a> CellRows<'a> {
             projection: SequenceMut::empty(),
             exposed: SequenceMut::empty(),
             peephole_terms: SequenceMut::empty(),
-            normalisation_terms: SequenceMut::empty(),
+            normalization_terms: SequenceMut::empty(),
         }
     }
 
@@ -176,7 +176,7 @@ impl<'a> CellRows<'a> {
             projection: self.projection.all(),
             exposed: self.exposed.all(),
             peephole_terms: self.peephole_terms.all(),
-            normalisation_terms: self.normalisation_terms.all(),
+            normalization_terms: self.normalization_terms.all(),
         };
         all.split(rows.end).0.split(rows.start).1
     }
@@ -189,8 +189,8 @@ impl<'a> CellRows<'a> {
         let (projection, other_projection) = self.projection.split_rows(at);
         let (exposed, other_exposed) = self.exposed.split_rows(at);
         let (peephole_terms, other_peepholes) = self.peephole_terms.split_rows(at * PEEPHOLES);
-        let (normalisation_terms, other_normalisations) =
-            self.normalisation_terms.split_rows(at * NORMALISATIONS);
+        let (normalization_terms, other_normalizations) =
+            self.normalization_terms.split_rows(at * NORMALISATIONS);
         (
             Self {
                 carry,
@@ -199,7 +199,7 @@ impl<'a> CellRows<'a> {
                 projection,
                 exposed,
                 peephole_terms,
-                normalisation_terms,
+                normalization_terms,
             },
             Self {
                 carry: other_carry,
@@ -208,7 +208,7 @@ impl<'a> CellRows<'a> {
                 projection: other_projection,
                 exposed: other_exposed,
                 peephole_terms: other_peepholes,
-                normalisation_terms: other_normalisations,
+                normalization_terms: other_normalizations,
             },
         )
     }
@@ -267,7 +267,7 @@ impl LstmWithOptions<'_> {
                 exposed_gradient
             }
         };
-        self.kernels.general_cell_backward(GeneralCellBackward {
+        self.kernels.lstm_options_backward_step(LstmOptionsBackwardStep {
             family: self.family(&columns, &masks),
             sums,
             previous_cell,
@@ -276,7 +276,7 @@ impl LstmWithOptions<'_> {
             gate_gradients,
             exposed: rows.exposed.step(slot),
             peephole_terms: rows.peephole_terms.step(slot),
-            normalisation_terms: rows.normalisation_terms.step(slot),
+            normalization_terms: rows.normalization_terms.step(slot),
         });
     }
 
@@ -321,7 +321,7 @@ impl LstmWithOptions<'_> {
         }
     }
 
-    /// Adds up the terms of a block, which is these rows of the buffers. Where gates are normalised, their bias is among
+    /// Adds up the terms of a block, which is these rows of the buffers. Where gates are normalized, their bias is among
     /// them.
     pub(crate) fn add_gradients(
         &self,
@@ -334,7 +334,7 @@ impl LstmWithOptions<'_> {
     ) {
         let Shape { units, outputs, .. } = self.shape;
         let (first, rows) = (block.start, block.len());
-        let CellBuffers { projection, exposed, peephole_terms, normalisation_terms, sums, .. } = buffers;
+        let CellBuffers { projection, exposed, peephole_terms, normalization_terms, sums, .. } = buffers;
         let column_sums = |terms: &[f32], width: usize, sums: &mut [f32]| {
             let terms = views::rows(&terms[first * width..], rows, width);
             self.kernels.column_sums(terms, &mut sums[..width]);
@@ -348,9 +348,9 @@ impl LstmWithOptions<'_> {
             column_sums(peephole_terms, PEEPHOLES * units, sums);
             store(gradients.peepholes, sums);
         }
-        if self.options.normalisation.is_some() {
-            column_sums(normalisation_terms, NORMALISATIONS * units, sums);
-            store(gradients.layer_normalisation, sums);
+        if self.options.normalization.is_some() {
+            column_sums(normalization_terms, NORMALISATIONS * units, sums);
+            store(gradients.layer_normalization, sums);
             store(bias, &sums[LSTM_GATES * units..]);
         }
         if self.options.projection.is_some() {
@@ -375,7 +375,7 @@ pub(crate) struct CellGradients<'a> {
     /// `[3H]`
     pub(crate) peepholes: &'a mut [f32],
     /// `[4H]`
-    pub(crate) layer_normalisation: &'a mut [f32],
+    pub(crate) layer_normalization: &'a mut [f32],
     /// `[P, H]`
     pub(crate) projection: &'a mut [f32],
     /// `[P]`

@@ -49,7 +49,7 @@ impl<'a> Cell<'a> {
     pub(crate) fn has_plain_bias(&self) -> bool {
         match self {
             Cell::Lstm(_) | Cell::Rnn(_) => true,
-            Cell::LstmWithOptions(cell) => cell.options.normalisation.is_none(),
+            Cell::LstmWithOptions(cell) => cell.options.normalization.is_none(),
         }
     }
 

@@ -46,7 +46,7 @@ impl<R> Default for NaiveClip<R> {
 ///
 /// ```text
 /// s_γ = W_γ·x + R_γ·(m_γ ⊙ h) + p_γ ⊙ c_γ      for γ in i, f, g, o; c_i = c_f = c, c_o = c̃, no p_g
-/// z_γ = scale_γ ⊙ (s_γ − mean s_γ) / √(var s_γ + ε) + b_γ,   or s_γ + b_γ without layer normalisation
+/// z_γ = scale_γ ⊙ (s_γ − mean s_γ) / √(var s_γ + ε) + b_γ,   or s_γ + b_γ without layer normalization
 /// i = f(clip z_i),  f = f(clip z_f),  g = g(clip z_g),  o = f(clip z_o)
 /// f = 1 − i  or  i = 1 − f                     if the two are coupled
 /// c̃ = clip(f ⊙ c + i ⊙ g)
@@ -59,8 +59,8 @@ impl<R> Default for NaiveClip<R> {
 ///
 /// - [ONNX](https://onnx.ai/onnx/operators/onnx__LSTM.html): peepholes, the coupling f = 1 − i, the activations, and the
 ///   clip of what enters the gates. ONNX Runtime does not clip what enters h, so nor does this.
-/// - TensorFlow Lite (`lstm_eval.cc`): layer normalisation, with ε = 10⁻⁸ and the peephole's term among what is
-///   normalised, the coupling i = 1 − f, the clips of c̃ and of the projection, and the projection's bias v.
+/// - TensorFlow Lite (`lstm_eval.cc`): layer normalization, with ε = 10⁻⁸ and the peephole's term among what is
+///   normalized, the coupling i = 1 − f, the clips of c̃ and of the projection, and the projection's bias v.
 /// - PyTorch: the projection, `proj_size`.
 /// - Keras: a mask of h for each gate, `recurrent_dropout`.
 /// - [Zoneout](https://arxiv.org/abs/1606.01305): the masks m_c and m_h, where a zero keeps the old state.
@@ -80,7 +80,7 @@ pub struct NaiveCell<R> {
     pub coupling: NaiveCoupling,
     /// Limits
     pub clip: NaiveClip<R>,
-    /// ε of the layer normalisation
+    /// ε of the layer normalization
     pub epsilon: R,
 }
 
@@ -297,9 +297,9 @@ impl<R: Real> NaiveCell<R> {
                 None => sum,
             })
             .collect();
-        let scaled = match &parameters.normalisation {
+        let scaled = match &parameters.normalization {
             Some(scale) => {
-                let (normal, _) = normalise(&sum, self.epsilon);
+                let (normal, _) = normalize(&sum, self.epsilon);
                 masked(&normal, Some(&scale[self.rows(gate)]))
             }
             None => sum.clone(),
@@ -333,12 +333,12 @@ impl<R: Real> NaiveCell<R> {
             .collect();
         add(&mut d_parameters.bias[self.rows(gate)], &d_preactivation);
 
-        let d_sum = match (&self.parameters.normalisation, &mut d_parameters.normalisation) {
+        let d_sum = match (&self.parameters.normalization, &mut d_parameters.normalization) {
             (Some(scale), Some(d_scale)) => {
-                let (normal, deviation) = normalise(sum, self.epsilon);
+                let (normal, deviation) = normalize(sum, self.epsilon);
                 add(&mut d_scale[self.rows(gate)], &masked(&d_preactivation, Some(&normal)));
                 let d_normal = masked(&d_preactivation, Some(&scale[self.rows(gate)]));
-                normalise_backward(&normal, deviation, &d_normal)
+                normalize_backward(&normal, deviation, &d_normal)
             }
             _ => d_preactivation,
         };
@@ -464,15 +464,15 @@ fn mix<R: Real>(new: &[R], old: &[R], mask: Option<&[R]>) -> Vec<R> {
 }
 
 /// (x − mean) / √(variance + ε), and √(variance + ε).
-fn normalise<R: Real>(x: &[R], epsilon: R) -> (Vec<R>, R) {
+fn normalize<R: Real>(x: &[R], epsilon: R) -> (Vec<R>, R) {
     let mean = mean(x.iter().copied());
-    let centred: Vec<R> = x.iter().map(|&x| x - mean).collect();
-    let deviation = (self::mean(centred.iter().map(|&x| x * x)) + epsilon).sqrt();
-    (centred.iter().map(|&x| x / deviation).collect(), deviation)
+    let centered: Vec<R> = x.iter().map(|&x| x - mean).collect();
+    let deviation = (self::mean(centered.iter().map(|&x| x * x)) + epsilon).sqrt();
+    (centered.iter().map(|&x| x / deviation).collect(), deviation)
 }
 
-/// The derivative of [`normalise`]: with n the normal values, dx = (dn − mean dn − n·mean(dn ⊙ n)) / deviation.
-fn normalise_backward<R: Real>(normal: &[R], deviation: R, d_normal: &[R]) -> Vec<R> {
+/// The derivative of [`normalize`]: with n the normal values, dx = (dn − mean dn − n·mean(dn ⊙ n)) / deviation.
+fn normalize_backward<R: Real>(normal: &[R], deviation: R, d_normal: &[R]) -> Vec<R> {
     let mean_d = mean(d_normal.iter().copied());
     let mean_dn = mean(d_normal.iter().zip(normal).map(|(&d, &n)| d * n));
     d_normal.iter().zip(normal).map(|(&d, &n)| (d - mean_d - n * mean_dn) / deviation).collect()

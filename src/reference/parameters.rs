@@ -13,8 +13,8 @@ pub struct NaiveParameters<R> {
     pub bias: Vec<R>,
     /// p_i, p_f and p_o, `[3, H]`: what the gates see of the cell state
     pub peephole: Option<Vec<R>>,
-    /// `[4, H]`: the scale of the gates' layer normalisation; `None` for none
-    pub normalisation: Option<Vec<R>>,
+    /// `[4, H]`: the scale of the gates' layer normalization; `None` for none
+    pub normalization: Option<Vec<R>>,
     /// V, `[P, H]`: from o ⊙ h(c) to the output; `None` for none, and then P = H
     pub projection: Option<Vec<R>>,
     /// v, `[P]`
@@ -29,7 +29,7 @@ impl<R: Real> NaiveParameters<R> {
             weight_hh,
             bias,
             peephole: None,
-            normalisation: None,
+            normalization: None,
             projection: None,
             projection_bias: None,
         }
@@ -43,7 +43,7 @@ impl<R: Real> NaiveParameters<R> {
             weight_hh: zeros(&self.weight_hh),
             bias: zeros(&self.bias),
             peephole: self.peephole.as_ref().map(zeros),
-            normalisation: self.normalisation.as_ref().map(zeros),
+            normalization: self.normalization.as_ref().map(zeros),
             projection: self.projection.as_ref().map(zeros),
             projection_bias: self.projection_bias.as_ref().map(zeros),
         }
@@ -51,12 +51,12 @@ impl<R: Real> NaiveParameters<R> {
 
     /// Every parameter that is there, with its name.
     pub fn named(&self) -> Vec<(&'static str, &[R])> {
-        let Self { weight_ih, weight_hh, bias, peephole, normalisation, projection, projection_bias } = self;
+        let Self { weight_ih, weight_hh, bias, peephole, normalization, projection, projection_bias } = self;
         let mut named: Vec<(_, &[R])> =
             vec![("weight_ih", weight_ih), ("weight_hh", weight_hh), ("bias", bias)];
         for (name, parameter) in [
             ("peephole", peephole),
-            ("normalisation", normalisation),
+            ("normalization", normalization),
             ("projection", projection),
             ("projection_bias", projection_bias),
         ] {
@@ -67,12 +67,12 @@ impl<R: Real> NaiveParameters<R> {
 
     /// The same, to be changed.
     pub fn named_mut(&mut self) -> Vec<(&'static str, &mut [R])> {
-        let Self { weight_ih, weight_hh, bias, peephole, normalisation, projection, projection_bias } = self;
+        let Self { weight_ih, weight_hh, bias, peephole, normalization, projection, projection_bias } = self;
         let mut named: Vec<(_, &mut [R])> =
             vec![("weight_ih", weight_ih), ("weight_hh", weight_hh), ("bias", bias)];
         for (name, parameter) in [
             ("peephole", peephole),
-            ("normalisation", normalisation),
+            ("normalization", normalization),
             ("projection", projection),
             ("projection_bias", projection_bias),
         ] {

@@ -72,7 +72,7 @@ impl LstmStack {
         Ok(Self { config: config.clone(), layers: layers.collect::<Result<_, _>>()? })
     }
 
-    /// Replaces all weights, as after an optimiser's step. Allocates nothing.
+    /// Replaces all weights, as after an optimizer's step. Allocates nothing.
     ///
     /// # Errors
     /// As for [`LstmStack::new`]; nothing has been replaced then.

@@ -14,7 +14,7 @@ impl LstmWeights<'_> {
     /// Where there is room for one bias, it gets the sum of those that there are. Where there is room for two, each gets
     /// its own, and zeros if there is none; [`LstmWeights::forget_bias`] goes to the first. Peepholes that are not there,
     /// and what a gate that is the complement of another one lacks, are written as zeros. A projection and the scales of a
-    /// layer normalisation have exports of their own.
+    /// layer normalization have exports of their own.
     ///
     /// ```
     /// use quadgate::{JoinedTensors, LstmConfig, LstmWeights, WeightLayout};
@@ -137,13 +137,13 @@ impl LstmWeights<'_> {
         Ok(())
     }
 
-    /// Writes the scales of the layer normalisation, as [`LstmWeights::with_layer_normalisation`] reads them.
+    /// Writes the scales of the layer normalization, as [`LstmWeights::with_layer_normalization`] reads them.
     ///
     /// # Errors
     /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Missing`] the scales if there are none. Nothing is
     /// written then.
-    pub fn export_layer_normalisation(&self, scales: [&mut [f32]; 4]) -> Result<(), Error> {
-        let own = self.layer_normalisation.ok_or(Error::Missing { argument: "layer normalisation" })?;
+    pub fn export_layer_normalization(&self, scales: [&mut [f32]; 4]) -> Result<(), Error> {
+        let own = self.layer_normalization.ok_or(Error::Missing { argument: "layer normalization" })?;
         for (scale, name) in scales.iter().zip(SEPARATE_SCALES) {
             check(name, 1, self.hidden_size, scale.len())?;
         }

@@ -467,8 +467,8 @@ impl<'a> LstmWeights<'a> {
     /// [`LstmWeights::cudnn`], with peepholes. Source: `tensorflow/lite/kernels/lstm_eval.cc`.
     ///
     /// Where gates are coupled ([`Coupling::InputFromForget`](crate::Coupling::InputFromForget)) the tensors of the input gate
-    /// are missing: give empty slices. `projection_weights`, `projection_bias` and the coefficients of layer normalisation
-    /// are said with [`LstmWeights::with_projection`] and [`LstmWeights::with_layer_normalisation`].
+    /// are missing: give empty slices. `projection_weights`, `projection_bias` and the coefficients of layer normalization
+    /// are said with [`LstmWeights::with_projection`] and [`LstmWeights::with_layer_normalization`].
     ///
     /// # Errors
     /// As for [`LstmWeights::separate`].

@@ -76,7 +76,7 @@ impl<'a> LstmWeights<'a> {
             }),
             unread,
             peepholes,
-            layer_normalisation: None,
+            layer_normalization: None,
             projection: None,
             forget_bias: 0.0,
         })
@@ -108,7 +108,7 @@ impl<'a> LstmWeights<'a> {
                 [0, 1, 2].map(|peephole| part(peepholes, layout.order.peephole_position(peephole)))
             }),
             unread: unread_gate(config.options().coupling),
-            layer_normalisation: None,
+            layer_normalization: None,
             projection: None,
             forget_bias: 0.0,
         })

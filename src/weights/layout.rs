@@ -150,10 +150,10 @@ pub(super) const SEPARATE_BIASES: [[&str; 4]; 2] = [
 ];
 pub(super) const SEPARATE_PEEPHOLES: [&str; 3] = ["peephole of i", "peephole of f", "peephole of o"];
 pub(super) const SEPARATE_SCALES: [&str; 4] = [
-    "normalisation scale of i",
-    "normalisation scale of f",
-    "normalisation scale of g",
-    "normalisation scale of o",
+    "normalization scale of i",
+    "normalization scale of f",
+    "normalization scale of g",
+    "normalization scale of o",
 ];
 
 /// `Ok` if a tensor has `rows` × `columns` elements.

@@ -87,7 +87,7 @@ fn sweep(stride: u64) {
 
 #[test]
 fn both_are_within_two_ulp_and_their_bounds_on_a_sweep_of_millions() {
-    // A prime, so that all low bits occur. Emulated and unoptimised runs may widen it.
+    // A prime, so that all low bits occur. Emulated and unoptimized runs may widen it.
     let stride = std::env::var("QUADGATE_SWEEP_STRIDE").map_or(499, |stride| stride.parse().unwrap());
     sweep(stride);
 }

@@ -392,7 +392,7 @@ fn options_that_make_no_sense_are_named() {
         assert_eq!(value(refused_options(|config| config.zoneout(zoneout))), "zoneout of c");
     }
     for epsilon in [-1e-5, f32::NAN, f32::INFINITY] {
-        assert_eq!(value(refused_options(|config| config.layer_normalisation(epsilon))), "epsilon");
+        assert_eq!(value(refused_options(|config| config.layer_normalization(epsilon))), "epsilon");
     }
     let gate = ActivationFunction::LeakyRelu { alpha: f32::NAN };
     let activations = Activations { gate, ..Activations::default() };
@@ -404,7 +404,7 @@ fn options_that_make_no_sense_are_named() {
     let clip = Clip { projection: Some(1.0), ..Clip::default() };
     let unexpected = Error::Unexpected { argument: "projection clip" };
     assert_eq!(refused_options(|config| config.clip(clip)), unexpected);
-    let split = |config: LstmConfig| config.layer_normalisation(1e-5).split(quadgate::Split::Units);
+    let split = |config: LstmConfig| config.layer_normalization(1e-5).split(quadgate::Split::Units);
     assert!(matches!(refused_options(split), Error::Unsupported { argument: "split over units", .. }));
 }
 
@@ -412,7 +412,7 @@ fn options_that_make_no_sense_are_named() {
 fn tensors_of_options_that_are_missing_unexpected_or_of_the_wrong_length_are_named() {
     let missing = |argument| Error::Missing { argument };
     assert_eq!(refused_options(LstmConfig::peepholes), missing("peepholes"));
-    assert_eq!(refused_options(|config| config.layer_normalisation(0.1)), missing("layer normalisation"));
+    assert_eq!(refused_options(|config| config.layer_normalization(0.1)), missing("layer normalization"));
     assert_eq!(refused_options(|config| config.projection(3)), missing("projection"));
 
     let config = LstmConfig::new(INPUTS, UNITS);
@@ -423,7 +423,7 @@ fn tensors_of_options_that_are_missing_unexpected_or_of_the_wrong_length_are_nam
         assert_eq!(Lstm::new(&config, weights).unwrap_err(), Error::Unexpected { argument });
     };
     unexpected(&weights.with_peepholes([&right; 3]).unwrap(), "peepholes");
-    unexpected(&weights.with_layer_normalisation([&right; 4]).unwrap(), "layer normalisation");
+    unexpected(&weights.with_layer_normalization([&right; 4]).unwrap(), "layer normalization");
     let projection = [0.0; UNITS * UNITS];
     let rows = Orientation::GatesByInputs;
     unexpected(&weights.with_projection(rows, &projection, None).unwrap(), "projection");
@@ -435,8 +435,8 @@ fn tensors_of_options_that_are_missing_unexpected_or_of_the_wrong_length_are_nam
         length("peephole of f", UNITS, UNITS - 1)
     );
     assert_eq!(
-        weights.with_layer_normalisation([&right, &right, &right, short]).unwrap_err(),
-        length("normalisation scale of o", UNITS, UNITS - 1)
+        weights.with_layer_normalization([&right, &right, &right, short]).unwrap_err(),
+        length("normalization scale of o", UNITS, UNITS - 1)
     );
     assert_eq!(
         weights.with_projection(rows, &projection[1..], None).unwrap_err(),

@@ -366,7 +366,7 @@ fn check_tflite(name: &str) {
         units,
         NaiveParameters {
             peephole: optional("cell_to_output", peephole()),
-            normalisation: optional("output_norm", norms()),
+            normalization: optional("output_norm", norms()),
             projection: golden.optional("projection_weights"),
             projection_bias: golden.optional("projection_bias"),
             ..NaiveParameters::new(

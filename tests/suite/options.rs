@@ -47,7 +47,7 @@ fn bits((result, gradients): &(NaiveResult<f64>, NaiveCallGradients<f64>)) -> Ve
 fn allowed(case: &FamilyCase, run: Run) -> Run {
     let parameters = &case.layer.cells[0].parameters;
     let needs_rows = parameters.projection.is_some()
-        || parameters.normalisation.is_some()
+        || parameters.normalization.is_some()
         || case.call.masks[0].recurrent.is_some();
     Run { split: if needs_rows { None } else { run.split }, ..run }
 }

@@ -195,11 +195,11 @@ fn a_mask_that_ends_a_row_is_its_length_but_for_what_is_put_out_after_it() {
 }
 
 #[test]
-fn layer_normalised_gates_do_not_see_the_scale_of_the_weights() {
+fn layer_normalized_gates_do_not_see_the_scale_of_the_weights() {
     let random = &mut Random(8);
     let units = 5;
     let mut cell = plain_cell(random, 2, units);
-    cell.parameters.normalisation = Some(vec(random, 4 * units, 1.0));
+    cell.parameters.normalization = Some(vec(random, 4 * units, 1.0));
     let mut scaled = cell.clone();
     scaled.parameters.weight_ih.iter_mut().for_each(|weight| *weight *= 7.0);
     scaled.parameters.weight_hh.iter_mut().for_each(|weight| *weight *= 7.0);
@@ -352,7 +352,7 @@ fn random_cell(seed: u64, [inputs, units, outputs]: [usize; 3], projected: bool)
         let values = vec(random, len, 1.0);
         (random.bits() % 2 == 1).then_some(values)
     };
-    let (peephole, normalisation) = (some(3 * units), some(4 * units));
+    let (peephole, normalization) = (some(3 * units), some(4 * units));
     let projection_bias = some(outputs).filter(|_| projected);
     let mut limit = |at: f64| random.bits().is_multiple_of(3).then_some(at);
     let clip = NaiveClip { gate: limit(0.8), cell: limit(0.7), projection: limit(0.6) };
@@ -382,7 +382,7 @@ fn random_cell(seed: u64, [inputs, units, outputs]: [usize; 3], projected: bool)
         output_size: outputs,
         parameters: NaiveParameters {
             peephole,
-            normalisation,
+            normalization,
             projection: projected.then(|| vec(random, outputs * units, 1.0)),
             projection_bias,
             ..NaiveParameters::new(
@@ -394,7 +394,7 @@ fn random_cell(seed: u64, [inputs, units, outputs]: [usize; 3], projected: bool)
         activations,
         coupling,
         clip,
-        // Large enough for two units to be normalised smoothly.
+        // Large enough for two units to be normalized smoothly.
         epsilon: 0.01,
     }
 }

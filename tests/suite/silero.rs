@@ -1,4 +1,4 @@
-//! The LSTM of the Silero VAD v6 speech detector (MIT licence) on 20 s of real speech.
+//! The LSTM of the Silero VAD v6 speech detector (MIT license) on 20 s of real speech.
 //!
 //! `tests/data/silero_lstm_20s.safetensors` holds the layer, the 625 frames that the detector's convolutions made of the
 //! recording, and h, the last c and the probability of speech in float64.
@@ -13,7 +13,7 @@ const UNITS: usize = 128;
 
 const MAX_ERROR: f64 = 4e-6;
 const MEAN_ERROR: f64 = 1e-7;
-/// Of c, whose largest element is 46, where neighbouring floats are 4e-6 apart.
+/// Of c, whose largest element is 46, where neighboring floats are 4e-6 apart.
 const MAX_RELATIVE_ERROR: f64 = 4e-6;
 const MAX_PROBABILITY_ERROR: f64 = 1e-5;
 

@@ -1,13 +1,13 @@
 //! The cell of the LSTM family, with every option, over gate sums in memory.
 //!
 //! The plain cell is the epilogue of a tile. An option costs more than the few percent that this saves, and layer
-//! normalisation needs all units of a gate before the first activation. So the general cell is a pass of its own over the
+//! normalization needs all units of a gate before the first activation. So the general cell is a pass of its own over the
 //! sums that a product has written: the products are the same, and the plain cell pays nothing for it.
 //!
 //! ```text
 //! for each row:
 //!     s_i += p_i · c,  s_f += p_f · c                            peepholes
-//!     i = f(clip z_i),  f = f(clip z_f),  g = g(clip z_g)        z = s, or normalised over the units of a gate
+//!     i = f(clip z_i),  f = f(clip z_f),  g = g(clip z_g)        z = s, or normalized over the units of a gate
 //!     f = 1 − i,  or i = 1 − f                                   if they are coupled
 //!     c̃ = clip(f · c + i · g)
 //!     c′ = m · c̃ + (1 − m) · c                                   zoneout
@@ -88,9 +88,9 @@ pub struct CellOptions {
     pub cell_limit: f32,
 }
 
-/// Layer normalisation of the gates: z = scale · (s − mean s) / √(var s + ε) + shift, over the units of each gate.
+/// Layer normalization of the gates: z = scale · (s − mean s) / √(var s + ε) + shift, over the units of each gate.
 #[derive(Clone, Copy, Debug)]
-pub struct Normalisation<'a> {
+pub struct Normalization<'a> {
     /// A packed row.
     pub scale: &'a [f32],
     /// A packed row.
@@ -99,9 +99,9 @@ pub struct Normalisation<'a> {
     pub epsilon: f32,
 }
 
-/// [`Normalisation`] as the kernels see it.
+/// [`Normalization`] as the kernels see it.
 #[derive(Clone, Copy)]
-pub(crate) struct RawNormalisation {
+pub(crate) struct RawNormalization {
     pub(crate) scale: *const f32,
     pub(crate) shift: *const f32,
     pub(crate) epsilon: f32,
@@ -114,7 +114,7 @@ pub(crate) struct Family {
     pub(crate) options: CellOptions,
     /// p_i, p_f and p_o, padded, if there are any.
     pub(crate) peepholes: RawRows,
-    pub(crate) normalisation: Option<RawNormalisation>,
+    pub(crate) normalization: Option<RawNormalization>,
     /// How much of c̃ to take; all, if there are no such rows. One element per unit.
     pub(crate) cell_share: RawRows,
     /// Replaces each x of a slice by φ(x), on the instruction set of the cell.
@@ -278,7 +278,7 @@ impl Family {
         unsafe { s.load(self.peepholes.at(index, unit)) }
     }
 
-    /// The moments of one gate of a row; without normalisation such that nothing changes.
+    /// The moments of one gate of a row; without normalization such that nothing changes.
     ///
     /// # Safety
     /// - `sums` is valid for reads of a packed row.
@@ -289,7 +289,7 @@ impl Family {
         sums: *const f32,
         gate: usize,
     ) -> Moments<S::Vector> {
-        let Some(normalisation) = self.normalisation else {
+        let Some(normalization) = self.normalization else {
             return Moments::none(s);
         };
         let mut sum = RowSum::new(s);
@@ -308,10 +308,10 @@ impl Family {
                 let value = s.load_first(sums.add(place.column(gate)), place.count);
                 (value, s.load_first(ones.as_ptr(), place.count))
             };
-            let centred = s.mul(s.sub(value, mean), present);
-            squares.add(s, panel, s.mul(centred, centred));
+            let centered = s.mul(s.sub(value, mean), present);
+            squares.add(s, panel, s.mul(centered, centered));
         }
-        let variance = s.add(squares.mean(s, self.units), s.splat(normalisation.epsilon));
+        let variance = s.add(squares.mean(s, self.units), s.splat(normalization.epsilon));
         Moments { mean, scale: s.div(s.splat(1.0), s.sqrt(variance)) }
     }
 
@@ -328,7 +328,7 @@ impl Family {
         gates: [usize; N],
     ) -> [Moments<S::Vector>; N] {
         let mut moments = [Moments::none(s); N];
-        if self.normalisation.is_some() {
+        if self.normalization.is_some() {
             // A group is a row then.
             let row = group.start / self.panels::<S>();
             for n in 0..N {
@@ -344,7 +344,7 @@ impl Family {
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn groups<S: Simd>(&self, rows: usize) -> impl Iterator<Item = Range<usize>> {
         let (panels, all) = (self.panels::<S>(), rows * self.panels::<S>());
-        let len = if self.normalisation.is_some() { panels } else { LINE_LEN / S::LANES };
+        let len = if self.normalization.is_some() { panels } else { LINE_LEN / S::LANES };
         (0..all).step_by(len).map(move |first| first..all.min(first + len))
     }
 
@@ -392,7 +392,7 @@ impl Family {
         // SAFETY: the caller vouches for the row and the tensors.
         unsafe {
             let sum = s.load_first(sums.at(row, column), count);
-            let Some(RawNormalisation { scale, shift, .. }) = self.normalisation else { return sum };
+            let Some(RawNormalization { scale, shift, .. }) = self.normalization else { return sum };
             let normal = s.mul(s.sub(sum, moments.mean), moments.scale);
             let scale = s.load_first(scale.add(column), count);
             s.mul_add(normal, scale, s.load_first(shift.add(column), count))
@@ -470,7 +470,7 @@ impl Family {
 
 /// The forward pass of the cell for some rows. States are padded to whole vectors.
 #[derive(Clone, Copy)]
-pub(crate) struct GeneralForward {
+pub(crate) struct LstmOptionsRows {
     pub(crate) rows: usize,
     pub(crate) family: Family,
     /// Packed rows: W·x + R·h + b, which get the terms of the peepholes.
@@ -482,17 +482,17 @@ pub(crate) struct GeneralForward {
     pub(crate) exposed: RawRowsMut,
 }
 
-impl GeneralForward {
+impl LstmOptionsRows {
     /// A group of vectors.
     ///
     /// # Safety
-    /// - The contract of [`GeneralForward::run`] for its rows.
+    /// - The contract of [`LstmOptionsRows::run`] for its rows.
     #[cfg_attr(not(unoptimized), inline(always))]
     unsafe fn group<S: Simd<Element = f32>>(&self, s: S, group: Range<usize>) {
         let family = &self.family;
         let functions = &family.options.activations;
         let has_peepholes = !family.peepholes.is_none();
-        let is_normalised = family.normalisation.is_some();
+        let is_normalized = family.normalization.is_some();
         let none = Moments::none(s);
         let mut lines = Lines::<4>::new();
         // SAFETY: the caller vouches for the rows, all of whose units are visited and no others.
@@ -533,13 +533,13 @@ impl GeneralForward {
                     if has_peepholes {
                         see(s, family, self.sums.at(row, 0), OUTPUT, 2, place, cell);
                     }
-                    if !is_normalised {
+                    if !is_normalized {
                         let z = family.preactivation(s, sums, row, OUTPUT, place, &none);
                         s.store(output.add(at), family.clipped(s, z));
                     }
                 }
                 family.activate(s, functions.cell, candidate, len);
-                if is_normalised {
+                if is_normalized {
                     for (at, row, place) in family.places::<S>(chunk) {
                         s.store(self.exposed.at(row, place.unit), s.load(candidate.add(at)));
                     }
@@ -552,7 +552,7 @@ impl GeneralForward {
                 }
             }
             // Normalized, o needs the sums of all units.
-            if is_normalised {
+            if is_normalized {
                 let [moments] = family.group_moments(s, sums, &group, [OUTPUT]);
                 for chunk in family.chunks::<S>(&group) {
                     let len = chunk.len::<S>();
@@ -594,13 +594,13 @@ unsafe fn see<S: Simd<Element = f32>>(
     }
 }
 
-impl<S: Simd<Element = f32>> Operation<S> for GeneralForward {
+impl<S: Simd<Element = f32>> Operation<S> for LstmOptionsRows {
     type Output = ();
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn run(self, s: S) {
         for group in self.family.groups::<S>(self.rows) {
-            // SAFETY: `Kernels::general_cell` checked that all rows have the units, padded where they must be.
+            // SAFETY: `Kernels::lstm_options_step` checked that all rows have the units, padded where they must be.
             unsafe { self.group(s, group) };
         }
     }

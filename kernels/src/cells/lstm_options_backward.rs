@@ -9,14 +9,14 @@
 //! dc = du · f + (1 − m) · dc′ + p_i · ds_i + p_f · ds_f
 //! ```
 //!
-//! where ds of a gate is d · φ′(clip z) inside the clip, else 0: that is dz, and without normalisation ds too. With it,
+//! where ds of a gate is d · φ′(clip z) inside the clip, else 0: that is dz, and without normalization ds too. With it,
 //! n = (s − mean) / √(var + ε) and dn = scale · dz,
 //!
 //! ```text
 //! ds = (dn − mean dn − n · mean(dn · n)) / √(var + ε)
 //! ```
 //!
-//! The sums of the forward pass are there; gates and c̃ are computed again. With normalisation, a gate's ds needs the dz of
+//! The sums of the forward pass are there; gates and c̃ are computed again. With normalization, a gate's ds needs the dz of
 //! all its units, so the row is visited once to o, once to i, f and g, and once to c.
 
 use crate::cells::activation::{CONSTANTS, flush};
@@ -33,12 +33,12 @@ use core::slice;
 /// Rows of products whose sums are the gradients of peepholes: of i, f and o.
 pub(crate) const PEEPHOLE_TERMS: usize = 3;
 
-/// Rows of products whose sums are the gradients of a normalisation: dz · n of each gate, then dz of each gate.
+/// Rows of products whose sums are the gradients of a normalization: dz · n of each gate, then dz of each gate.
 pub(crate) const NORMALISATION_TERMS: usize = 2 * LSTM_GATES;
 
 /// The backward pass of the cell for some rows. States are padded to whole vectors.
 #[derive(Clone, Copy)]
-pub(crate) struct GeneralBackward {
+pub(crate) struct LstmOptionsBackwardRows {
     pub(crate) rows: usize,
     pub(crate) family: Family,
     /// Packed rows: the sums, with the peepholes' terms.
@@ -54,8 +54,8 @@ pub(crate) struct GeneralBackward {
     pub(crate) exposed: RawRowsMut,
     /// Where the terms of the peepholes' gradients go: three rows for each row.
     pub(crate) peephole_terms: RawRowsMut,
-    /// Where the terms of the normalisation's gradients go: eight rows for each row.
-    pub(crate) normalisation_terms: RawRowsMut,
+    /// Where the terms of the normalization's gradients go: eight rows for each row.
+    pub(crate) normalization_terms: RawRowsMut,
     /// Replaces each x of a slice by φ′(x), given φ(x), on the instruction set of the cell.
     pub(crate) slopes: unsafe fn(&mut [f32], &[f32], ActivationFunction),
 }
@@ -95,11 +95,11 @@ impl Recomputed {
     }
 }
 
-impl GeneralBackward {
+impl LstmOptionsBackwardRows {
     /// Computes a chunk again.
     ///
     /// # Safety
-    /// - As of [`GeneralBackward::group`]; the lines are valid for reads and writes.
+    /// - As of [`LstmOptionsBackwardRows::group`]; the lines are valid for reads and writes.
     #[cfg_attr(not(unoptimized), inline(always))]
     unsafe fn recompute<S: Simd<Element = f32>>(
         &self,
@@ -184,7 +184,7 @@ impl GeneralBackward {
     /// dz of o, and the part of dc̃ that comes from o · h(c̃) and from c′; writes o · h(c̃).
     ///
     /// # Safety
-    /// - As of [`GeneralBackward::group`]; the lines are those of the chunk.
+    /// - As of [`LstmOptionsBackwardRows::group`]; the lines are those of the chunk.
     #[cfg_attr(not(unoptimized), inline(always))]
     unsafe fn through_exposed<S: Simd<Element = f32>>(&self, s: S, chunk: Chunk, lines: &Recomputed) {
         let family = &self.family;
@@ -213,7 +213,7 @@ impl GeneralBackward {
     /// dz of i, f and g from ds of o and dc̃, and the part of dc that comes from c̃ and c′.
     ///
     /// # Safety
-    /// - As of [`GeneralBackward::group`]; the lines are those of the chunk.
+    /// - As of [`LstmOptionsBackwardRows::group`]; the lines are those of the chunk.
     #[cfg_attr(not(unoptimized), inline(always))]
     unsafe fn through_update<S: Simd<Element = f32>>(&self, s: S, chunk: Chunk, lines: &Recomputed) {
         let family = &self.family;
@@ -262,7 +262,7 @@ impl GeneralBackward {
     /// dc from its part and from ds of i and f, which may see c.
     ///
     /// # Safety
-    /// - As of [`GeneralBackward::group`].
+    /// - As of [`LstmOptionsBackwardRows::group`].
     #[cfg_attr(not(unoptimized), inline(always))]
     unsafe fn through_peepholes<S: Simd<Element = f32>>(&self, s: S, chunk: Chunk) {
         for (_, row, place) in self.family.places::<S>(chunk) {
@@ -283,7 +283,7 @@ impl GeneralBackward {
     /// Where the gradient of a gate goes.
     ///
     /// # Safety
-    /// - As of [`GeneralBackward::group`], for the units of `place`.
+    /// - As of [`LstmOptionsBackwardRows::group`], for the units of `place`.
     #[cfg_attr(not(unoptimized), inline(always))]
     unsafe fn gate_gradient(&self, row: usize, gate: usize, place: Place) -> *mut f32 {
         // SAFETY: the caller vouches for the rows.
@@ -293,7 +293,7 @@ impl GeneralBackward {
     /// Adds what the peephole of a gate passes on to the gradient of what it sees, and writes its term.
     ///
     /// # Safety
-    /// - As of [`GeneralBackward::group`], for the units of `place`.
+    /// - As of [`LstmOptionsBackwardRows::group`], for the units of `place`.
     #[cfg_attr(not(unoptimized), inline(always))]
     #[expect(clippy::too_many_arguments, reason = "passed in registers")]
     unsafe fn see<S: Simd<Element = f32>>(
@@ -320,9 +320,9 @@ impl GeneralBackward {
     /// Turns dz of a gate of a row into ds, and writes the terms of the gradients of scale and shift.
     ///
     /// # Safety
-    /// - As of [`GeneralBackward::group`]; there is a normalisation.
+    /// - As of [`LstmOptionsBackwardRows::group`]; there is a normalization.
     #[cfg_attr(not(unoptimized), inline(always))]
-    unsafe fn normalise_gate<S: Simd<Element = f32>>(
+    unsafe fn normalize_gate<S: Simd<Element = f32>>(
         &self,
         s: S,
         row: usize,
@@ -330,7 +330,7 @@ impl GeneralBackward {
         moments: &Moments<S::Vector>,
     ) {
         let family = &self.family;
-        let Some(normalisation) = family.normalisation else { return };
+        let Some(normalization) = family.normalization else { return };
         let (mut sum, mut product) = (RowSum::new(s), RowSum::new(s));
         // SAFETY: the caller vouches for the rows, all of whose units are visited and no others.
         unsafe {
@@ -342,9 +342,9 @@ impl GeneralBackward {
                 let value = s.load_first(self.sums.at(row, column), count);
                 let normal = s.mul(s.sub(value, moments.mean), moments.scale);
                 let terms = row * NORMALISATION_TERMS + gate;
-                s.store_first(self.normalisation_terms.at(terms, place.unit), s.mul(dz, normal), count);
-                s.store_first(self.normalisation_terms.at(terms + LSTM_GATES, place.unit), dz, count);
-                let d_normal = s.mul(dz, s.load_first(normalisation.scale.add(column), count));
+                s.store_first(self.normalization_terms.at(terms, place.unit), s.mul(dz, normal), count);
+                s.store_first(self.normalization_terms.at(terms + LSTM_GATES, place.unit), dz, count);
+                let d_normal = s.mul(dz, s.load_first(normalization.scale.add(column), count));
                 sum.add(s, panel, d_normal);
                 product.add(s, panel, s.mul(d_normal, normal));
             }
@@ -355,10 +355,10 @@ impl GeneralBackward {
                 let at = self.gate_gradient(row, gate, place);
                 let value = s.load_first(self.sums.at(row, column), count);
                 let normal = s.mul(s.sub(value, moments.mean), moments.scale);
-                let scale = s.load_first(normalisation.scale.add(column), count);
+                let scale = s.load_first(normalization.scale.add(column), count);
                 let d_normal = s.mul(s.load_first(at, count), scale);
-                let centred = s.neg_mul_add(normal, mean_product, s.sub(d_normal, mean));
-                s.store_first(at, s.mul(centred, moments.scale), count);
+                let centered = s.neg_mul_add(normal, mean_product, s.sub(d_normal, mean));
+                s.store_first(at, s.mul(centered, moments.scale), count);
             }
         }
     }
@@ -371,7 +371,7 @@ impl GeneralBackward {
     #[cfg_attr(not(unoptimized), inline(always))]
     unsafe fn group<S: Simd<Element = f32>>(&self, s: S, group: Range<usize>, memory: &mut Lines<LINES>) {
         let family = &self.family;
-        let is_normalised = family.normalisation.is_some();
+        let is_normalized = family.normalization.is_some();
         let chunks = || family.chunks::<S>(&group);
         // A group is a row if gates are normalized.
         let row = group.start / family.panels::<S>();
@@ -384,8 +384,8 @@ impl GeneralBackward {
                 self.recompute(s, chunk, &moments, &lines);
                 self.through_exposed(s, chunk, &lines);
             }
-            if is_normalised {
-                self.normalise_gate(s, row, OUTPUT, &moments[OUTPUT]);
+            if is_normalized {
+                self.normalize_gate(s, row, OUTPUT, &moments[OUTPUT]);
             }
             for chunk in chunks() {
                 let lines = Recomputed::new(memory, chunk.len::<S>());
@@ -395,9 +395,9 @@ impl GeneralBackward {
                 }
                 self.through_update(s, chunk, &lines);
             }
-            if is_normalised {
+            if is_normalized {
                 for gate in [INPUT, FORGET, CANDIDATE] {
-                    self.normalise_gate(s, row, gate, &moments[gate]);
+                    self.normalize_gate(s, row, gate, &moments[gate]);
                 }
             }
             for chunk in chunks() {
@@ -407,14 +407,14 @@ impl GeneralBackward {
     }
 }
 
-impl<S: Simd<Element = f32>> Operation<S> for GeneralBackward {
+impl<S: Simd<Element = f32>> Operation<S> for LstmOptionsBackwardRows {
     type Output = ();
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn run(self, s: S) {
         let mut memory = Lines::new();
         for group in self.family.groups::<S>(self.rows) {
-            // SAFETY: `Kernels::general_cell_backward` checked that all rows have the units, padded where they must be.
+            // SAFETY: `Kernels::lstm_options_backward_step` checked that all rows have the units, padded where they must be.
             unsafe { self.group(s, group, &mut memory) };
         }
     }

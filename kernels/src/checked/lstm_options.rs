@@ -1,8 +1,8 @@
 //! The LSTM cell with options: arguments, and the checks that make calling its kernels safe.
 
 use crate::cells::lstm::LSTM_GATES;
-use crate::cells::lstm_options::{CellOptions, Family, GeneralForward, Normalisation, RawNormalisation};
-use crate::cells::lstm_options_backward::{GeneralBackward, NORMALISATION_TERMS, PEEPHOLE_TERMS};
+use crate::cells::lstm_options::{CellOptions, Family, LstmOptionsRows, Normalization, RawNormalization};
+use crate::cells::lstm_options_backward::{LstmOptionsBackwardRows, NORMALISATION_TERMS, PEEPHOLE_TERMS};
 use crate::checked::gemm::{check_rows, check_units};
 use crate::dispatch::Kernels;
 use crate::gemm::panel::PanelLayout;
@@ -10,24 +10,24 @@ use crate::views::{RawRows, RawRowsMut, Rows, RowsMut};
 
 /// What the general cell and its backward pass have in common. All is of the hidden units to compute alone.
 #[derive(Clone, Copy, Debug)]
-pub struct CellFamily<'a> {
+pub struct LstmOptions<'a> {
     /// Hidden units, not padded.
     pub units: usize,
     /// The options that are not tensors.
     pub options: CellOptions,
     /// p_i, p_f and p_o: three rows, padded to whole vectors.
     pub peepholes: Option<Rows<'a>>,
-    /// Layer normalisation; all units of the layer must be there then.
-    pub normalisation: Option<Normalisation<'a>>,
+    /// Layer normalization; all units of the layer must be there then.
+    pub normalization: Option<Normalization<'a>>,
     /// Zoneout: how much of c̃ to take, one element per unit.
     pub cell_share: Option<Rows<'a>>,
 }
 
 /// The cell with all options, over gate sums that a [`Kernels::product`] wrote.
 #[derive(Debug)]
-pub struct GeneralCell<'a> {
+pub struct LstmOptionsStep<'a> {
     /// The options.
-    pub family: CellFamily<'a>,
+    pub family: LstmOptions<'a>,
     /// W·x + R·h + b, packed rows. They get the terms of the peepholes; the backward pass reads them.
     pub sums: RowsMut<'a>,
     /// c of the step before, padded; without it, `cell` is replaced in place.
@@ -40,9 +40,9 @@ pub struct GeneralCell<'a> {
 
 /// The backward pass of the general cell.
 #[derive(Debug)]
-pub struct GeneralCellBackward<'a> {
+pub struct LstmOptionsBackwardStep<'a> {
     /// The options.
-    pub family: CellFamily<'a>,
+    pub family: LstmOptions<'a>,
     /// The sums as the forward pass left them.
     pub sums: Rows<'a>,
     /// c of the step before, padded.
@@ -58,18 +58,18 @@ pub struct GeneralCellBackward<'a> {
     /// Where the products go whose sums over all rows are the gradients of the peepholes: for each row three rows, of i,
     /// f and o. Needed if there are peepholes.
     pub peephole_terms: Option<RowsMut<'a>>,
-    /// The same of the normalisation: for each row the gates' rows of the scale, then those of the shift. Needed if there
+    /// The same of the normalization: for each row the gates' rows of the scale, then those of the shift. Needed if there
     /// is one.
-    pub normalisation_terms: Option<RowsMut<'a>>,
+    pub normalization_terms: Option<RowsMut<'a>>,
 }
 
 impl Kernels {
-    /// The cell with all options: see [`GeneralCell`].
+    /// The cell with all options: see [`LstmOptionsStep`].
     ///
     /// # Panics
     /// If the shapes do not fit each other. No element is written then.
-    pub fn general_cell(&self, cell: GeneralCell<'_>) {
-        let GeneralCell { family, mut sums, previous_cell, mut cell, mut exposed } = cell;
+    pub fn lstm_options_step(&self, cell: LstmOptionsStep<'_>) {
+        let LstmOptionsStep { family, mut sums, previous_cell, mut cell, mut exposed } = cell;
         let rows = sums.rows();
         check_units(family.units);
         let layout = PanelLayout::of_gates(LSTM_GATES, family.units, self.lanes(), 1);
@@ -82,7 +82,7 @@ impl Kernels {
             check_rows("previous c", (previous.rows(), previous.width()), rows, padded);
         }
         let cell = cell.raw();
-        let forward = GeneralForward {
+        let forward = LstmOptionsRows {
             rows,
             family,
             sums: sums.raw(),
@@ -95,23 +95,23 @@ impl Kernels {
         unsafe { (self.lstm_options)(forward) }
     }
 
-    /// Its backward pass: see [`GeneralCellBackward`].
+    /// Its backward pass: see [`LstmOptionsBackwardStep`].
     ///
     /// # Panics
     /// If the shapes do not fit each other. No element is written then.
-    pub fn general_cell_backward(&self, cell: GeneralCellBackward<'_>) {
-        let GeneralCellBackward { family, sums, previous_cell, mut cell_gradient, .. } = cell;
+    pub fn lstm_options_backward_step(&self, cell: LstmOptionsBackwardStep<'_>) {
+        let LstmOptionsBackwardStep { family, sums, previous_cell, mut cell_gradient, .. } = cell;
         let (mut exposed_gradient, mut gate_gradients) = (cell.exposed_gradient, cell.gate_gradients);
         let (mut exposed, mut peephole_terms) = (cell.exposed, cell.peephole_terms);
-        let mut normalisation_terms = cell.normalisation_terms;
+        let mut normalization_terms = cell.normalization_terms;
         let (rows, units) = (sums.rows(), family.units);
         check_units(units);
         let layout = PanelLayout::of_gates(LSTM_GATES, units, self.lanes(), 1);
         let padded = layout.panels() * self.lanes();
         assert!(family.peepholes.is_none() || peephole_terms.is_some(), "room for the peepholes' terms");
         assert!(
-            family.normalisation.is_none() || normalisation_terms.is_some(),
-            "room for the normalisation's terms"
+            family.normalization.is_none() || normalization_terms.is_some(),
+            "room for the normalization's terms"
         );
         let family = self.check_family(family, layout, rows, padded);
         check_rows("sums", (rows, sums.width()), rows, layout.width());
@@ -125,11 +125,11 @@ impl Kernels {
         if let Some(terms) = &peephole_terms {
             check_rows("peepholes' terms", (terms.rows(), terms.width()), PEEPHOLE_TERMS * rows, units);
         }
-        if let Some(terms) = &normalisation_terms {
+        if let Some(terms) = &normalization_terms {
             let found = (terms.rows(), terms.width());
-            check_rows("normalisation's terms", found, NORMALISATION_TERMS * rows, units);
+            check_rows("normalization's terms", found, NORMALISATION_TERMS * rows, units);
         }
-        let backward = GeneralBackward {
+        let backward = LstmOptionsBackwardRows {
             rows,
             family,
             sums: sums.raw(),
@@ -139,10 +139,10 @@ impl Kernels {
             gate_gradients: gate_gradients.raw(),
             exposed: exposed.as_mut().map_or(RawRowsMut::NONE, RowsMut::raw),
             peephole_terms: peephole_terms.as_mut().map_or(RawRowsMut::NONE, RowsMut::raw),
-            normalisation_terms: normalisation_terms.as_mut().map_or(RawRowsMut::NONE, RowsMut::raw),
+            normalization_terms: normalization_terms.as_mut().map_or(RawRowsMut::NONE, RowsMut::raw),
             slopes: self.slopes,
         };
-        // SAFETY: as in `general_cell`; each gate of dZ and each row of terms has all units.
+        // SAFETY: as in `lstm_options_step`; each gate of dZ and each row of terms has all units.
         unsafe { (self.lstm_options_backward)(backward) }
     }
 }
@@ -151,19 +151,19 @@ impl Kernels {
     /// The family as the kernels see it, after checking its tensors: those that there are have what [`Family`] says.
     fn check_family(
         &self,
-        family: CellFamily<'_>,
+        family: LstmOptions<'_>,
         layout: PanelLayout,
         rows: usize,
         padded: usize,
     ) -> Family {
-        let CellFamily { units, options, peepholes, normalisation, cell_share } = family;
+        let LstmOptions { units, options, peepholes, normalization, cell_share } = family;
         if let Some(peepholes) = &peepholes {
             check_rows("peepholes", (peepholes.rows(), peepholes.width()), PEEPHOLE_TERMS, padded);
         }
         if let Some(share) = &cell_share {
             check_rows("share of c", (share.rows(), share.width()), rows, units);
         }
-        if let Some(Normalisation { scale, shift, .. }) = &normalisation {
+        if let Some(Normalization { scale, shift, .. }) = &normalization {
             assert!(
                 scale.len() >= layout.width() && shift.len() >= layout.width(),
                 "scale and shift of all gates"
@@ -173,7 +173,7 @@ impl Kernels {
             units,
             options,
             peepholes: peepholes.as_ref().map_or(RawRows::NONE, Rows::raw),
-            normalisation: normalisation.map(|Normalisation { scale, shift, epsilon }| RawNormalisation {
+            normalization: normalization.map(|Normalization { scale, shift, epsilon }| RawNormalization {
                 scale: scale.as_ptr(),
                 shift: shift.as_ptr(),
                 epsilon,

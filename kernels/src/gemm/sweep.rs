@@ -59,12 +59,15 @@ pub(crate) struct Tiles {
     pub(crate) table: TileTable<unsafe fn(&Tile)>,
 }
 
+/// A tile that finishes another one meanwhile.
+pub(crate) type DeferringTile<C> = unsafe fn(&Tile, &C, &Sums);
+
 /// What becomes of the sums of a tile, on one instruction set. `C` says where to read and write.
 pub(crate) struct Epilogue<C: 'static> {
     /// Finishes a tile.
     pub(crate) finish: unsafe fn(&C, &Sums),
     /// Tiles of full panels that finish the tile before them meanwhile, by shape: those that leave registers for that.
-    pub(crate) deferring: &'static [Option<unsafe fn(&Tile, &C, &Sums)>],
+    pub(crate) deferring: &'static [Option<DeferringTile<C>>],
     /// Pieces of such an epilogue for each row of a panel.
     pub(crate) pieces: usize,
 }

@@ -25,7 +25,7 @@ pub struct Tensors {
     weight_hh: Vec<f32>,
     bias: Vec<f32>,
     peephole: Option<Vec<f32>>,
-    normalisation: Option<Vec<f32>>,
+    normalization: Option<Vec<f32>>,
     projection: Option<Vec<f32>>,
     projection_bias: Option<Vec<f32>>,
 }
@@ -38,7 +38,7 @@ impl Tensors {
             weight_hh: narrow(&parameters.weight_hh),
             bias: narrow(&parameters.bias),
             peephole: option(&parameters.peephole),
-            normalisation: option(&parameters.normalisation),
+            normalization: option(&parameters.normalization),
             projection: option(&parameters.projection),
             projection_bias: option(&parameters.projection_bias),
         }
@@ -52,9 +52,9 @@ impl Tensors {
         if let Some(all) = &self.peephole {
             weights = weights.with_peepholes([0, 1, 2].map(|index| &all[part(all, index)])).unwrap();
         }
-        if let Some(all) = &self.normalisation {
+        if let Some(all) = &self.normalization {
             let scales = [0, 1, 2, 3].map(|index| &all[part(all, index)]);
-            weights = weights.with_layer_normalisation(scales).unwrap();
+            weights = weights.with_layer_normalization(scales).unwrap();
         }
         if let Some(projection) = &self.projection {
             let bias = self.projection_bias.as_deref();
@@ -108,8 +108,8 @@ pub fn config_of(cell: &NaiveCell<f64>, masks: &NaiveMasks<f64>) -> LstmConfig {
     if cell.parameters.peephole.is_some() {
         config = config.peepholes();
     }
-    if cell.parameters.normalisation.is_some() {
-        config = config.layer_normalisation(cell.epsilon as f32);
+    if cell.parameters.normalization.is_some() {
+        config = config.layer_normalization(cell.epsilon as f32);
     }
     if cell.parameters.projection.is_some() {
         config = config.projection(cell.output_size);
@@ -189,7 +189,7 @@ pub fn random_cell(random: &mut Random, inputs: usize, units: usize) -> NaiveCel
         cell.parameters.peephole = Some(numbers(random, 3 * units, 1.0));
     }
     if coin(random) {
-        cell.parameters.normalisation = Some(numbers(random, 4 * units, 1.0));
+        cell.parameters.normalization = Some(numbers(random, 4 * units, 1.0));
         cell.epsilon = f64::from(0.01f32);
     }
     if coin(random) {
@@ -578,7 +578,7 @@ fn parameters(gradients: &[f32], ranges: ParameterRanges) -> NaiveParameters<f64
     let option = |range: std::ops::Range<usize>| (!range.is_empty()).then(|| tensor(range));
     NaiveParameters {
         peephole: option(ranges.peepholes),
-        normalisation: option(ranges.layer_normalisation),
+        normalization: option(ranges.layer_normalization),
         projection: option(ranges.projection),
         projection_bias: option(ranges.projection_bias),
         ..NaiveParameters::new(tensor(ranges.weight_ih), tensor(ranges.weight_hh), tensor(ranges.bias))
