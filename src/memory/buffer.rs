@@ -10,7 +10,5 @@ pub(crate) type Buffer = AVec<f32, ConstAlign<64>>;
 pub(crate) fn zeros(argument: &'static str, len: Option<usize>) -> Result<Buffer, Error> {
     let len = len.filter(|&len| len <= isize::MAX as usize / size_of::<f32>() - 64);
     let len = len.ok_or(Error::Overflow { argument })?;
-    let mut buffer = Buffer::with_capacity(64, len);
-    buffer.resize(len, 0.0);
-    Ok(buffer)
+    Ok(Buffer::from_iter(64, std::iter::repeat_n(0.0, len)))
 }
