@@ -43,10 +43,9 @@ mod reordered;
 mod simd;
 mod store;
 mod table;
-mod team;
+mod threads;
 mod tile;
 mod views;
-mod wavefront;
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
@@ -63,7 +62,6 @@ pub use table::{
     CellFamily, ColumnProduct, GeneralCell, GeneralCellBackward, Kernels, LstmBackwardStep, LstmStep, Order,
     Product, Start, Tape, Term,
 };
-pub use team::{Progress, Shared, Slots, Stepped, Team, Turn};
+pub use threads::{BlockOrder, Progress, Shared, Slots, Stepped, Team, Turn, Visit, VisitParts, Wavefront};
 pub use tile::PART_BYTES;
 pub use views::{Rows, RowsMut, SequenceMut, ViewError};
-pub use wavefront::{BlockOrder, Visit, VisitParts, Wavefront};

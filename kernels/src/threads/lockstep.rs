@@ -17,46 +17,13 @@
 //! 3. Who has a [`Turn`] is the only one at its piece, and all before it is done. So a turn can hand out what to read and
 //!    what to write, safely.
 
+use super::progress::{Counter, Patience, Progress};
 use crate::views::{Rows, RowsMut, SequenceMut};
-use core::ops::{Deref, Range};
-use core::sync::atomic::{AtomicUsize, Ordering};
-
-/// Looks at a counter before a waiting member offers its core to other threads of the machine: a few microseconds. A
-/// piece takes a fraction of one up to some ten.
-const LOOKS: usize = 4096;
+use core::ops::Range;
+use core::sync::atomic::Ordering;
 
 /// Looks at a piece of another member before taking it from them: about half a microsecond.
-const LENIENCE: usize = 32;
-
-/// How far a piece has come.
-#[derive(Debug, Default)]
-pub struct Progress {
-    /// Steps that were taken by some member.
-    pub(crate) taken: Counter,
-    /// Steps that are done.
-    pub(crate) done: Counter,
-}
-
-/// A counter on a cache line of its own (two, since they are fetched in pairs).
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub(crate) struct Counter(AtomicUsize);
-
-impl Deref for Counter {
-    type Target = AtomicUsize;
-
-    #[inline]
-    fn deref(&self) -> &AtomicUsize {
-        &self.0
-    }
-}
-
-impl Clone for Progress {
-    /// A counter of its own, at zero.
-    fn clone(&self) -> Self {
-        Self::default()
-    }
-}
+const LENIENCE: usize = if cfg!(loom) { 1 } else { 32 };
 
 /// The order in which steps go through the slots of a sequence.
 #[derive(Clone, Copy, Debug)]
@@ -231,36 +198,9 @@ impl<'a, const STEPPED: usize, const OWNED: usize> Team<'a, STEPPED, OWNED> {
     }
 }
 
-/// How often a waiting member has looked in vain.
-pub(crate) struct Patience {
-    looks: usize,
-}
-
-impl Patience {
-    #[inline]
-    pub(crate) fn new() -> Self {
-        Self { looks: 0 }
-    }
-
-    /// Waits for a moment: on the core first, then without it.
-    #[inline]
-    pub(crate) fn wait(&mut self) {
-        self.looks += 1;
-        if self.looks < LOOKS { core::hint::spin_loop() } else { offer_core() }
-    }
-}
-
-/// Lets other threads of the machine run.
-fn offer_core() {
-    #[cfg(feature = "std")]
-    std::thread::yield_now();
-    #[cfg(not(feature = "std"))]
-    core::hint::spin_loop();
-}
-
 /// Marks a piece as done when it goes out of scope.
 struct Done<'a> {
-    counter: &'a AtomicUsize,
+    counter: &'a Counter,
     steps: usize,
 }
 

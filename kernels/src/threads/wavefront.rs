@@ -19,7 +19,7 @@
 //! 2. Each looks at its own stages first, so that their weights stay in the cache of one core.
 //! 3. Who has a [`Visit`] is the only one at its stage, and what it reads is done. So it can hand out both, safely.
 
-use crate::team::{Patience, Progress};
+use super::progress::{Patience, Progress};
 use core::marker::PhantomData;
 use core::ops::Range;
 use core::sync::atomic::Ordering;
