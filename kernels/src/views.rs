@@ -84,7 +84,8 @@ impl<'a> Rows<'a> {
         if row >= self.rows || self.width == 0 {
             return &[];
         }
-        // SAFETY: whoever made the view checked that its rows lie inside what is borrowed for 'a.
+        // SAFETY: whoever made the view checked that its rows lie inside what is borrowed for 'a. Nothing writes them
+        // meanwhile.
         unsafe { core::slice::from_raw_parts(self.base.add(row * self.stride), self.width) }
     }
 
@@ -214,6 +215,10 @@ impl<'a> RowsMut<'a> {
 ///
 /// [`SequenceMut::split_rows`] cuts it between batch rows, so that several threads can each write their own rows at
 /// every step.
+// What the proofs rest on; `new` checks it, and every cut keeps it:
+// - Each row lies inside the slice, and rows do not overlap.
+// - Where there is no row since there are no steps, or since the batch is empty, the strides of the other dimension still
+//   lead to places inside the slice, or to its end: those of rows of the view that this one was cut from, or 0.
 #[derive(Debug)]
 pub struct SequenceMut<'a> {
     base: *mut f32,
@@ -287,13 +292,15 @@ impl<'a> SequenceMut<'a> {
     /// Some columns of all rows.
     ///
     /// # Safety
-    /// - As long as the result is used, nothing else reads or writes these columns at the steps at which it is used.
+    /// - As long as the result is used, nothing else reads or writes these columns at the steps at which it is used. No
+    ///   assertion can see that.
     #[inline]
     pub(crate) unsafe fn shared_columns(&self, columns: Range<usize>) -> SequenceMut<'_> {
         let end = columns.end.min(self.width);
         let start = columns.start.min(end);
+        // Without rows there may be no elements at all.
         let offset = if self.steps > 0 && self.batch > 0 { start } else { 0 };
-        // SAFETY: column `start` of row (0, 0), if there is such a row, is in the slice or one past its end.
+        // SAFETY: if the offset is not 0, row (0, 0) exists, and its column `start` is in the slice or one past its end.
         let base = unsafe { self.base.add(offset) };
         SequenceMut { base, width: end - start, ..*self }
     }
@@ -317,7 +324,7 @@ impl<'a> SequenceMut<'a> {
         let at = at.min(self.batch);
         // An empty second half keeps the base: its offset could lie outside the slice.
         let offset = if at < self.batch { at * self.batch_stride } else { 0 };
-        // SAFETY: row (0, at) exists, and `new` checked that every row lies inside the slice.
+        // SAFETY: if the offset is not 0, batch row `at` exists, so its place at step 0 is inside the slice or at its end.
         let second = unsafe { self.base.add(offset) };
         (Self { batch: at, ..self }, Self { base: second, batch: self.batch - at, ..self })
     }
@@ -337,7 +344,7 @@ impl<'a> SequenceMut<'a> {
         let at = at.min(self.width);
         // Without rows there may be no elements at all.
         let offset = if self.steps > 0 && self.batch > 0 { at } else { 0 };
-        // SAFETY: column `at` of row (0, 0) is in the slice, or one past its end.
+        // SAFETY: if the offset is not 0, row (0, 0) exists, and its column `at` is in the slice or one past its end.
         let second = unsafe { self.base.add(offset) };
         (Self { width: at, ..self }, Self { base: second, width: self.width - at, ..self })
     }
@@ -402,7 +409,7 @@ impl<'a> SequenceMut<'a> {
     pub fn row_mut(&mut self, t: usize, row: usize) -> &mut [f32] {
         match self.base_of(t) {
             Some(base) if row < self.batch && self.width > 0 => {
-                // SAFETY: `new` checked that every row lies inside the slice; `self` borrows them exclusively.
+                // SAFETY: the row exists, so it lies inside the slice; `self` borrows it exclusively.
                 unsafe { core::slice::from_raw_parts_mut(base.add(row * self.batch_stride), self.width) }
             }
             _ => &mut [],
@@ -412,7 +419,7 @@ impl<'a> SequenceMut<'a> {
     /// The same rows once more.
     ///
     /// # Safety
-    /// - No row is used through both views.
+    /// - No row is used through both views. No assertion can see that.
     #[inline]
     pub(crate) unsafe fn alias(&self) -> Self {
         Self { ..*self }
@@ -424,7 +431,7 @@ impl<'a> SequenceMut<'a> {
         if row >= self.batch {
             return None;
         }
-        // SAFETY: `new` checked that every row lies inside the slice.
+        // SAFETY: batch row `row` exists, so its place at step 0 is inside the slice or at its end.
         let base = unsafe { self.base.add(row * self.batch_stride) };
         let (rows, width, stride) = (self.steps, self.width, self.time_stride);
         Some(RowsMut { base, rows, width, stride, _rows: PhantomData })
@@ -436,7 +443,7 @@ impl<'a> SequenceMut<'a> {
         if t >= self.steps {
             return None;
         }
-        // SAFETY: `new` checked that every row lies inside the slice.
+        // SAFETY: step `t` exists, so the place of its batch row 0 is inside the slice or at its end.
         Some(unsafe { self.base.add(t * self.time_stride) })
     }
 }
@@ -471,7 +478,7 @@ macro_rules! raw_rows {
             /// Where an element lies.
             ///
             /// # Safety
-            /// - The element belongs to the view that these rows are of.
+            /// - The element belongs to the view that these rows are of, and that view is still borrowed.
             #[inline(always)]
             pub(crate) unsafe fn at(self, row: usize, column: usize) -> $pointer {
                 debug_assert!(!self.is_none());

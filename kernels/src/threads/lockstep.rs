@@ -109,8 +109,10 @@ pub struct Team<'a, const STEPPED: usize, const OWNED: usize> {
 
 // SAFETY: members reach the sequences through turns alone. There is at most one turn for a piece at any time, and all are
 // at the same step: a turn is made when its piece was taken by an atomic exchange, after all pieces of the steps before
-// were seen to be done. Turns of different pieces write different columns. They read the slot of the step before, which
-// is not the slot that the step writes.
+// were seen to be done. `done` is stored with release after a turn has ended and looked at with acquire, so all that those
+// turns did happened before. Turns of different pieces write different columns. They read the slot of the step before,
+// which is not the slot that the step writes. The work cannot keep a turn, nor exchange it for that of another call: the
+// lifetime of each is its own.
 unsafe impl<const STEPPED: usize, const OWNED: usize> Sync for Team<'_, STEPPED, OWNED> {}
 
 /// The right to one piece of one step.
@@ -190,6 +192,10 @@ impl<'a, const STEPPED: usize, const OWNED: usize> Team<'a, STEPPED, OWNED> {
         let is_taken = taken.load(Ordering::Relaxed) == step
             && taken.compare_exchange(step, step + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if is_taken {
+            // What the proofs of turns rest on: this step of the piece, and the steps before it of all others, which this
+            // member saw to be done.
+            debug_assert_eq!(done.load(Ordering::Relaxed), step);
+            debug_assert!(self.progress.iter().all(|other| other.done.load(Ordering::Relaxed) >= step));
             // Done even if the work panics: then others go on, and the panic reaches the caller.
             let _done = Done { counter: done, steps: step + 1 };
             work(&mut Turn { team: self, step, piece });
@@ -233,20 +239,17 @@ impl<const STEPPED: usize, const OWNED: usize> Turn<'_, '_, STEPPED, OWNED> {
         let stepped = core::array::from_fn(|index| {
             let shared = &team.stepped[index];
             let [now, before] = shared.slots_of(self.step);
+            debug_assert!(now.is_none() || now != before);
+            // No turn writes this slot until the turn ends: all are at this step, which writes another one.
+            let before = before.and_then(|slot| shared.sequence.read(slot));
             // SAFETY: this turn is the only one at its piece, so at its columns of this step's slot, until it ends; it is
-            // borrowed exclusively meanwhile. No turn writes the slot of the step before.
-            unsafe {
-                Stepped {
-                    before: before.and_then(|slot| shared.sequence.read(slot)),
-                    now: now.and_then(|slot| {
-                        shared.sequence.shared_columns(shared.columns(&blocks)).into_step(slot)
-                    }),
-                }
-            }
+            // borrowed exclusively meanwhile. What turns read is the slot of the step before, which is another one.
+            let columns = unsafe { shared.sequence.shared_columns(shared.columns(&blocks)) };
+            Stepped { before, now: now.and_then(|slot| columns.into_step(slot)) }
         });
         let owned = core::array::from_fn(|index| {
             let shared = &team.owned[index];
-            // SAFETY: as above, for all slots: no other piece has these columns.
+            // SAFETY: as above, for all slots: no other piece has these columns, and no turn reads those of others.
             unsafe { shared.sequence.shared_columns(shared.columns(&blocks)) }
         });
         (stepped, owned)

@@ -57,9 +57,11 @@ struct Buffer {
 }
 
 // SAFETY: members reach stages and buffers through visits alone. There is at most one visit to a stage at any time: it is
-// made by an atomic exchange of the number of blocks that were taken, when all of those were seen to be done. The block
-// that it writes is that of its own number, which no other visit writes, and which one of the next stage reads after this
-// one was seen to be done. Stages move between threads, hence `Send`.
+// made by an atomic exchange of the number of blocks that were taken, when all of those were seen to be done. `done` is
+// stored with release when a visit has ended and looked at with acquire, so all that those visits did happened before. The
+// block that it writes is that of its own number, which no other visit writes, and which one of the next stage reads after
+// this one was seen to be done. The work cannot keep a visit, nor exchange it for that of another call: the lifetime of
+// each is its own. Stages move between threads, hence `Send`.
 unsafe impl<S: Send, const MOST: usize> Sync for Wavefront<'_, S, MOST> {}
 
 /// The right to one block of one stage. The block is done when this is dropped.
@@ -108,7 +110,7 @@ impl<'a, S, const MOST: usize> Wavefront<'a, S, MOST> {
     pub fn join(&self, member: usize, members: usize, mut work: impl FnMut(&mut Visit<'_, 'a, S, MOST>)) {
         let stages = self.progress.len();
         // Its own stages end here; later ones come first, which hands blocks on soonest.
-        let members = members.clamp(1, MOST);
+        let members = members.min(MOST).max(1);
         let end = member.saturating_add(1).min(members) * stages / members;
         let mut patience = Patience::new();
         loop {
@@ -184,6 +186,7 @@ impl<S, const MOST: usize> Visit<'_, '_, S, MOST> {
         let block = |buffer: usize| {
             let Buffer { base, len } = wavefront.buffers[buffer];
             let range = self.range(len);
+            debug_assert!(range.start <= range.end && range.end <= len);
             // SAFETY: the range was cut to the buffer, so its start is inside or at the end.
             (unsafe { base.add(range.start) }, range.len())
         };
@@ -197,8 +200,9 @@ impl<S, const MOST: usize> Visit<'_, '_, S, MOST> {
         // SAFETY: as above. This visit is the only one that has the block of this buffer until it is done, and it is
         // borrowed exclusively meanwhile; blocks of a buffer do not overlap.
         let after = unsafe { core::slice::from_raw_parts_mut(base, len) };
-        // SAFETY: there are as many stages as counters, and this visit is the only one at its stage until it is done; it is
-        // borrowed exclusively meanwhile.
+        debug_assert!(self.stage < wavefront.progress.len());
+        // SAFETY: there are at least as many stages as counters, and this visit is the only one at its stage until it is
+        // done; it is borrowed exclusively meanwhile.
         let stage = unsafe { &mut *wavefront.stages.add(self.stage) };
         VisitParts { stage, before, after }
     }
