@@ -23,7 +23,7 @@
 #![no_std]
 
 extern crate alloc;
-#[cfg(any(test, feature = "std"))]
+#[cfg(feature = "std")]
 extern crate std;
 
 mod cells;
@@ -33,9 +33,8 @@ mod gemm;
 mod probe;
 mod reordered;
 mod simd;
-mod team;
+mod threads;
 mod views;
-mod wavefront;
 
 pub use cells::function::ActivationFunction;
 pub use cells::lstm_options::{Activations, CellOptions, Coupling, Normalization};
@@ -50,6 +49,5 @@ pub use gemm::panel::{PANEL_VECTORS, Packed, PanelLayout};
 pub use gemm::sweep::PART_BYTES;
 pub use reordered::{Permutation, ReorderedMut, RowOrder};
 pub use simd::isa::Isa;
-pub use team::{Progress, Shared, Slots, Stepped, Team, Turn};
+pub use threads::{BlockOrder, Progress, Shared, Slots, Stepped, Team, Turn, Visit, VisitParts, Wavefront};
 pub use views::{Rows, RowsMut, SequenceMut, ViewError};
-pub use wavefront::{BlockOrder, Visit, VisitParts, Wavefront};

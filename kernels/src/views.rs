@@ -95,7 +95,8 @@ impl<'a> Rows<'a> {
         if row >= self.rows || self.width == 0 {
             return &[];
         }
-        // SAFETY: whoever made the view checked that its rows lie inside what is borrowed for 'a.
+        // SAFETY: whoever made the view checked that its rows lie inside what is borrowed for 'a. Nothing writes them
+        // meanwhile.
         unsafe { core::slice::from_raw_parts(self.base.add(row * self.stride), self.width) }
     }
 
@@ -225,6 +226,10 @@ impl<'a> RowsMut<'a> {
 ///
 /// [`SequenceMut::split_rows`] cuts it between batch rows, so that several threads can each write their own rows at
 /// every step.
+// What the proofs rest on; `new` checks it, and every cut keeps it:
+// - Each row lies inside the slice, and rows do not overlap.
+// - Where there is no row since there are no steps, or since the batch is empty, the strides of the other dimension still
+//   lead to places inside the slice, or to its end: those of rows of the view that this one was cut from, or 0.
 #[derive(Debug)]
 pub struct SequenceMut<'a> {
     base: *mut f32,
@@ -298,13 +303,15 @@ impl<'a> SequenceMut<'a> {
     /// Some columns of all rows.
     ///
     /// # Safety
-    /// - As long as the result is used, nothing else reads or writes these columns at the steps at which it is used.
+    /// - As long as the result is used, nothing else reads or writes these columns at the steps at which it is used. No
+    ///   assertion can see that.
     #[inline]
     pub(crate) unsafe fn shared_columns(&self, columns: Range<usize>) -> SequenceMut<'_> {
         let end = columns.end.min(self.width);
         let start = columns.start.min(end);
+        // Without rows there may be no elements at all.
         let offset = if self.steps > 0 && self.batch > 0 { start } else { 0 };
-        // SAFETY: column `start` of row (0, 0), if there is such a row, is in the slice or one past its end.
+        // SAFETY: if the offset is not 0, row (0, 0) exists, and its column `start` is in the slice or one past its end.
         let base = unsafe { self.base.add(offset) };
         SequenceMut { base, width: end - start, ..*self }
     }
@@ -328,7 +335,7 @@ impl<'a> SequenceMut<'a> {
         let at = at.min(self.batch);
         // An empty second half keeps the base: its offset could lie outside the slice.
         let offset = if at < self.batch { at * self.batch_stride } else { 0 };
-        // SAFETY: row (0, at) exists, and `new` checked that every row lies inside the slice.
+        // SAFETY: if the offset is not 0, batch row `at` exists, so its place at step 0 is inside the slice or at its end.
         let second = unsafe { self.base.add(offset) };
         (Self { batch: at, ..self }, Self { base: second, batch: self.batch - at, ..self })
     }
@@ -348,7 +355,7 @@ impl<'a> SequenceMut<'a> {
         let at = at.min(self.width);
         // Without rows there may be no elements at all.
         let offset = if self.steps > 0 && self.batch > 0 { at } else { 0 };
-        // SAFETY: column `at` of row (0, 0) is in the slice, or one past its end.
+        // SAFETY: if the offset is not 0, row (0, 0) exists, and its column `at` is in the slice or one past its end.
         let second = unsafe { self.base.add(offset) };
         (Self { width: at, ..self }, Self { base: second, width: self.width - at, ..self })
     }
@@ -413,7 +420,7 @@ impl<'a> SequenceMut<'a> {
     pub fn row_mut(&mut self, t: usize, row: usize) -> &mut [f32] {
         match self.base_of(t) {
             Some(base) if row < self.batch && self.width > 0 => {
-                // SAFETY: `new` checked that every row lies inside the slice; `self` borrows them exclusively.
+                // SAFETY: the row exists, so it lies inside the slice; `self` borrows it exclusively.
                 unsafe { core::slice::from_raw_parts_mut(base.add(row * self.batch_stride), self.width) }
             }
             _ => &mut [],
@@ -423,7 +430,7 @@ impl<'a> SequenceMut<'a> {
     /// The same rows once more.
     ///
     /// # Safety
-    /// - No row is used through both views.
+    /// - No row is used through both views. No assertion can see that.
     #[inline]
     pub(crate) unsafe fn alias(&self) -> Self {
         Self { ..*self }
@@ -435,7 +442,7 @@ impl<'a> SequenceMut<'a> {
         if row >= self.batch {
             return None;
         }
-        // SAFETY: `new` checked that every row lies inside the slice.
+        // SAFETY: batch row `row` exists, so its place at step 0 is inside the slice or at its end.
         let base = unsafe { self.base.add(row * self.batch_stride) };
         let (rows, width, stride) = (self.steps, self.width, self.time_stride);
         Some(RowsMut { base, rows, width, stride, _rows: PhantomData })
@@ -447,7 +454,7 @@ impl<'a> SequenceMut<'a> {
         if t >= self.steps {
             return None;
         }
-        // SAFETY: `new` checked that every row lies inside the slice.
+        // SAFETY: step `t` exists, so the place of its batch row 0 is inside the slice or at its end.
         Some(unsafe { self.base.add(t * self.time_stride) })
     }
 }
@@ -482,7 +489,7 @@ macro_rules! raw_rows {
             /// Where an element lies.
             ///
             /// # Safety
-            /// - The element belongs to the view that these rows are of.
+            /// - The element belongs to the view that these rows are of, and that view is still borrowed.
             #[inline(always)]
             pub(crate) unsafe fn at(self, row: usize, column: usize) -> $pointer {
                 debug_assert!(!self.is_none());
@@ -520,157 +527,5 @@ impl RowsMut<'_> {
     #[inline]
     pub(crate) fn raw(&mut self) -> RawRowsMut {
         RawRowsMut { base: self.base, stride: self.stride }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::{collections::HashSet, vec, vec::Vec};
-
-    /// Whether the rows of the grid are disjoint, by visiting every element.
-    fn disjoint(shape: [usize; 3], strides: [usize; 2]) -> bool {
-        let mut seen = HashSet::new();
-        (0..shape[0]).all(|t| {
-            (0..shape[1]).all(|b| (0..shape[2]).all(|u| seen.insert(t * strides[0] + b * strides[1] + u)))
-        })
-    }
-
-    #[test]
-    fn a_mutable_sequence_is_refused_whenever_rows_share_elements() {
-        let mut data = vec![0.0; 400];
-        let mut accepted = 0;
-        for steps in 0..4 {
-            for batch in 0..4 {
-                for time_stride in 0..20 {
-                    for batch_stride in 0..20 {
-                        let (shape, strides) = ([steps, batch, 3], [time_stride, batch_stride]);
-                        if SequenceMut::new(&mut data, shape, strides).is_ok() {
-                            accepted += 1;
-                            assert!(disjoint(shape, strides), "{shape:?} {strides:?}");
-                        }
-                    }
-                }
-            }
-        }
-        assert!(accepted > 1000);
-    }
-
-    #[test]
-    fn contiguous_layouts_are_accepted_and_a_missing_element_is_not() {
-        for (steps, batch, width) in [(1, 1, 1), (5, 3, 7), (1, 9, 4), (9, 1, 4)] {
-            for strides in [[batch * width, width], [width, steps * width]] {
-                let mut data = vec![0.0; steps * batch * width];
-                assert!(SequenceMut::new(&mut data, [steps, batch, width], strides).is_ok());
-                data.pop();
-                assert_eq!(
-                    SequenceMut::new(&mut data, [steps, batch, width], strides).err(),
-                    Some(ViewError::TooShort { needed: data.len() + 1, found: data.len() })
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn parts_of_rows_are_those_rows() {
-        for (rows, stride) in [(0, 3), (1, 3), (4, 3), (4, 5)] {
-            for at in 0..6 {
-                let mut data: Vec<f32> = (0..20).map(|n| n as f32).collect();
-                let expected = |row: usize| [0.0, 1.0, 2.0].map(|n| (row * stride) as f32 + n);
-                for end in at..6 {
-                    let part = Rows::new(&data, rows, 3, stride).unwrap().rows_of(at..end);
-                    assert_eq!(part.rows(), end.min(rows) - at.min(rows));
-                    for row in 0..part.rows() {
-                        assert_eq!(part.row(row), expected(at + row));
-                    }
-                }
-                let (mut first, mut second) = RowsMut::new(&mut data, rows, 3, stride).unwrap().split(at);
-                assert_eq!((first.rows(), first.rows() + second.rows()), (at.min(rows), rows));
-                for row in 0..first.rows() {
-                    assert_eq!(first.row_mut(row), expected(row));
-                }
-                for row in 0..second.rows() {
-                    assert_eq!(second.read().row(row), expected(at + row));
-                    assert_eq!(second.row_mut(row), expected(at + row));
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn strides_of_a_sequence_without_elements_do_not_matter() {
-        for shape in [[100, 4, 0], [100, 0, 4], [0, 100, 4]] {
-            for strides in [[0, 0], [usize::MAX, 1], [1, usize::MAX], [usize::MAX; 2]] {
-                let view = SequenceMut::new(&mut [], shape, strides).unwrap();
-                let (mut first, second) = view.split_rows(shape[1] / 2);
-                assert_eq!(first.batch() + second.batch(), shape[1]);
-                assert_eq!(first.step(shape[0] / 2).is_some(), shape[0] > 0);
-                assert_eq!(first.batch_row(0).is_some(), first.batch() > 0);
-            }
-        }
-    }
-
-    #[test]
-    fn columns_of_a_split_cover_every_element_once() {
-        let (steps, batch, width) = (3, 2, 5);
-        for strides in [[batch * width, width], [width, steps * width], [11, 40]] {
-            for at in 0..=width + 1 {
-                let mut data = vec![0.0; 100];
-                let view = SequenceMut::new(&mut data, [steps, batch, width], strides).unwrap();
-                let (left, right) = view.split_columns(at);
-                assert_eq!((left.width(), right.width()), (at.min(width), width - at.min(width)));
-                for (mut part, value) in [(left, 1.0), (right, 2.0)] {
-                    for t in 0..steps {
-                        let mut rows = part.step(t).unwrap();
-                        (0..batch).for_each(|row| rows.row_mut(row).iter_mut().for_each(|x| *x += value));
-                    }
-                }
-                for place in 0..data.len() {
-                    let column = (0..steps * batch)
-                        .map(|row| (row / batch) * strides[0] + (row % batch) * strides[1])
-                        .find(|&start| (start..start + width).contains(&place))
-                        .map(|start| place - start);
-                    let expected = column.map_or(0.0, |column| if column < at { 1.0 } else { 2.0 });
-                    assert_eq!(data[place], expected, "{strides:?} {at} {place}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn pieces_of_a_split_cover_every_row_once() {
-        let (steps, batch, width) = (3, 5, 2);
-        for strides in [[batch * width, width], [width, steps * width], [11, 40]] {
-            for at in 0..=batch + 1 {
-                let mut data = vec![0.0; 400];
-                let view = SequenceMut::new(&mut data, [steps, batch, width], strides).unwrap();
-                let (first, second) = view.split_rows(at);
-                let mut found: Vec<usize> = Vec::new();
-                for mut part in [first, second] {
-                    for t in 0..steps {
-                        let rows = part.step(t).unwrap();
-                        for row in 0..rows.rows() {
-                            found.push((rows.base as usize) / 4 + row * rows.stride);
-                        }
-                    }
-                    assert!(part.step(steps).is_none());
-                }
-                let base = data.as_ptr() as usize / 4;
-                let mut expected: Vec<usize> = (0..steps * batch)
-                    .map(|i| base + (i / batch) * strides[0] + (i % batch) * strides[1])
-                    .collect();
-                found.sort_unstable();
-                expected.sort_unstable();
-                assert_eq!(found, expected);
-            }
-        }
-    }
-
-    #[test]
-    fn extents_that_overflow_are_refused() {
-        let mut data = [0.0; 4];
-        assert_eq!(SequenceMut::new(&mut data, [usize::MAX, 2, 1], [2, 1]).err(), Some(ViewError::Overflow));
-        assert_eq!(Rows::new(&data, 3, 2, usize::MAX).err(), Some(ViewError::Overflow));
-        assert!(Rows::new(&data, 0, 2, usize::MAX).is_ok());
     }
 }

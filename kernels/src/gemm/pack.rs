@@ -62,30 +62,3 @@ pub fn rearrange(
 fn vector(block: &[f32]) -> f32x4 {
     f32x4::new([block[0], block[1], block[2], block[3]])
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::{vec, vec::Vec};
-
-    #[test]
-    fn every_element_lands_where_the_strides_say_and_nothing_else_is_written() {
-        for rows in 0..10 {
-            for columns in [0, 1, 3, 4, 8, 16] {
-                for (from_row, from_column) in [(1, rows + 2), (columns + 1, 1), (3 * columns + 2, 3)] {
-                    let from: Vec<f32> = (0..2000).map(|n| n as f32).collect();
-                    let to_row = columns + 2;
-                    let mut to = vec![-1.0; (rows + 1) * to_row];
-                    rearrange(&from, [from_row, from_column], &mut to, to_row, [rows, columns]);
-                    for (at, &found) in to.iter().enumerate() {
-                        let (row, column) = (at / to_row, at % to_row);
-                        let inside = row < rows && column < columns;
-                        let expected =
-                            if inside { (row * from_row + column * from_column) as f32 } else { -1.0 };
-                        assert_eq!(found, expected, "{rows} × {columns}, strides {from_row}, {from_column}");
-                    }
-                }
-            }
-        }
-    }
-}

@@ -19,7 +19,7 @@
 //! 2. Each looks at its own stages first, so that their weights stay in the cache of one core.
 //! 3. Who has a [`Visit`] is the only one at its stage, and what it reads is done. So it can hand out both, safely.
 
-use crate::team::{Patience, Progress};
+use super::progress::{Patience, Progress};
 use core::marker::PhantomData;
 use core::ops::Range;
 use core::sync::atomic::Ordering;
@@ -57,9 +57,11 @@ struct Buffer {
 }
 
 // SAFETY: members reach stages and buffers through visits alone. There is at most one visit to a stage at any time: it is
-// made by an atomic exchange of the number of blocks that were taken, when all of those were seen to be done. The block
-// that it writes is that of its own number, which no other visit writes, and which one of the next stage reads after this
-// one was seen to be done. Stages move between threads, hence `Send`.
+// made by an atomic exchange of the number of blocks that were taken, when all of those were seen to be done. `done` is
+// stored with release when a visit has ended and looked at with acquire, so all that those visits did happened before. The
+// block that it writes is that of its own number, which no other visit writes, and which one of the next stage reads after
+// this one was seen to be done. The work cannot keep a visit, nor exchange it for that of another call: the lifetime of
+// each is its own. Stages move between threads, hence `Send`.
 unsafe impl<S: Send, const MOST: usize> Sync for Wavefront<'_, S, MOST> {}
 
 /// The right to one block of one stage. The block is done when this is dropped.
@@ -108,7 +110,7 @@ impl<'a, S, const MOST: usize> Wavefront<'a, S, MOST> {
     pub fn join(&self, member: usize, members: usize, mut work: impl FnMut(&mut Visit<'_, 'a, S, MOST>)) {
         let stages = self.progress.len();
         // Its own stages end here; later ones come first, which hands blocks on soonest.
-        let members = members.clamp(1, MOST);
+        let members = members.min(MOST).max(1);
         let end = member.saturating_add(1).min(members) * stages / members;
         let mut patience = Patience::new();
         loop {
@@ -184,6 +186,7 @@ impl<S, const MOST: usize> Visit<'_, '_, S, MOST> {
         let block = |buffer: usize| {
             let Buffer { base, len } = wavefront.buffers[buffer];
             let range = self.range(len);
+            debug_assert!(range.start <= range.end && range.end <= len);
             // SAFETY: the range was cut to the buffer, so its start is inside or at the end.
             (unsafe { base.add(range.start) }, range.len())
         };
@@ -197,92 +200,10 @@ impl<S, const MOST: usize> Visit<'_, '_, S, MOST> {
         // SAFETY: as above. This visit is the only one that has the block of this buffer until it is done, and it is
         // borrowed exclusively meanwhile; blocks of a buffer do not overlap.
         let after = unsafe { core::slice::from_raw_parts_mut(base, len) };
-        // SAFETY: there are as many stages as counters, and this visit is the only one at its stage until it is done; it is
-        // borrowed exclusively meanwhile.
+        debug_assert!(self.stage < wavefront.progress.len());
+        // SAFETY: there are at least as many stages as counters, and this visit is the only one at its stage until it is
+        // done; it is borrowed exclusively meanwhile.
         let stage = unsafe { &mut *wavefront.stages.add(self.stage) };
         VisitParts { stage, before, after }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::AtomicBool;
-    use std::{format, string::String, thread, vec, vec::Vec};
-
-    const LEN: usize = 23;
-
-    /// Each stage adds what it has seen so far to what it reads, with `members` threads, of which some come late or not at
-    /// all. Yields the buffers, and what each stage noted.
-    fn sums(
-        stages: usize,
-        members: usize,
-        late: usize,
-        order: BlockOrder,
-    ) -> (Vec<Vec<f32>>, Vec<(f32, String)>) {
-        let (block_len, blocks) = (5, LEN.div_ceil(5));
-        let mut buffers = vec![vec![0.0; LEN]; 5];
-        let mut notes = vec![(0.0, String::new()); stages];
-        let mut progress = vec![Progress::default(); stages];
-        let mut rest = buffers.iter_mut();
-        let buffered = core::array::from_fn(|_| &mut rest.next().unwrap()[..]);
-        let wavefront: Wavefront<'_, _, 5> =
-            Wavefront::new(&mut progress, &mut notes, blocks, block_len, order, buffered);
-        let started = AtomicBool::new(false);
-        let member = |member| {
-            wavefront.join(member, members, |visit| {
-                started.store(true, Ordering::Release);
-                let block = visit.block();
-                let VisitParts { stage: (sum, seen), before, after } = visit.parts();
-                *seen += &format!("{block} ");
-                *sum += before.map_or(block as f32, |before| before.iter().sum());
-                after.iter_mut().enumerate().for_each(|(i, to)| *to = (*sum + i as f32) % 64.0);
-            });
-        };
-        thread::scope(|scope| {
-            for number in 0..members {
-                let (member, started) = (&member, &started);
-                scope.spawn(move || {
-                    while number >= members - late && !started.load(Ordering::Acquire) {
-                        thread::yield_now();
-                    }
-                    member(number);
-                });
-            }
-        });
-        (buffers, notes)
-    }
-
-    #[test]
-    fn every_stage_sees_each_block_once_in_order_and_after_the_stage_before() {
-        for order in [BlockOrder::Ascending, BlockOrder::Descending] {
-            for stages in 1..=5 {
-                let expected = sums(stages, 1, 0, order);
-                assert!(expected.1.iter().all(|(_, seen)| seen == "0 1 2 3 4 "));
-                // Block 0 of the first stage: sum 0, so its elements count up from the start of the buffer or of its end.
-                let first = if order == BlockOrder::Ascending { 1 } else { LEN - 2 };
-                assert_eq!(expected.0[0][first], 1.0);
-                for (members, late) in [(2, 0), (2, 1), (3, 0), (5, 2), (7, 0)] {
-                    assert!(sums(stages, members, late, order) == expected, "{stages} {members} {late}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn without_stages_or_blocks_nothing_is_done() {
-        let mut progress = vec![Progress::default(); 3];
-        for (stages, blocks) in [(0, 4), (3, 0)] {
-            let mut notes = vec![0; stages];
-            let wavefront: Wavefront<'_, _, 3> = Wavefront::new(
-                &mut progress,
-                &mut notes,
-                blocks,
-                1,
-                BlockOrder::Ascending,
-                core::array::from_fn(|_| &mut [][..]),
-            );
-            wavefront.join(0, 1, |_| panic!("nothing to do"));
-        }
     }
 }

@@ -17,46 +17,13 @@
 //! 3. Who has a [`Turn`] is the only one at its piece, and all before it is done. So a turn can hand out what to read and
 //!    what to write, safely.
 
+use super::progress::{Counter, Patience, Progress};
 use crate::views::{Rows, RowsMut, SequenceMut};
-use core::ops::{Deref, Range};
-use core::sync::atomic::{AtomicUsize, Ordering};
-
-/// Looks at a counter before a waiting member offers its core to other threads of the machine: a few microseconds. A
-/// piece takes a fraction of one up to some ten.
-const LOOKS: usize = 4096;
+use core::ops::Range;
+use core::sync::atomic::Ordering;
 
 /// Looks at a piece of another member before taking it from them: about half a microsecond.
-const LENIENCE: usize = 32;
-
-/// How far a piece has come.
-#[derive(Debug, Default)]
-pub struct Progress {
-    /// Steps that were taken by some member.
-    pub(crate) taken: Counter,
-    /// Steps that are done.
-    pub(crate) done: Counter,
-}
-
-/// A counter on a cache line of its own (two, since they are fetched in pairs).
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub(crate) struct Counter(AtomicUsize);
-
-impl Deref for Counter {
-    type Target = AtomicUsize;
-
-    #[inline]
-    fn deref(&self) -> &AtomicUsize {
-        &self.0
-    }
-}
-
-impl Clone for Progress {
-    /// A counter of its own, at zero.
-    fn clone(&self) -> Self {
-        Self::default()
-    }
-}
+const LENIENCE: usize = if cfg!(loom) { 1 } else { 32 };
 
 /// The order in which steps go through the slots of a sequence.
 #[derive(Clone, Copy, Debug)]
@@ -142,8 +109,10 @@ pub struct Team<'a, const STEPPED: usize, const OWNED: usize> {
 
 // SAFETY: members reach the sequences through turns alone. There is at most one turn for a piece at any time, and all are
 // at the same step: a turn is made when its piece was taken by an atomic exchange, after all pieces of the steps before
-// were seen to be done. Turns of different pieces write different columns. They read the slot of the step before, which
-// is not the slot that the step writes.
+// were seen to be done. `done` is stored with release after a turn has ended and looked at with acquire, so all that those
+// turns did happened before. Turns of different pieces write different columns. They read the slot of the step before,
+// which is not the slot that the step writes. The work cannot keep a turn, nor exchange it for that of another call: the
+// lifetime of each is its own.
 unsafe impl<const STEPPED: usize, const OWNED: usize> Sync for Team<'_, STEPPED, OWNED> {}
 
 /// The right to one piece of one step.
@@ -223,6 +192,10 @@ impl<'a, const STEPPED: usize, const OWNED: usize> Team<'a, STEPPED, OWNED> {
         let is_taken = taken.load(Ordering::Relaxed) == step
             && taken.compare_exchange(step, step + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if is_taken {
+            // What the proofs of turns rest on: this step of the piece, and the steps before it of all others, which this
+            // member saw to be done.
+            debug_assert_eq!(done.load(Ordering::Relaxed), step);
+            debug_assert!(self.progress.iter().all(|other| other.done.load(Ordering::Relaxed) >= step));
             // Done even if the work panics: then others go on, and the panic reaches the caller.
             let _done = Done { counter: done, steps: step + 1 };
             work(&mut Turn { team: self, step, piece });
@@ -231,36 +204,9 @@ impl<'a, const STEPPED: usize, const OWNED: usize> Team<'a, STEPPED, OWNED> {
     }
 }
 
-/// How often a waiting member has looked in vain.
-pub(crate) struct Patience {
-    looks: usize,
-}
-
-impl Patience {
-    #[inline]
-    pub(crate) fn new() -> Self {
-        Self { looks: 0 }
-    }
-
-    /// Waits for a moment: on the core first, then without it.
-    #[inline]
-    pub(crate) fn wait(&mut self) {
-        self.looks += 1;
-        if self.looks < LOOKS { core::hint::spin_loop() } else { offer_core() }
-    }
-}
-
-/// Lets other threads of the machine run.
-fn offer_core() {
-    #[cfg(feature = "std")]
-    std::thread::yield_now();
-    #[cfg(not(feature = "std"))]
-    core::hint::spin_loop();
-}
-
 /// Marks a piece as done when it goes out of scope.
 struct Done<'a> {
-    counter: &'a AtomicUsize,
+    counter: &'a Counter,
     steps: usize,
 }
 
@@ -293,101 +239,19 @@ impl<const STEPPED: usize, const OWNED: usize> Turn<'_, '_, STEPPED, OWNED> {
         let stepped = core::array::from_fn(|index| {
             let shared = &team.stepped[index];
             let [now, before] = shared.slots_of(self.step);
+            debug_assert!(now.is_none() || now != before);
+            // No turn writes this slot until the turn ends: all are at this step, which writes another one.
+            let before = before.and_then(|slot| shared.sequence.read(slot));
             // SAFETY: this turn is the only one at its piece, so at its columns of this step's slot, until it ends; it is
-            // borrowed exclusively meanwhile. No turn writes the slot of the step before.
-            unsafe {
-                Stepped {
-                    before: before.and_then(|slot| shared.sequence.read(slot)),
-                    now: now.and_then(|slot| {
-                        shared.sequence.shared_columns(shared.columns(&blocks)).into_step(slot)
-                    }),
-                }
-            }
+            // borrowed exclusively meanwhile. What turns read is the slot of the step before, which is another one.
+            let columns = unsafe { shared.sequence.shared_columns(shared.columns(&blocks)) };
+            Stepped { before, now: now.and_then(|slot| columns.into_step(slot)) }
         });
         let owned = core::array::from_fn(|index| {
             let shared = &team.owned[index];
-            // SAFETY: as above, for all slots: no other piece has these columns.
+            // SAFETY: as above, for all slots: no other piece has these columns, and no turn reads those of others.
             unsafe { shared.sequence.shared_columns(shared.columns(&blocks)) }
         });
         (stepped, owned)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::AtomicBool;
-    use std::{thread, vec, vec::Vec};
-
-    /// Slot s + 1 of each column becomes the sum of all columns of slot s, plus the step; with `members` threads, of which
-    /// the last ones come late or not at all.
-    fn sums(members: usize, pieces: usize, late: usize) -> Vec<f32> {
-        const STEPS: usize = 40;
-        const COLUMNS: usize = 7;
-        let mut data = vec![1.0; (STEPS + 1) * COLUMNS];
-        let mut progress = vec![Progress::default(); pieces];
-        let sequence = SequenceMut::new(&mut data, [STEPS + 1, 1, COLUMNS], [COLUMNS, COLUMNS]).unwrap();
-        let team = Team::new(&mut progress, STEPS, 4, [Shared::new(sequence, 2, Slots::Up { first: 1 })], []);
-        let started = AtomicBool::new(false);
-        let member = |member| {
-            team.join(member, |turn| {
-                started.store(true, Ordering::Release);
-                let step = turn.step();
-                let ([Stepped { before, now }], []) = turn.parts();
-                let total: f32 = before.unwrap().row(0).iter().sum();
-                now.unwrap().row_mut(0).fill(total % 8.0 + step as f32);
-            });
-        };
-        thread::scope(|scope| {
-            for number in 0..members {
-                let (member, started) = (&member, &started);
-                scope.spawn(move || {
-                    while number >= members - late && !started.load(Ordering::Acquire) {
-                        thread::yield_now();
-                    }
-                    member(number);
-                });
-            }
-        });
-        data
-    }
-
-    #[test]
-    fn a_turn_at_a_sequence_without_elements_has_none() {
-        let empty = SequenceMut::new(&mut [], [0, 1, 1000], [0, 0]).unwrap();
-        let mut progress = vec![Progress::default(); 2];
-        let team = Team::new(&mut progress, 1, 2, [], [Shared::new(empty, 500, Slots::Up { first: 0 })]);
-        team.join(0, |turn| {
-            let ([], [mut owned]) = turn.parts();
-            assert!(owned.step(0).is_none());
-        });
-    }
-
-    #[test]
-    fn every_step_sees_all_of_the_one_before_for_any_number_of_members() {
-        let mut expected = vec![vec![1.0f32; 7]];
-        for step in 0..40 {
-            let total: f32 = expected[step].iter().sum();
-            expected.push(vec![total % 8.0 + step as f32; 7]);
-        }
-        for (members, pieces, late) in [(1, 1, 0), (1, 3, 0), (2, 2, 0), (3, 3, 1), (2, 5, 1), (4, 4, 3)] {
-            assert_eq!(sums(members, pieces, late), expected.concat(), "{members} members, {pieces} pieces");
-        }
-    }
-
-    #[test]
-    fn slots_go_round_or_down_and_never_coincide_with_the_one_before() {
-        let mut data = [0.0; 12];
-        let mut shared = |slots, order| {
-            let sequence = SequenceMut::new(&mut data[..slots], [slots, 1, 1], [1, 1]).unwrap();
-            let shared = Shared::new(sequence, 1, order);
-            [0, 1, 2].map(|step| shared.slots_of(step))
-        };
-        let ring = shared(2, Slots::Up { first: 1 });
-        assert_eq!(ring, [[Some(1), Some(0)], [Some(0), Some(1)], [Some(1), Some(0)]]);
-        assert_eq!(shared(1, Slots::Up { first: 0 }), [[Some(0), None]; 3]);
-        assert_eq!(shared(0, Slots::Up { first: 0 }), [[None, None]; 3]);
-        let down = shared(3, Slots::Down { first: 1 });
-        assert_eq!(down, [[Some(1), Some(2)], [Some(0), Some(1)], [None, None]]);
     }
 }
