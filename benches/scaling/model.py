@@ -3,7 +3,7 @@
 
     benches/scaling/model.py            cores 1, 2, 8, 16 and 64, a table in Markdown
 
-The plan is that of src/plan.rs, the claim order that of kernels/src/team.rs: each member takes its own piece of a step
+The plan is that of src/plan.rs, the claim order that of kernels/src/threads/lockstep.rs: each member takes its own piece of a step
 as soon as all pieces of the step before are done, and after a while those that nobody has taken. The constants were measured on two
 virtual cores of an AMD EPYC (Zen 5, AVX-512); what could not be measured there is marked as assumed.
 """
