@@ -216,3 +216,94 @@ pub(crate) fn max_block_rows(shape: Shape, batch: usize) -> Option<usize> {
 pub(crate) fn block_steps(shape: Shape, batch: usize) -> usize {
     block_rows(shape).div_ceil(batch.max(1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cell::kind::CellKind;
+    use std::num::NonZeroUsize;
+
+    fn shape(inputs: usize, units: usize) -> Shape {
+        Shape { inputs, units, outputs: units, lanes: 16, kind: CellKind::Lstm }
+    }
+
+    fn plan(config: &LstmConfig, steps: usize, batch: usize) -> Plan {
+        let shape = shape(config.input_size(), config.hidden_size());
+        Plan::new(config, Isa::Portable, shape, [steps, batch], usize::MAX)
+    }
+
+    fn exactly(threads: usize) -> Threads {
+        Threads::Exactly(NonZeroUsize::new(threads).unwrap())
+    }
+
+    #[test]
+    fn few_rows_a_thread_are_hoisted_but_not_a_single_step() {
+        let config = LstmConfig::new(64, 64).threads(Threads::Serial);
+        assert_eq!(plan(&config, 10, 5).schedule, Schedule::Hoisted);
+        assert_eq!(plan(&config, 10, 6).schedule, Schedule::Fused);
+        assert_eq!(plan(&config, 1, 1).schedule, Schedule::Fused);
+    }
+
+    #[test]
+    fn large_weights_are_hoisted_up_to_many_rows() {
+        let config = LstmConfig::new(1024, 1024).threads(Threads::Serial);
+        assert_eq!(plan(&config, 10, 47).schedule, Schedule::Hoisted);
+        assert_eq!(plan(&config, 10, 48).schedule, Schedule::Fused);
+    }
+
+    #[test]
+    fn what_is_demanded_is_done() {
+        let config = LstmConfig::new(64, 64);
+        for schedule in [Schedule::Fused, Schedule::Hoisted] {
+            assert_eq!(plan(&config.clone().schedule(schedule), 10, 64).schedule, schedule);
+        }
+        assert_eq!(plan(&config.clone().threads(Threads::Serial), 1000, 1000).threads, 1);
+        let rows = plan(&config.clone().threads(exactly(3)).split(Split::Rows), 10, 64);
+        assert_eq!((rows.split, rows.threads), (Split::Rows, 3));
+        let units = plan(&config.threads(exactly(3)).split(Split::Units), 10, 64);
+        assert_eq!((units.split, units.threads), (Split::Units, 3));
+    }
+
+    #[test]
+    fn no_thread_is_without_a_row_or_a_block_of_units() {
+        let config = LstmConfig::new(8, 40);
+        assert_eq!(plan(&config.clone().threads(exactly(9)).split(Split::Rows), 10, 4).threads, 4);
+        assert_eq!(plan(&config.threads(exactly(9)).split(Split::Units), 10, 4).threads, 3);
+    }
+
+    #[test]
+    fn one_row_of_many_units_is_shared_by_units_and_many_rows_of_few_units_by_rows() {
+        let of = |units, batch| plan(&LstmConfig::new(units, units).threads(exactly(2)), 100, batch).split;
+        assert_eq!([of(512, 1), of(16, 64)], [Split::Units, Split::Rows]);
+    }
+
+    #[test]
+    fn memory_has_room_for_every_plan_of_its_batch_or_a_smaller_one() {
+        for (inputs, units) in [(3, 5), (64, 64), (40, 100), (1024, 1024)] {
+            for threads in [Threads::Serial, Threads::Auto, exactly(3)] {
+                let config = LstmConfig::new(inputs, units).threads(threads);
+                let shape = shape(inputs, units);
+                for most in [1, 7, 50] {
+                    let room = Plan::sums_len(&config, shape, most).unwrap();
+                    for batch in 1..=most {
+                        let plan = plan(&config, 100, batch);
+                        let is_hoisted = plan.schedule == Schedule::Hoisted;
+                        let steps = if is_hoisted { plan.block_steps } else { 0 };
+                        assert!(steps * batch * shape.sums_width() <= room, "{config:?}, {most}, {plan:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_block_of_the_backward_pass_ends_with_a_step_and_is_long_enough() {
+        for (inputs, units, rows) in [(64, 64, 256), (1024, 1024, 1024)] {
+            let shape = shape(inputs, units);
+            for batch in [1, 3, 64, 300, 5000] {
+                let rows_of_block = block_steps(shape, batch) * batch;
+                assert!(rows_of_block >= rows && rows_of_block <= max_block_rows(shape, batch).unwrap());
+            }
+        }
+    }
+}

@@ -96,7 +96,7 @@ def units_of(piece, pieces, units):
 
 
 def team(shape, members, chance):
-    """Nanoseconds of a call whose units are shared: steps one after the other, pieces in the order of team.rs."""
+    """Nanoseconds of a call whose units are shared: steps one after the other, pieces in the order of lockstep.rs."""
     t, b, _, h = shape
     costs = [step(shape, b, units_of(piece, members, h)) for piece in range(members)]
     free, done = [0.0] * members, 0.0
