@@ -182,7 +182,7 @@ impl Kernels {
     /// The kernels of `isa`; `None` if this CPU (or this build) lacks it.
     pub fn new(isa: Isa) -> Option<&'static Kernels> {
         match isa {
-            Isa::Portable => Some(&PORTABLE),
+            Isa::Portable => portable::Portable::try_new().map(|_| &PORTABLE),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => x86_64::Avx2::try_new().map(|_| &AVX2),
             #[cfg(target_arch = "x86_64")]
