@@ -63,7 +63,7 @@ pub struct Product<'a> {
     pub vectors: Range<usize>,
     /// The sums: as many columns as these vectors have, or fewer.
     pub to: RowsMut<'a>,
-    /// As of [`LstmStep`].
+    /// As of [`LstmStep`](crate::LstmStep).
     pub scratch: &'a mut [f32],
 }
 
