@@ -13,6 +13,7 @@
 //!    strides, and allocate nothing.
 //! 4. [`Lstm::backward`] yields the gradients of a sequence whose forward pass wrote to a [`Tape`].
 //! 5. [`LstmStack`] puts such layers on top of each other, in one direction or both.
+//! 6. [`Rnn`] is a plain recurrent layer, with the same calls.
 //!
 //! ```
 //! use quadgate::{Lstm, LstmConfig, LstmWeights, Matrix};

@@ -482,6 +482,9 @@ impl Lstm {
         let batch = state.batch();
         let x = input.checked("input", batch, self.config.input_size())?;
         self.check_state(state, batch)?;
+        if batch == 0 {
+            return Ok(());
+        }
         let (cell, weights) = (self.cell(Masks::default()), &self.weights);
         let StepRows { order, from, to, cell: cell_state, preactivations, scratch } = state.step_rows();
         let mut extras = cell.has_extras().then(|| StepExtras {

@@ -6,6 +6,7 @@
 //! - [`Kernels::lstm_step`]: a fused gate GEMM and cell update for rows of one time step,
 //! - [`Kernels::lstm_backward_step`]: its backward pass, fused with the product that carries gradients back in time,
 //! - [`Kernels::lstm_options_step`] and [`Kernels::lstm_options_backward_step`]: the cell with the options of the LSTM family,
+//! - [`Kernels::rnn_step`] and [`Kernels::rnn_backward_step`]: the same of the plain recurrent cell,
 //! - [`Kernels::product`]: the GEMM without a cell, for input products hoisted out of the recurrence and for gradients
 //!   of inputs,
 //! - [`Kernels::column_product`] and [`Kernels::column_sums`]: gradients of weights and biases,

@@ -3,8 +3,8 @@
 use crate::common::family::{FamilyCase, all_tensors, largest_difference, random_cell};
 use crate::common::{Random, Recording, Run, fnv, fused_levels, runs};
 use proptest::prelude::*;
-use quadgate::Schedule;
 use quadgate::reference::{NaiveCallGradients, NaiveMasks, NaiveResult};
+use quadgate::{Lstm, LstmConfig, LstmWeights, Matrix, Schedule};
 use std::num::NonZeroUsize;
 
 /// Relative to the largest entry of a tensor.
@@ -150,4 +150,14 @@ fn recorded_checksums_of_options_hold_on_every_level_with_fused_multiply_add() {
         let found = [1, 2, 3, 4, 5, 6].map(checksum);
         assert_eq!(found, RECORDED, "{isa}: {found:#x?}");
     }
+}
+
+#[test]
+fn a_step_of_no_rows_does_nothing_whatever_the_options() {
+    let config = LstmConfig::new(3, 5).recurrent_dropout();
+    let weights = LstmWeights::pytorch(&config, &[0.1; 60], &[0.1; 100], None, None).unwrap();
+    let lstm = Lstm::new(&config, &weights).unwrap();
+    let mut state = lstm.state(0).unwrap();
+    lstm.step(&mut state, Matrix::new(&[], 0, 3)).unwrap();
+    assert_eq!(state.hidden(0), None);
 }
