@@ -21,7 +21,7 @@ use crate::stack::layers::LstmStack;
 use crate::stack::memory::{StackTape, StackWorkspace, buffers_from};
 use crate::stack::plan::{MOST_SIDE_BY_SIDE, StackPlan};
 use crate::view::{Matrix, MatrixMut, Sequence, SequenceMut, check_sequence};
-use quadgate_kernels::{BlockOrder, VisitParts, Wavefront};
+use quadgate_kernels::{BlockOrder, RowsMut, VisitParts, Wavefront};
 use std::array;
 
 /// The arguments of [`LstmStack::forward`].
@@ -284,11 +284,12 @@ impl LstmStack {
         let Call { plan, steps, batch, initial, row_steps, .. } = call;
         let lstm = &self.layers[index];
         let plan = lstm.plan_of([plan.block_steps, batch], plan.threads_of_layer(&self.config));
-        let mut widths = self.config.state_widths().into_iter();
-        let initial = initial.map(|all| {
-            let (part, width) = (all?.part(index * batch, batch), widths.next()?);
+        let [hidden_width, cell_width] = self.config.state_widths();
+        let part = |all: Option<Matrix<'a>>, width: usize| {
+            let part = all?.part(index * batch, batch);
             Some(part.checked("states", batch, width).expect("states were checked when the call began"))
-        });
+        };
+        let initial = [part(initial[0], hidden_width), part(initial[1], cell_width)];
         let cell = lstm.cell(Masks::default());
         lstm.begin(plan, cell, workspace, initial, tape, [steps, batch], row_steps)
     }
@@ -299,13 +300,23 @@ impl LstmStack {
         index: usize,
         run: ForwardRun<'_>,
         batch: usize,
-        last: &mut [Option<MatrixMut<'_>>; 2],
+        [hidden, cell]: &mut [Option<MatrixMut<'_>>; 2],
     ) {
-        let mut widths = self.config.state_widths().into_iter();
-        let [hidden, cell] = last.each_mut().map(|all| {
-            let (part, width) = (all.as_mut()?.part(index * batch, batch), widths.next()?);
-            Some(part.checked("states", batch, width).expect("states were checked when the call began"))
-        });
-        run.end(hidden, cell);
+        let [hidden_width, cell_width] = self.config.state_widths();
+        run.end(
+            part_of(hidden, index * batch, batch, hidden_width),
+            part_of(cell, index * batch, batch, cell_width),
+        );
     }
+}
+
+/// Some rows of states that were checked when the call began.
+fn part_of<'a>(
+    all: &'a mut Option<MatrixMut<'_>>,
+    first: usize,
+    rows: usize,
+    width: usize,
+) -> Option<RowsMut<'a>> {
+    let part = all.as_mut()?.part(first, rows);
+    Some(part.checked("states", rows, width).expect("states were checked when the call began"))
 }
