@@ -4,6 +4,8 @@ use quadgate_kernels::{Isa, ViewError};
 use std::fmt;
 
 /// Why a call was refused. Nothing has been written when one of these comes back.
+///
+/// Variants and their fields may get company: match with `..`.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
@@ -54,6 +56,13 @@ pub enum Error {
     Overflow {
         /// The argument.
         argument: &'static str,
+    },
+    /// There is no memory for a workspace, a state, a tape or the weights of a layer.
+    OutOfMemory {
+        /// The argument that makes it so large.
+        argument: &'static str,
+        /// Bytes of the buffer that could not be had.
+        bytes: usize,
     },
     /// Something is not there that must be: a tensor that the configuration asks for, or room for one that is exported.
     Missing {
@@ -204,6 +213,12 @@ impl fmt::Display for Error {
             ),
             Error::Overflow { argument } => {
                 write!(f, "{argument}: expected a size that fits the address space, found a larger one")
+            }
+            Error::OutOfMemory { argument, bytes } => {
+                write!(
+                    f,
+                    "{argument}: expected a size that there is memory for, found one that takes {bytes} bytes more"
+                )
             }
             Error::Missing { argument } => write!(f, "{argument}: expected some, found none"),
             Error::Unexpected { argument } => write!(f, "{argument}: expected none, found some"),

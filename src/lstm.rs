@@ -562,6 +562,9 @@ impl ForwardRun<'_> {
         mut output: Option<quadgate_kernels::SequenceMut<'_>>,
     ) {
         let Self { lstm, plan, cell, batch, row_steps, done, .. } = *self;
+        if batch == 0 {
+            return;
+        }
         let Workspace { state, sums, tools, ragged, .. } = &mut *self.workspace;
         let (direction, times) = (lstm.config.reading_direction(), input.shape[0]);
         let (ragged, mut room, row_mask) = match row_steps {

@@ -219,7 +219,7 @@ impl SequenceMut<'_> {
     /// Adds the elements of another sequence of the same shape. Bounds were checked.
     pub(crate) fn add(&mut self, terms: Sequence<'_>) {
         let [steps, batch, features] = self.shape;
-        if features == 0 {
+        if features == 0 || batch == 0 {
             return;
         }
         for t in 0..steps {

@@ -20,6 +20,12 @@
 //! implementation of that trait plus one line in the table. The functions here are safe: the views that they take
 //! ([`Rows`], [`RowsMut`], [`SequenceMut`], [`Packed`]) check their bounds when they are made, and the kernels
 //! `assert!` that the shapes fit each other before the first pointer is formed.
+//!
+//! # Panics
+//!
+//! Making a view of a slice that is too short is an error. All else that does not fit panics: [`Kernels`] called with views of
+//! different shapes, a row or column that a view does not have, a packed matrix of another layout. `quadgate` checks the
+//! arguments of its callers before it comes here, and returns errors; who calls these functions checks for himself.
 
 #![no_std]
 
@@ -27,6 +33,7 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+mod buffer;
 mod cells;
 mod checked;
 mod dispatch;
@@ -37,6 +44,7 @@ mod simd;
 mod threads;
 mod views;
 
+pub use buffer::Buffer;
 pub use cells::function::ActivationFunction;
 pub use cells::lstm_options::{Activations, CellOptions, Coupling, Normalization};
 pub use cells::rnn::Nonlinearity;

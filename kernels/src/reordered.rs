@@ -4,7 +4,6 @@
 //! [`ReorderedMut`], which have different parts of an order, never touch the same element.
 
 use crate::views::SequenceMut;
-use alloc::vec;
 use alloc::vec::Vec;
 
 /// Memory for an order of rows.
@@ -22,9 +21,12 @@ pub struct Permutation<'a> {
 }
 
 impl RowOrder {
-    /// Room for `rows` rows.
-    pub fn new(rows: usize) -> Self {
-        Self { rows: vec![0; rows], sorted: 0 }
+    /// Room for `rows` rows; `None` if there is no memory for it.
+    pub fn new(rows: usize) -> Option<Self> {
+        let mut room = Vec::new();
+        room.try_reserve_exact(rows).ok()?;
+        room.resize(rows, 0);
+        Some(Self { rows: room, sorted: 0 })
     }
 
     /// The most rows that it has room for.

@@ -152,7 +152,7 @@ fn extents_that_overflow_are_refused() {
 
 #[test]
 fn an_order_names_each_row_once_whatever_the_keys() {
-    let mut order = RowOrder::new(9);
+    let mut order = RowOrder::new(9).unwrap();
     for rows in 0..12 {
         let mut keys = 7usize;
         let sorted = order.sort_by_key(rows, |_| {
@@ -170,7 +170,7 @@ fn an_order_names_each_row_once_whatever_the_keys() {
 #[test]
 fn pieces_write_the_rows_of_their_positions_and_no_others() {
     let (steps, batch, width) = (3, 5, 2);
-    let mut order = RowOrder::new(batch);
+    let mut order = RowOrder::new(batch).unwrap();
     for strides in [[batch * width, width], [width, steps * width], [11, 40]] {
         for at in 0..=batch + 1 {
             let mut data = vec![0.0; 400];
@@ -201,7 +201,7 @@ fn pieces_write_the_rows_of_their_positions_and_no_others() {
 
 #[test]
 fn an_order_of_another_batch_is_refused() {
-    let mut order = RowOrder::new(4);
+    let mut order = RowOrder::new(4).unwrap();
     for rows in [0, 2, 4] {
         let mut data = [0.0; 3];
         let sequence = SequenceMut::new(&mut data, [1, 3, 1], [3, 1]).unwrap();

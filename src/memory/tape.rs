@@ -48,6 +48,9 @@ fn lengths(
     [steps, batch]: [usize; 2],
     segment: usize,
 ) -> Option<[usize; 6]> {
+    if batch == 0 {
+        return Some([0; 6]);
+    }
     let hidden = shape.padded_outputs().checked_mul(batch)?;
     let cell = shape.padded_cell().checked_mul(batch)?;
     let gates = shape.recorded_width().checked_mul(batch)?;

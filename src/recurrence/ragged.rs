@@ -14,7 +14,7 @@
 
 use crate::direction::Direction;
 use crate::error::Error;
-use crate::memory::buffer::{Buffer, zeros};
+use crate::memory::buffer::{Buffer, filled, zeros};
 use crate::memory::views;
 use crate::options::Options;
 use crate::parallel;
@@ -55,6 +55,8 @@ impl<'a> RowStepArguments<'a> {
             mask.check("mask", [steps, batch])?;
         }
         match (lengths, mask) {
+            // Of no rows every step is run, however many there are.
+            (None, None) | (Some(_), None) | (None, Some(_)) if batch == 0 => Ok(None),
             (None, None) => Ok(None),
             (Some(lengths), None) => Ok(Some(RowSteps::Lengths(lengths))),
             (None, Some(mask)) => Ok(Some(RowSteps::Mask(mask))),
@@ -366,11 +368,12 @@ impl RaggedBuffers {
         let buffer = |which: usize| zeros("batch", elements.map(|elements| elements[which]));
         let [forward, backward] = block_rows(shape, batch, training).ok_or(overflow)?;
         Ok(Self {
-            order: RowOrder::new(batch),
-            counts: vec![0; batch],
-            cursors: vec![Cursor::default(); batch],
-            times: vec![0; forward],
-            block_times: vec![0; backward],
+            order: RowOrder::new(batch)
+                .ok_or(Error::OutOfMemory { argument: "batch", bytes: batch * size_of::<usize>() })?,
+            counts: filled("batch", batch, 0)?,
+            cursors: filled("batch", batch, Cursor::default())?,
+            times: filled("batch", forward, 0)?,
+            block_times: filled("batch", backward, 0)?,
             input: buffer(0)?,
             sequences: [buffer(1)?, buffer(2)?],
             block_sequences: [buffer(3)?, buffer(4)?],

@@ -250,7 +250,7 @@ impl LstmStack {
                     let layer = first + visit.stage();
                     let is_last = layer + 1 == layers;
                     let begin = visit.place() * plan.block_steps;
-                    let times = begin..steps.min(begin + plan.block_steps);
+                    let times = begin..steps.min(begin.saturating_add(plan.block_steps));
                     let VisitParts { stage, before, after } = visit.parts();
                     let stage = views::present(stage.as_mut(), "stage", 0, 1);
                     let block = |data| Sequence::time_major(data, times.len(), batch, width);

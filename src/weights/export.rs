@@ -58,7 +58,7 @@ impl LstmWeights<'_> {
         mut tensors: SeparateTensors<&mut [f32]>,
     ) -> Result<(), Error> {
         let Sizes { inputs, units, outputs } = self.sizes();
-        tensors.check_lengths(|slice| slice.len(), |_| false, self.sizes())?;
+        tensors.check_lengths(|slice| slice.len(), None, self.sizes())?;
         let rooms = tensors.biases.each_ref().map(Option::is_some);
         self.check_rooms(rooms, SEPARATE_BIASES[0][0], tensors.peepholes.is_some(), SEPARATE_PEEPHOLES[0])?;
 
@@ -183,7 +183,7 @@ impl LstmWeights<'_> {
         if which == 0 { self.with_forget_bias(gate, own) } else { own }
     }
 
-    fn peephole(&self, peephole: usize, unit: usize) -> f32 {
+    pub(super) fn peephole(&self, peephole: usize, unit: usize) -> f32 {
         self.peepholes.and_then(|peepholes| peepholes[peephole].get(unit)).copied().unwrap_or(0.0)
     }
 }
@@ -198,7 +198,7 @@ fn write(tensor: &mut [f32], place: Place, [units, inputs]: [usize; 2], value: i
 }
 
 /// Writes a vector of one gate.
-fn fill(tensor: &mut [f32], value: impl Fn(usize) -> f32) {
+pub(super) fn fill(tensor: &mut [f32], value: impl Fn(usize) -> f32) {
     for (unit, element) in tensor.iter_mut().enumerate() {
         *element = value(unit);
     }

@@ -1,6 +1,7 @@
 //! The conventions of frameworks, both ways: a constructor that reads their tensors, and an export that writes them.
 
 use super::LstmWeights;
+use super::export::fill;
 use super::import::{Sizes, sizes};
 use super::layout::{JoinedTensors, Names, Orientation, SeparateTensors, WeightLayout, check};
 use crate::{Error, LstmConfig};
@@ -228,10 +229,7 @@ impl<'a> LstmWeights<'a> {
         let tensors = JoinedTensors { input, recurrent, biases: [b, None], peepholes: None };
         Self { peepholes: None, ..*self }.export_joined_named(layout, TENSORFLOW, tensors)?;
         for (index, peephole) in peepholes.into_iter().flatten().enumerate() {
-            match self.peepholes {
-                Some(own) => peephole.copy_from_slice(own[index]),
-                None => peephole.fill(0.0),
-            }
+            fill(peephole, |unit| self.peephole(index, unit));
         }
         Ok(())
     }

@@ -60,8 +60,7 @@ impl<'a> LstmWeights<'a> {
         let sizes = sizes(config)?;
         let Sizes { inputs, units, outputs } = sizes;
         let unread = unread_gate(config.options().coupling);
-        let is_left_out = |gate| unread == Some(gate) && tensors.input[gate].is_empty();
-        tensors.check_lengths(|slice| slice.len(), is_left_out, sizes)?;
+        tensors.check_lengths(|slice| slice.len(), unread, sizes)?;
         let SeparateTensors { input, recurrent, biases, peepholes } = tensors;
         Ok(Self {
             input_size: inputs,
@@ -158,28 +157,30 @@ impl<S> JoinedTensors<S> {
 }
 
 impl<S> SeparateTensors<S> {
-    /// `Ok` if every tensor has the length that the sizes demand, but those of a gate that is left out.
+    /// `Ok` if every tensor has the length that the sizes demand, or none if it is of a gate that is not read.
     pub(super) fn check_lengths(
         &self,
         len: impl Fn(&S) -> usize,
-        is_left_out: impl Fn(usize) -> bool,
+        unread: Option<usize>,
         Sizes { inputs, units, outputs }: Sizes,
     ) -> Result<(), Error> {
-        for gate in (0..4).filter(|&gate| !is_left_out(gate)) {
-            check(SEPARATE_INPUT[gate], units, inputs, len(&self.input[gate]))?;
-            check(SEPARATE_RECURRENT[gate], units, outputs, len(&self.recurrent[gate]))?;
+        let check = |gate, name, rows, columns, tensor: &S| {
+            let found = len(tensor);
+            if unread == Some(gate) && found == 0 { Ok(()) } else { check(name, rows, columns, found) }
+        };
+        for gate in 0..4 {
+            check(gate, SEPARATE_INPUT[gate], units, inputs, &self.input[gate])?;
+            check(gate, SEPARATE_RECURRENT[gate], units, outputs, &self.recurrent[gate])?;
             for (bias, names) in self.biases.iter().zip(SEPARATE_BIASES) {
                 if let Some(bias) = bias {
-                    check(names[gate], 1, units, len(&bias[gate]))?;
+                    check(gate, names[gate], 1, units, &bias[gate])?;
                 }
             }
         }
         for (peephole, (gate, name)) in
             self.peepholes.iter().flatten().zip([0, 1, 3].into_iter().zip(SEPARATE_PEEPHOLES))
         {
-            if !is_left_out(gate) {
-                check(name, 1, units, len(peephole))?;
-            }
+            check(gate, name, 1, units, peephole)?;
         }
         Ok(())
     }

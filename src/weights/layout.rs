@@ -106,8 +106,8 @@ pub struct JoinedTensors<S> {
     pub peepholes: Option<S>,
 }
 
-/// A tensor for each gate. Those of a gate that is the complement of another one ([`Coupling`](crate::Coupling)) may be
-/// empty when they are read. `S` is `&[f32]` to read from and `&mut [f32]` to write to.
+/// A tensor for each gate. Each of a gate that is the complement of another one ([`Coupling`](crate::Coupling)) may be
+/// empty when it is read. `S` is `&[f32]` to read from and `&mut [f32]` to write to.
 #[derive(Clone, Copy, Debug)]
 pub struct SeparateTensors<S> {
     /// W of i, f, g and o, H × X each.

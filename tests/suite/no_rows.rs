@@ -1,8 +1,9 @@
 //! Sequences without rows: they cost nothing, whatever number of steps they have, and are checked as others are.
 
 use quadgate::{
-    Arrangement, Backward, Directions, Error, Forward, GradientMode, Lstm, LstmConfig, LstmStack, LstmWeights,
-    MatrixMut, Sequence, SequenceMut, StackBackward, StackConfig, StackForward, StepMask, Threads, Zoneout,
+    Arrangement, Backward, Directions, Error, Forward, GradientMode, Lstm, LstmConfig, LstmStack,
+    LstmWeights, MatrixMut, Sequence, SequenceMut, StackBackward, StackConfig, StackForward, StepMask,
+    Threads, Zoneout,
 };
 use std::num::NonZeroUsize;
 
@@ -65,7 +66,8 @@ fn a_layer_runs_any_number_of_steps_of_no_rows_at_once() {
 #[test]
 fn a_stack_runs_any_number_of_steps_of_no_rows_at_once() {
     let two = Threads::Exactly(NonZeroUsize::new(2).unwrap());
-    for directions in [Directions::Forward, Directions::Reverse, Directions::Concatenated, Directions::Summed] {
+    for directions in [Directions::Forward, Directions::Reverse, Directions::Concatenated, Directions::Summed]
+    {
         for arrangement in [Arrangement::InTurn, Arrangement::SideBySide] {
             let config = StackConfig::new(INPUTS, UNITS, 3, directions).training().threads(two);
             let config = config.arrangement(arrangement);

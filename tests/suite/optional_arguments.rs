@@ -88,7 +88,8 @@ impl Kind {
 fn stacks(kind: Kind) -> Vec<StackConfig> {
     let two = Threads::Exactly(NonZeroUsize::new(2).unwrap());
     let mut all = vec![StackConfig::of(kind.config(), 1, Directions::Forward).threads(Threads::Serial)];
-    for directions in [Directions::Forward, Directions::Reverse, Directions::Concatenated, Directions::Summed] {
+    for directions in [Directions::Forward, Directions::Reverse, Directions::Concatenated, Directions::Summed]
+    {
         let config = StackConfig::of(kind.config(), 2, directions);
         all.push(config.clone().threads(Threads::Serial));
         all.push(config.threads(two).arrangement(Arrangement::SideBySide));
@@ -274,7 +275,11 @@ fn a_layer_alone_yields_what_a_stack_of_one_does_with_every_subset() {
                 call = call.tape(&mut tape);
             }
             lstm.forward(&mut workspace, call).unwrap();
-            assert_eq!([output, last_hidden, last_cell], forward(&stack, subset, &x, [&h, &c]), "{subset:06b}");
+            assert_eq!(
+                [output, last_hidden, last_cell],
+                forward(&stack, subset, &x, [&h, &c]),
+                "{subset:06b}"
+            );
         }
         for subset in 0..1 << 7 {
             let mut tape = lstm.tape(STEPS, BATCH).unwrap();
