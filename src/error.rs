@@ -10,11 +10,13 @@ use std::fmt;
 #[non_exhaustive]
 pub enum Error {
     /// A size that must be at least one is zero.
+    #[non_exhaustive]
     Zero {
         /// The argument.
         argument: &'static str,
     },
     /// A dimension is not what the layer or another argument demands.
+    #[non_exhaustive]
     Dimension {
         /// The argument.
         argument: &'static str,
@@ -26,6 +28,7 @@ pub enum Error {
         found: usize,
     },
     /// A dense slice, a list or a workspace has another number of elements than needed.
+    #[non_exhaustive]
     Length {
         /// The argument.
         argument: &'static str,
@@ -35,6 +38,7 @@ pub enum Error {
         found: usize,
     },
     /// A strided slice ends before the last element of its shape.
+    #[non_exhaustive]
     TooShort {
         /// The argument.
         argument: &'static str,
@@ -44,6 +48,7 @@ pub enum Error {
         found: usize,
     },
     /// Rows to be written would share elements, or interleave in a way that is not supported.
+    #[non_exhaustive]
     Overlap {
         /// The argument.
         argument: &'static str,
@@ -53,11 +58,13 @@ pub enum Error {
         found: [usize; 2],
     },
     /// A size is too large for this machine's `usize`, or more memory than can be addressed.
+    #[non_exhaustive]
     Overflow {
         /// The argument.
         argument: &'static str,
     },
     /// There is no memory for a workspace, a state, a tape or the weights of a layer.
+    #[non_exhaustive]
     OutOfMemory {
         /// The argument that makes it so large.
         argument: &'static str,
@@ -65,16 +72,19 @@ pub enum Error {
         bytes: usize,
     },
     /// Something is not there that must be: a tensor that the configuration asks for, or room for one that is exported.
+    #[non_exhaustive]
     Missing {
         /// What is missing.
         argument: &'static str,
     },
     /// Something is there that the configuration does not ask for.
+    #[non_exhaustive]
     Unexpected {
         /// What there is.
         argument: &'static str,
     },
     /// Something was demanded that cannot be had together with something else.
+    #[non_exhaustive]
     Unsupported {
         /// What was demanded.
         argument: &'static str,
@@ -82,6 +92,7 @@ pub enum Error {
         because: &'static str,
     },
     /// A number is outside what is allowed.
+    #[non_exhaustive]
     Value {
         /// The argument.
         argument: &'static str,
@@ -91,11 +102,13 @@ pub enum Error {
         found: f32,
     },
     /// A gate order that does not name each gate once.
+    #[non_exhaustive]
     GateOrder {
         /// The gate that is missing.
         missing: &'static str,
     },
     /// A workspace or state was made for another layer or for a smaller batch.
+    #[non_exhaustive]
     Workspace {
         /// The argument.
         argument: &'static str,
@@ -106,16 +119,19 @@ pub enum Error {
     },
     /// A backward pass was asked of a layer that was not made with
     /// [`LstmConfig::training`](crate::LstmConfig::training), or with a workspace that was not made for training.
+    #[non_exhaustive]
     NotForTraining {
         /// The argument.
         argument: &'static str,
     },
     /// A backward pass was asked of a tape on which no forward pass was recorded.
+    #[non_exhaustive]
     NothingRecorded {
         /// The argument.
         argument: &'static str,
     },
     /// A row has more steps than the input.
+    #[non_exhaustive]
     RowLength {
         /// The argument.
         argument: &'static str,
@@ -127,6 +143,7 @@ pub enum Error {
         found: usize,
     },
     /// Both lengths and a mask say which steps are run.
+    #[non_exhaustive]
     Exclusive {
         /// The argument.
         argument: &'static str,
@@ -134,11 +151,13 @@ pub enum Error {
         other: &'static str,
     },
     /// Other steps are asked of a backward pass than its forward pass recorded.
+    #[non_exhaustive]
     NotRecorded {
         /// The argument that differs: `lengths` or `mask`.
         argument: &'static str,
     },
     /// An instruction set was demanded that this CPU or this build lacks.
+    #[non_exhaustive]
     UnsupportedIsa {
         /// What was demanded.
         expected: Isa,
@@ -146,6 +165,7 @@ pub enum Error {
         found: Isa,
     },
     /// `QUADGATE_ISA` names no instruction set.
+    #[non_exhaustive]
     UnknownIsa {
         /// What it says.
         found: String,

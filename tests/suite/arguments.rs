@@ -1,5 +1,6 @@
 //! Bad arguments get an error that names them, and nothing is written.
 
+use crate::common::refused::{Refused, assert_refused};
 use quadgate::{
     Backward, Error, Forward, Gate, GateOrder, Isa, Lstm, LstmConfig, LstmWeights, Matrix, MatrixMut,
     Orientation, Sequence, SequenceMut, StepMask,
@@ -51,17 +52,20 @@ fn an_input_of_the_wrong_width_or_length_is_named() {
     let x = [0.0; STEPS * BATCH * INPUTS];
     assert_eq!(
         refused_input(&x, [STEPS, BATCH, INPUTS - 1], [BATCH * INPUTS, INPUTS]),
-        Error::Dimension { argument: "input", dimension: "features", expected: INPUTS, found: INPUTS - 1 }
+        Refused::Dimension { argument: "input", dimension: "features", expected: INPUTS, found: INPUTS - 1 }
     );
     assert_eq!(
         refused_input(&x[1..], [STEPS, BATCH, INPUTS], [BATCH * INPUTS, INPUTS]),
-        Error::TooShort { argument: "input", expected: x.len(), found: x.len() - 1 }
+        Refused::TooShort { argument: "input", expected: x.len(), found: x.len() - 1 }
     );
     assert_eq!(
         refused_input(&x, [STEPS, BATCH, INPUTS], [usize::MAX, INPUTS]),
-        Error::Overflow { argument: "input" }
+        Refused::Overflow { argument: "input" }
     );
-    assert_eq!(refused_input(&x, [usize::MAX, BATCH, INPUTS], [1, 1]), Error::Overflow { argument: "input" });
+    assert_eq!(
+        refused_input(&x, [usize::MAX, BATCH, INPUTS], [1, 1]),
+        Refused::Overflow { argument: "input" }
+    );
 }
 
 #[test]
@@ -72,7 +76,7 @@ fn an_output_of_the_wrong_shape_is_named() {
         ([STEPS, BATCH, UNITS + 1], "features", UNITS, UNITS + 1),
     ] {
         let error = refused(|call, spare| call.output(SequenceMut::with_strides(spare, shape, [20, 10])));
-        assert_eq!(error, Error::Dimension { argument: "output", dimension, expected, found });
+        assert_eq!(error, Refused::Dimension { argument: "output", dimension, expected, found });
     }
 }
 
@@ -81,21 +85,21 @@ fn output_rows_that_overlap_are_refused() {
     for strides in [[0, UNITS], [UNITS, 0], [UNITS, UNITS], [1, UNITS * STEPS], [2 * UNITS, UNITS - 1]] {
         let shape = [STEPS, BATCH, UNITS];
         let error = refused(|call, spare| call.output(SequenceMut::with_strides(spare, shape, strides)));
-        assert_eq!(error, Error::Overlap { argument: "output", expected: UNITS, found: strides });
+        assert_eq!(error, Refused::Overlap { argument: "output", expected: UNITS, found: strides });
     }
     let error = refused(|call, spare| call.last_cell(MatrixMut::new(spare, BATCH, UNITS).stride(UNITS - 1)));
-    assert_eq!(error, Error::Overlap { argument: "last_cell", expected: UNITS, found: [0, UNITS - 1] });
+    assert_eq!(error, Refused::Overlap { argument: "last_cell", expected: UNITS, found: [0, UNITS - 1] });
 }
 
 #[test]
 fn an_output_that_is_too_short_is_named() {
     let error =
         refused(|call, spare| call.output(SequenceMut::time_major(&mut spare[..29], STEPS, BATCH, UNITS)));
-    assert_eq!(error, Error::TooShort { argument: "output", expected: 30, found: 29 });
+    assert_eq!(error, Refused::TooShort { argument: "output", expected: 30, found: 29 });
     let error = refused(|call, spare| {
         call.output(SequenceMut::with_strides(spare, [STEPS, BATCH, UNITS], [usize::MAX / 2, usize::MAX / 2]))
     });
-    assert_eq!(error, Error::Overflow { argument: "output" });
+    assert_eq!(error, Refused::Overflow { argument: "output" });
 }
 
 #[test]
@@ -105,7 +109,7 @@ fn states_of_the_wrong_shape_are_named() {
     let error = refused(|call, _| call.initial_hidden(wide));
     assert_eq!(
         error,
-        Error::Dimension {
+        Refused::Dimension {
             argument: "initial_hidden",
             dimension: "width",
             expected: UNITS,
@@ -115,12 +119,12 @@ fn states_of_the_wrong_shape_are_named() {
     let error = refused(|call, _| call.initial_cell(Matrix::new(&ZEROS, BATCH + 1, UNITS)));
     assert_eq!(
         error,
-        Error::Dimension { argument: "initial_cell", dimension: "rows", expected: BATCH, found: BATCH + 1 }
+        Refused::Dimension { argument: "initial_cell", dimension: "rows", expected: BATCH, found: BATCH + 1 }
     );
     let error = refused(|call, _| call.initial_cell(Matrix::new(&ZEROS[..9], BATCH, UNITS)));
-    assert_eq!(error, Error::TooShort { argument: "initial_cell", expected: 10, found: 9 });
+    assert_eq!(error, Refused::TooShort { argument: "initial_cell", expected: 10, found: 9 });
     let error = refused(|call, spare| call.last_hidden(MatrixMut::new(&mut spare[..9], BATCH, UNITS)));
-    assert_eq!(error, Error::TooShort { argument: "last_hidden", expected: 10, found: 9 });
+    assert_eq!(error, Refused::TooShort { argument: "last_hidden", expected: 10, found: 9 });
 }
 
 #[test]
@@ -131,7 +135,7 @@ fn a_workspace_or_state_of_another_layer_is_refused() {
     let mut small = lstm.workspace(BATCH - 1).unwrap();
     assert!(matches!(
         lstm.forward(&mut small, call()),
-        Err(Error::Workspace { argument: "workspace", expected: [BATCH, _], found: [1, _] })
+        Err(Error::Workspace { argument: "workspace", expected: [BATCH, _], found: [1, _], .. })
     ));
     let mut other = layer(INPUTS, UNITS + 40).workspace(BATCH).unwrap();
     assert!(matches!(lstm.forward(&mut other, call()), Err(Error::Workspace { argument: "workspace", .. })));
@@ -145,17 +149,17 @@ fn step_names_an_input_of_the_wrong_shape() {
     let lstm = layer(INPUTS, UNITS);
     let mut state = lstm.state(BATCH).unwrap();
     let x = [0.0; 100];
-    assert_eq!(
+    assert_refused(
         lstm.step(&mut state, Matrix::new(&x, BATCH, INPUTS + 1)),
-        Err(Error::Dimension { argument: "input", dimension: "width", expected: INPUTS, found: INPUTS + 1 })
+        Refused::Dimension { argument: "input", dimension: "width", expected: INPUTS, found: INPUTS + 1 },
     );
-    assert_eq!(
+    assert_refused(
         lstm.step(&mut state, Matrix::new(&x, BATCH + 1, INPUTS)),
-        Err(Error::Dimension { argument: "input", dimension: "rows", expected: BATCH, found: BATCH + 1 })
+        Refused::Dimension { argument: "input", dimension: "rows", expected: BATCH, found: BATCH + 1 },
     );
-    assert_eq!(
+    assert_refused(
         lstm.step(&mut state, Matrix::new(&x[..7], BATCH, INPUTS)),
-        Err(Error::TooShort { argument: "input", expected: 8, found: 7 })
+        Refused::TooShort { argument: "input", expected: 8, found: 7 },
     );
     assert!(state.hidden(0).unwrap().iter().all(|&h| h == 0.0));
     assert_eq!((state.hidden(BATCH), state.cell(usize::MAX)), (None, None));
@@ -170,32 +174,35 @@ fn weights_of_the_wrong_length_are_named() {
     let load = |w, r, b1, b2| LstmWeights::pytorch(&config, w, r, b1, b2).map(|_| ()).unwrap_err();
     assert_eq!(
         load(&w[1..], &r, None, None),
-        Error::Length { argument: "weight_ih", expected: 80, found: 79 }
+        Refused::Length { argument: "weight_ih", expected: 80, found: 79 }
     );
     assert_eq!(
         load(&w, &r[1..], None, None),
-        Error::Length { argument: "weight_hh", expected: 100, found: 99 }
+        Refused::Length { argument: "weight_hh", expected: 100, found: 99 }
     );
     let short = Some(&b[1..]);
-    assert_eq!(load(&w, &r, short, None), Error::Length { argument: "bias_ih", expected: 20, found: 19 });
-    assert_eq!(load(&w, &r, Some(&b), short), Error::Length { argument: "bias_hh", expected: 20, found: 19 });
+    assert_eq!(load(&w, &r, short, None), Refused::Length { argument: "bias_ih", expected: 20, found: 19 });
+    assert_eq!(
+        load(&w, &r, Some(&b), short),
+        Refused::Length { argument: "bias_hh", expected: 20, found: 19 }
+    );
     let neutral =
         LstmWeights::new(&config, GateOrder::IOFG, Orientation::InputsByGates, &w, &r, [short, None])
             .unwrap_err();
-    assert_eq!(neutral, Error::Length { argument: "first bias", expected: 20, found: 19 });
+    assert_eq!(neutral, Refused::Length { argument: "first bias", expected: 20, found: 19 });
 }
 
 #[test]
 fn sizes_that_make_no_layer_are_refused() {
     let empty = |inputs, units| LstmWeights::pytorch(&LstmConfig::new(inputs, units), &[], &[], None, None);
-    assert_eq!(empty(3, 0).unwrap_err(), Error::Zero { argument: "hidden size" });
-    assert_eq!(empty(3, usize::MAX).unwrap_err(), Error::Overflow { argument: "hidden size" });
-    assert_eq!(empty(usize::MAX, 1).unwrap_err(), Error::Overflow { argument: "weight_ih" });
+    assert_eq!(empty(3, 0).unwrap_err(), Refused::Zero { argument: "hidden size" });
+    assert_eq!(empty(3, usize::MAX).unwrap_err(), Refused::Overflow { argument: "hidden size" });
+    assert_eq!(empty(usize::MAX, 1).unwrap_err(), Refused::Overflow { argument: "weight_ih" });
     let narrow = LstmConfig::new(1, 1);
     let weights = LstmWeights::pytorch(&narrow, &[0.0; 4], &[0.0; 4], None, None).unwrap();
     assert_eq!(
         Lstm::new(&LstmConfig::new(1, 2), &weights).unwrap_err(),
-        Error::Dimension { argument: "weights", dimension: "hidden size", expected: 2, found: 1 }
+        Refused::Dimension { argument: "weights", dimension: "hidden size", expected: 2, found: 1 }
     );
 }
 
@@ -203,26 +210,65 @@ fn sizes_that_make_no_layer_are_refused() {
 fn batches_that_cannot_be_addressed_are_refused() {
     let lstm = layer(INPUTS, UNITS);
     for batch in [usize::MAX, usize::MAX / 8, isize::MAX as usize / 4] {
-        let overflow = Error::Overflow { argument: "batch" };
+        let overflow = Refused::Overflow { argument: "batch" };
         assert_eq!(lstm.workspace(batch).unwrap_err(), overflow);
         assert_eq!(lstm.state(batch).unwrap_err(), overflow);
     }
-    assert_eq!(lstm.workspace_bytes(usize::MAX).unwrap_err(), Error::Overflow { argument: "batch" });
+    assert_eq!(lstm.workspace_bytes(usize::MAX).unwrap_err(), Refused::Overflow { argument: "batch" });
+}
+
+/// More rows than any 64-bit machine has memory for, though their bytes can be counted.
+#[cfg(target_pointer_width = "64")]
+#[test]
+fn what_there_is_no_memory_for_is_an_error() {
+    use quadgate::{Directions, LstmStack, Rnn, RnnConfig, RnnWeights, StackConfig, Zoneout};
+    let most = 1 << 45;
+    let memory = |error: Error| match error {
+        Error::OutOfMemory { argument, bytes, .. } => {
+            assert!(bytes >= most, "{bytes} bytes");
+            argument
+        }
+        other => panic!("{other}"),
+    };
+    let (w, r) = ([0.1; 4 * UNITS * INPUTS], [0.1; 4 * UNITS * UNITS]);
+    let options = LstmConfig::new(INPUTS, UNITS).zoneout(Zoneout::default()).recurrent_dropout();
+    for config in [LstmConfig::new(INPUTS, UNITS), LstmConfig::new(INPUTS, UNITS).training(), options] {
+        let lstm = Lstm::new(&config, &LstmWeights::pytorch(&config, &w, &r, None, None).unwrap()).unwrap();
+        assert_eq!(memory(lstm.workspace(most).unwrap_err()), "batch");
+        assert_eq!(memory(lstm.state(most).unwrap_err()), "batch");
+        for [steps, batch] in [[most, 1], [1, most], [1 << 23, 1 << 22]] {
+            assert_eq!(memory(lstm.tape(steps, batch).unwrap_err()), "steps and batch");
+        }
+        assert_eq!(memory(lstm.checkpointed_tape(4, most, None).unwrap_err()), "steps and batch");
+    }
+    let config = StackConfig::new(INPUTS, UNITS, 1, Directions::Summed).training();
+    let weights = LstmWeights::pytorch(&config.directed_layer(0), &w, &r, None, None).unwrap();
+    let stack = LstmStack::new(&config, &[weights, weights]).unwrap();
+    assert_eq!(memory(stack.workspace(most, 1).unwrap_err()), "steps and batch");
+    assert_eq!(memory(stack.workspace(1, most).unwrap_err()), "batch");
+    assert_eq!(memory(stack.tape(most, 1).unwrap_err()), "steps and batch");
+    let config = StackConfig::new(INPUTS, UNITS, 1, Directions::Forward);
+    assert_eq!(memory(LstmStack::new(&config, &[weights]).unwrap().state(most).unwrap_err()), "batch");
+    let config = RnnConfig::new(INPUTS, UNITS).training();
+    let (w, r) = (&w[..UNITS * INPUTS], &r[..UNITS * UNITS]);
+    let rnn = Rnn::new(&config, &RnnWeights::pytorch(&config, w, r, None, None).unwrap()).unwrap();
+    assert_eq!(memory(rnn.workspace(most).unwrap_err()), "batch");
+    assert_eq!(memory(rnn.tape(most, 1).unwrap_err()), "steps and batch");
 }
 
 #[test]
 fn lengths_that_do_not_fit_are_named() {
     assert_eq!(
         refused(|call, _| call.lengths(&[1])),
-        Error::Dimension { argument: "lengths", dimension: "batch", expected: BATCH, found: 1 }
+        Refused::Dimension { argument: "lengths", dimension: "batch", expected: BATCH, found: 1 }
     );
     assert_eq!(
         refused(|call, _| call.lengths(&[STEPS, STEPS + 1])),
-        Error::RowLength { argument: "lengths", row: 1, expected: STEPS, found: STEPS + 1 }
+        Refused::RowLength { argument: "lengths", row: 1, expected: STEPS, found: STEPS + 1 }
     );
     assert_eq!(
         refused(|call, _| call.lengths(&[usize::MAX, 0])),
-        Error::RowLength { argument: "lengths", row: 0, expected: STEPS, found: usize::MAX }
+        Refused::RowLength { argument: "lengths", row: 0, expected: STEPS, found: usize::MAX }
     );
 }
 
@@ -232,7 +278,7 @@ fn a_mask_that_does_not_fit_is_named() {
         [(STEPS + 1, BATCH, "steps", STEPS, STEPS + 1), (STEPS, BATCH - 1, "batch", BATCH, BATCH - 1)]
     {
         let error = refused(|call, _| call.mask(StepMask::time_major(&MASK, steps, batch)));
-        assert_eq!(error, Error::Dimension { argument: "mask", dimension, expected, found });
+        assert_eq!(error, Refused::Dimension { argument: "mask", dimension, expected, found });
     }
     let (expected, found) = (STEPS * BATCH, STEPS * BATCH - 1);
     for mask in [
@@ -240,12 +286,15 @@ fn a_mask_that_does_not_fit_is_named() {
         StepMask::batch_major(&MASK[1..], BATCH, STEPS),
         StepMask::with_strides(&MASK[1..], [STEPS, BATCH], [BATCH, 1]),
     ] {
-        assert_eq!(refused(|call, _| call.mask(mask)), Error::TooShort { argument: "mask", expected, found });
+        assert_eq!(
+            refused(|call, _| call.mask(mask)),
+            Refused::TooShort { argument: "mask", expected, found }
+        );
     }
     let strides = [usize::MAX, 1];
     assert_eq!(
         refused(|call, _| call.mask(StepMask::with_strides(&MASK, [STEPS, BATCH], strides))),
-        Error::Overflow { argument: "mask" }
+        Refused::Overflow { argument: "mask" }
     );
 }
 
@@ -253,7 +302,7 @@ fn a_mask_that_does_not_fit_is_named() {
 fn lengths_and_a_mask_together_are_refused() {
     assert_eq!(
         refused(|call, _| call.lengths(&[1, 2]).mask(StepMask::time_major(&MASK, STEPS, BATCH))),
-        Error::Exclusive { argument: "mask", other: "lengths" }
+        Refused::Exclusive { argument: "mask", other: "lengths" }
     );
 }
 
@@ -274,7 +323,7 @@ fn a_backward_pass_of_other_steps_than_were_recorded_is_refused() {
         (StepMask::time_major(&mask, STEPS, BATCH), StepMask::time_major(&other, STEPS, BATCH));
     let kinds: [fn(Backward<'_>) -> Backward<'_>; 3] =
         [|call| call, |call| call.lengths(&[1, 2]), |call| call.lengths(&[2, 1])];
-    let refused = |argument| Err(Error::NotRecorded { argument });
+    let refused = |argument| Err(Refused::NotRecorded { argument });
     let forwards = [
         (
             Forward::new(x),
@@ -295,10 +344,12 @@ fn a_backward_pass_of_other_steps_than_were_recorded_is_refused() {
     for (forward, expected, expected_of_masks) in forwards {
         lstm.forward(&mut workspace, forward.tape(&mut tape)).unwrap();
         for (kind, expected) in kinds.iter().zip(expected) {
-            assert_eq!(lstm.backward(&mut workspace, &mut tape, kind(Backward::new(x))), expected);
+            let found = lstm.backward(&mut workspace, &mut tape, kind(Backward::new(x)));
+            assert_eq!(found.map_err(Refused::from), expected);
         }
         for (mask, expected) in [mask, other].into_iter().zip(expected_of_masks) {
-            assert_eq!(lstm.backward(&mut workspace, &mut tape, Backward::new(x).mask(mask)), expected);
+            let found = lstm.backward(&mut workspace, &mut tape, Backward::new(x).mask(mask));
+            assert_eq!(found.map_err(Refused::from), expected);
         }
     }
 }
@@ -313,7 +364,7 @@ fn byte_counts_are_those_of_what_is_made() {
 #[test]
 fn a_gate_order_must_name_each_gate() {
     let twice = [Gate::Input, Gate::Forget, Gate::Input, Gate::Output];
-    assert_eq!(GateOrder::new(twice), Err(Error::GateOrder { missing: "candidate gate" }));
+    assert_refused(GateOrder::new(twice), Refused::GateOrder { missing: "candidate gate" });
     assert_eq!(GateOrder::new(Gate::ALL), Ok(GateOrder::IFGO));
 }
 
@@ -398,11 +449,11 @@ fn options_that_make_no_sense_are_named() {
     let activations = Activations { gate, ..Activations::default() };
     assert_eq!(value(refused_options(|config| config.activations(activations))), "activation of gates");
 
-    assert_eq!(refused_options(|config| config.projection(0)), Error::Zero { argument: "projection" });
-    let unexpected = Error::Unexpected { argument: "projection bias" };
+    assert_eq!(refused_options(|config| config.projection(0)), Refused::Zero { argument: "projection" });
+    let unexpected = Refused::Unexpected { argument: "projection bias" };
     assert_eq!(refused_options(LstmConfig::projection_bias), unexpected);
     let clip = Clip { projection: Some(1.0), ..Clip::default() };
-    let unexpected = Error::Unexpected { argument: "projection clip" };
+    let unexpected = Refused::Unexpected { argument: "projection clip" };
     assert_eq!(refused_options(|config| config.clip(clip)), unexpected);
     let split = |config: LstmConfig| config.layer_normalization(1e-5).split(quadgate::Split::Units);
     assert!(matches!(refused_options(split), Error::Unsupported { argument: "split over units", .. }));
@@ -410,7 +461,7 @@ fn options_that_make_no_sense_are_named() {
 
 #[test]
 fn tensors_of_options_that_are_missing_unexpected_or_of_the_wrong_length_are_named() {
-    let missing = |argument| Error::Missing { argument };
+    let missing = |argument| Refused::Missing { argument };
     assert_eq!(refused_options(LstmConfig::peepholes), missing("peepholes"));
     assert_eq!(refused_options(|config| config.layer_normalization(0.1)), missing("layer normalization"));
     assert_eq!(refused_options(|config| config.projection(3)), missing("projection"));
@@ -420,7 +471,7 @@ fn tensors_of_options_that_are_missing_unexpected_or_of_the_wrong_length_are_nam
     let weights = LstmWeights::pytorch(&config, &w, &r, None, None).unwrap();
     let right = [0.0; UNITS];
     let unexpected = |weights: &LstmWeights<'_>, argument| {
-        assert_eq!(Lstm::new(&config, weights).unwrap_err(), Error::Unexpected { argument });
+        assert_eq!(Lstm::new(&config, weights).unwrap_err(), Refused::Unexpected { argument });
     };
     unexpected(&weights.with_peepholes([&right; 3]).unwrap(), "peepholes");
     unexpected(&weights.with_layer_normalization([&right; 4]).unwrap(), "layer normalization");
@@ -429,7 +480,7 @@ fn tensors_of_options_that_are_missing_unexpected_or_of_the_wrong_length_are_nam
     unexpected(&weights.with_projection(rows, &projection, None).unwrap(), "projection");
 
     let short = &right[1..];
-    let length = |argument, expected, found| Error::Length { argument, expected, found };
+    let length = |argument, expected, found| Refused::Length { argument, expected, found };
     assert_eq!(
         weights.with_peepholes([&right, short, &right]).unwrap_err(),
         length("peephole of f", UNITS, UNITS - 1)
@@ -454,7 +505,7 @@ fn masks_that_no_option_asks_for_or_of_the_wrong_shape_are_named() {
     let data = &DATA;
     let share = Sequence::time_major(data, STEPS, BATCH, UNITS);
     let mask = Matrix::new(&data[..BATCH * UNITS], BATCH, UNITS);
-    let unexpected = |argument| Error::Unexpected { argument };
+    let unexpected = |argument| Refused::Unexpected { argument };
     assert_eq!(refused(|call, _| call.hidden_share(share)), unexpected("hidden_share"));
     assert_eq!(refused(|call, _| call.cell_share(share)), unexpected("cell_share"));
     assert_eq!(refused(|call, _| call.recurrent_mask(mask)), unexpected("recurrent_mask"));
@@ -468,7 +519,12 @@ fn masks_that_no_option_asks_for_or_of_the_wrong_shape_are_named() {
     let narrow = Sequence::time_major(data, STEPS, BATCH, UNITS - 1);
     assert_eq!(
         lstm.forward(&mut workspace, call().cell_share(narrow)).unwrap_err(),
-        Error::Dimension { argument: "cell_share", dimension: "features", expected: UNITS, found: UNITS - 1 }
+        Refused::Dimension {
+            argument: "cell_share",
+            dimension: "features",
+            expected: UNITS,
+            found: UNITS - 1
+        }
     );
     let mask = Matrix::new(data, BATCH + 1, UNITS);
     let error = lstm.forward(&mut workspace, call().recurrent_mask(mask)).unwrap_err();

@@ -1,7 +1,8 @@
 //! Dropout between layers: its factors, and what they depend on. That passes multiply with them is in `stack.rs`.
 
+use crate::common::refused::{Refused, assert_refused};
 use proptest::prelude::*;
-use quadgate::{Dropout, Error};
+use quadgate::Dropout;
 
 /// A block of the key stream of ChaCha8: RFC 8439's block function with four double rounds, and a counter of 64 bits in the
 /// place of one of 32 bits and a part of the nonce, as Bernstein has it.
@@ -91,8 +92,8 @@ fn factors_for_another_shape_are_refused_and_left_alone() {
     let dropout = Dropout::new(0.5, 0).unwrap();
     let mut found = [7.0; 5];
     let refused = dropout.factors(0, [1, 2, 3], &mut found);
-    assert_eq!(refused, Err(Error::Length { argument: "factors", expected: 6, found: 5 }));
+    assert_refused(refused, Refused::Length { argument: "factors", expected: 6, found: 5 });
     let refused = dropout.factors(0, [usize::MAX, 2, 3], &mut found);
-    assert_eq!(refused, Err(Error::Overflow { argument: "factors" }));
+    assert_refused(refused, Refused::Overflow { argument: "factors" });
     assert_eq!(found, [7.0; 5]);
 }

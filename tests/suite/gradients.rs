@@ -1,14 +1,13 @@
 //! The backward pass of every level against naive backpropagation in f64, and that against finite differences.
 
+use crate::common::refused::{Refused, assert_refused};
 use crate::common::{
     self, Case, Cotangents, Gradients, Layout, Recording, Run, Sizes, assert_gradients_close, fnv,
     fused_levels, gradient_bits, levels, runs, small_sizes, widen,
 };
 use proptest::prelude::*;
 use quadgate::reference::NaiveLstm;
-use quadgate::{
-    Backward, Error, Forward, GradientMode, Isa, Lstm, Matrix, MatrixMut, Schedule, Sequence, Split,
-};
+use quadgate::{Backward, Forward, GradientMode, Isa, Lstm, Matrix, MatrixMut, Schedule, Sequence, Split};
 use std::num::NonZeroUsize;
 
 /// Relative to the largest entry of each tensor.
@@ -298,45 +297,45 @@ fn backward_names_what_does_not_fit() {
     let (mut workspace, mut tape) = (lstm.workspace(2).unwrap(), lstm.tape(3, 2).unwrap());
     let x = Sequence::time_major(&case.x, 3, 2, 4);
     let nothing = lstm.backward(&mut workspace, &mut tape, Backward::new(x));
-    assert_eq!(nothing, Err(Error::NothingRecorded { argument: "tape" }));
+    assert_refused(nothing, Refused::NothingRecorded { argument: "tape" });
     lstm.forward(&mut workspace, Forward::new(x).tape(&mut tape)).unwrap();
 
     let shorter = Sequence::time_major(&case.x, 2, 2, 4);
-    assert_eq!(
+    assert_refused(
         lstm.backward(&mut workspace, &mut tape, Backward::new(shorter)),
-        Err(Error::Dimension { argument: "tape", dimension: "steps", expected: 2, found: 3 })
+        Refused::Dimension { argument: "tape", dimension: "steps", expected: 2, found: 3 },
     );
     let mut gradients = vec![7.0; 201];
     let call = Backward::new(x).parameter_gradients(&mut gradients, GradientMode::Overwrite);
-    assert_eq!(
+    assert_refused(
         lstm.backward(&mut workspace, &mut tape, call),
-        Err(Error::Length { argument: "parameter_gradients", expected: 200, found: 201 })
+        Refused::Length { argument: "parameter_gradients", expected: 200, found: 201 },
     );
     assert!(gradients.iter().all(|&gradient| gradient == 7.0));
     let call = Backward::new(x).output_cotangent(Sequence::time_major(&case.x, 3, 2, 4));
-    assert_eq!(
+    assert_refused(
         lstm.backward(&mut workspace, &mut tape, call),
-        Err(Error::Dimension { argument: "output_cotangent", dimension: "features", expected: 5, found: 4 })
+        Refused::Dimension { argument: "output_cotangent", dimension: "features", expected: 5, found: 4 },
     );
     let call = Backward::new(x).last_cell_cotangent(Matrix::new(&case.x[..9], 2, 5));
-    assert_eq!(
+    assert_refused(
         lstm.backward(&mut workspace, &mut tape, call),
-        Err(Error::TooShort { argument: "last_cell_cotangent", expected: 10, found: 9 })
+        Refused::TooShort { argument: "last_cell_cotangent", expected: 10, found: 9 },
     );
     let mut small = lstm.tape(2, 2).unwrap();
-    assert_eq!(
+    assert_refused(
         lstm.forward(&mut workspace, Forward::new(x).tape(&mut small)),
-        Err(Error::Dimension { argument: "tape", dimension: "steps", expected: 3, found: 2 })
+        Refused::Dimension { argument: "tape", dimension: "steps", expected: 3, found: 2 },
     );
 
     let inference = case.lstm(Run::on(levels()[0]));
-    assert_eq!(
+    assert_refused(
         inference.backward(&mut workspace, &mut tape, Backward::new(x)),
-        Err(Error::NotForTraining { argument: "layer" })
+        Refused::NotForTraining { argument: "layer" },
     );
     let mut plain = inference.workspace(2).unwrap();
-    assert_eq!(
+    assert_refused(
         lstm.backward(&mut plain, &mut tape, Backward::new(x)),
-        Err(Error::NotForTraining { argument: "workspace" })
+        Refused::NotForTraining { argument: "workspace" },
     );
 }

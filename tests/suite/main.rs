@@ -13,6 +13,7 @@ mod golden;
 mod gradients;
 mod lengths;
 mod load_files;
+mod no_rows;
 mod optional_arguments;
 mod options;
 mod oracle;

@@ -3,6 +3,7 @@
 use crate::common::family::{Tensors, config_of, random_cell};
 use crate::common::golden::{GoldenFile, assert_relative, transpose};
 use crate::common::lengths::{Kind, PartialCase, kinds};
+use crate::common::refused::{Refused, assert_refused};
 use crate::common::stack::{StackCase, dropouts, forms, naive, sizes};
 use crate::common::{
     Case, Cotangents, Gradients, Layout, Outcome, Random, Recording, Run, Sizes, bits, fused_levels,
@@ -545,23 +546,26 @@ fn stacks_that_cannot_be_made_are_refused() {
     let config = case.config(plain());
     let weights = case.weights(&config);
     let none = StackConfig::new(4, 5, 0, Directions::Forward);
-    assert_eq!(LstmStack::new(&none, &[]).unwrap_err(), Error::Zero { argument: "layers" });
+    assert_eq!(LstmStack::new(&none, &[]).unwrap_err(), Refused::Zero { argument: "layers" });
     assert_eq!(
         LstmStack::new(&config, &weights[..5]).unwrap_err(),
-        Error::Length { argument: "weights", expected: 6, found: 5 }
+        Refused::Length { argument: "weights", expected: 6, found: 5 }
     );
     let mut stack = LstmStack::new(&config, &weights).unwrap();
     let swapped = [weights[2], weights[1], weights[0], weights[3], weights[4], weights[5]];
-    let error = Error::Dimension { argument: "weights", dimension: "input size", expected: 4, found: 10 };
+    let error = Refused::Dimension { argument: "weights", dimension: "input size", expected: 4, found: 10 };
     assert_eq!(LstmStack::new(&config, &swapped).unwrap_err(), error);
     assert_eq!(stack.set_weights(&swapped).unwrap_err(), error);
     assert_eq!(
         stack.workspace_bytes(usize::MAX, 2).unwrap_err(),
-        Error::Overflow { argument: "steps and batch" }
+        Refused::Overflow { argument: "steps and batch" }
     );
-    assert_eq!(stack.workspace(usize::MAX, 2).unwrap_err(), Error::Overflow { argument: "steps and batch" });
+    assert_eq!(
+        stack.workspace(usize::MAX, 2).unwrap_err(),
+        Refused::Overflow { argument: "steps and batch" }
+    );
     let vast = StackConfig::new(4, 5, usize::MAX, Directions::Summed);
-    assert_eq!(vast.total_parameters(), Err(Error::Overflow { argument: "layers" }));
+    assert_refused(vast.total_parameters(), Refused::Overflow { argument: "layers" });
 }
 
 /// Runs a call that must fail, with one argument replaced, and checks that nothing was written.
@@ -586,7 +590,7 @@ fn refused(change: impl for<'a> FnOnce(StackForward<'a>, &'a mut [f32]) -> Stack
 fn forward_names_what_does_not_fit_and_writes_nothing() {
     static ZEROS: [f32; 100] = [0.0; 100];
     let dimension =
-        |argument, dimension, expected, found| Error::Dimension { argument, dimension, expected, found };
+        |argument, dimension, expected, found| Refused::Dimension { argument, dimension, expected, found };
     let input = |features| StackForward::new(Sequence::with_strides(&ZEROS, [3, 2, features], [10, 5]));
     assert_eq!(refused(|_, _| input(3)), dimension("input", "features", 4, 3));
     let long = StackForward::new(Sequence::time_major(&ZEROS, 4, 2, 4));
@@ -594,14 +598,14 @@ fn forward_names_what_does_not_fit_and_writes_nothing() {
     let wide = StackForward::new(Sequence::time_major(&ZEROS, 3, 3, 4));
     assert_eq!(refused(|_, _| wide), dimension("workspace", "batch", 3, 2));
     let short = StackForward::new(Sequence::time_major(&ZEROS[..23], 3, 2, 4));
-    assert_eq!(refused(|_, _| short), Error::TooShort { argument: "input", expected: 24, found: 23 });
+    assert_eq!(refused(|_, _| short), Refused::TooShort { argument: "input", expected: 24, found: 23 });
     assert_eq!(
         refused(|call, spare| call.output(SequenceMut::time_major(spare, 3, 2, 5))),
         dimension("output", "features", 10, 5)
     );
     assert_eq!(
         refused(|call, spare| call.output(SequenceMut::with_strides(spare, [3, 2, 10], [5, 30]))),
-        Error::Overlap { argument: "output", expected: 10, found: [5, 30] }
+        Refused::Overlap { argument: "output", expected: 10, found: [5, 30] }
     );
     assert_eq!(
         refused(|call, _| call.initial_hidden(Matrix::new(&ZEROS, 2, 5))),
@@ -609,7 +613,7 @@ fn forward_names_what_does_not_fit_and_writes_nothing() {
     );
     assert_eq!(
         refused(|call, _| call.initial_cell(Matrix::new(&ZEROS[..59], 12, 5))),
-        Error::TooShort { argument: "initial_cell", expected: 60, found: 59 }
+        Refused::TooShort { argument: "initial_cell", expected: 60, found: 59 }
     );
     assert_eq!(
         refused(|call, spare| call.last_hidden(MatrixMut::new(spare, 12, 10))),
@@ -617,7 +621,7 @@ fn forward_names_what_does_not_fit_and_writes_nothing() {
     );
     assert_eq!(
         refused(|call, spare| call.last_cell(MatrixMut::new(&mut spare[..59], 12, 5))),
-        Error::TooShort { argument: "last_cell", expected: 60, found: 59 }
+        Refused::TooShort { argument: "last_cell", expected: 60, found: 59 }
     );
 }
 
@@ -627,7 +631,7 @@ fn workspaces_and_tapes_of_other_stacks_are_refused() {
     let stack = case.stack(&case.config(plain()).training());
     let x = Sequence::time_major(&case.x, 3, 2, 4);
     let dimension =
-        |argument, dimension, expected, found| Error::Dimension { argument, dimension, expected, found };
+        |argument, dimension, expected, found| Refused::Dimension { argument, dimension, expected, found };
     for (form, name, expected, found) in [
         ((2, Directions::Concatenated), "layers", 3, 2),
         ((3, Directions::Reverse), "directions", 2, 1),
@@ -637,12 +641,12 @@ fn workspaces_and_tapes_of_other_stacks_are_refused() {
         let other = other.stack(&other.config(plain()).training());
         let mut workspace = other.workspace(3, 2).unwrap();
         let refused = stack.forward(&mut workspace, StackForward::new(x));
-        assert_eq!(refused, Err(dimension("workspace", name, expected, found)));
+        assert_refused(refused, dimension("workspace", name, expected, found));
         let (mut workspace, mut tape) = (stack.workspace(3, 2).unwrap(), other.tape(3, 2).unwrap());
         let refused = stack.forward(&mut workspace, StackForward::new(x).tape(&mut tape));
-        assert_eq!(refused, Err(dimension("tape", name, expected, found)));
+        assert_refused(refused, dimension("tape", name, expected, found));
         let refused = stack.backward(&mut workspace, &mut tape, StackBackward::new(x));
-        assert_eq!(refused, Err(dimension("tape", name, expected, found)));
+        assert_refused(refused, dimension("tape", name, expected, found));
     }
     let other = StackCase::random(0, Sizes { inputs: 9, ..SIZES }, FORM);
     let other = other.stack(&other.config(plain()).training());
@@ -650,7 +654,7 @@ fn workspaces_and_tapes_of_other_stacks_are_refused() {
     assert!(matches!(refused, Err(Error::Workspace { argument: "workspace", .. })), "{refused:?}");
     let mut tape = stack.tape(2, 2).unwrap();
     let refused = stack.forward(&mut stack.workspace(3, 2).unwrap(), StackForward::new(x).tape(&mut tape));
-    assert_eq!(refused, Err(dimension("tape", "steps", 3, 2)));
+    assert_refused(refused, dimension("tape", "steps", 3, 2));
 }
 
 #[test]
@@ -660,7 +664,7 @@ fn backward_names_what_does_not_fit_and_writes_nothing() {
     let (mut workspace, mut tape) = (stack.workspace(3, 2).unwrap(), stack.tape(3, 2).unwrap());
     let x = Sequence::time_major(&case.x, 3, 2, 4);
     let refused = stack.backward(&mut workspace, &mut tape, StackBackward::new(x));
-    assert_eq!(refused, Err(Error::NothingRecorded { argument: "tape" }));
+    assert_refused(refused, Refused::NothingRecorded { argument: "tape" });
     stack.forward(&mut workspace, StackForward::new(x).tape(&mut tape)).unwrap();
 
     let total = stack.config().total_parameters().unwrap();
@@ -672,8 +676,12 @@ fn backward_names_what_does_not_fit_and_writes_nothing() {
                 .parameter_gradients(&mut gradients, GradientMode::Overwrite);
             stack.backward(&mut workspace, &mut tape, change(call, &mut spare)).unwrap_err()
         };
-        let dimension =
-            |argument, dimension, expected, found| Error::Dimension { argument, dimension, expected, found };
+        let dimension = |argument, dimension, expected, found| Refused::Dimension {
+            argument,
+            dimension,
+            expected,
+            found,
+        };
         static ZEROS: [f32; 100] = [0.0; 100];
         assert_eq!(
             refused(&|_, _| StackBackward::new(Sequence::time_major(&ZEROS, 2, 2, 4))),
@@ -689,7 +697,7 @@ fn backward_names_what_does_not_fit_and_writes_nothing() {
         );
         assert_eq!(
             refused(&|call, _| call.last_cell_cotangent(Matrix::new(&ZEROS[..59], 12, 5))),
-            Error::TooShort { argument: "last_cell_cotangent", expected: 60, found: 59 }
+            Refused::TooShort { argument: "last_cell_cotangent", expected: 60, found: 59 }
         );
         assert_eq!(
             refused(&|call, spare| call.input_gradient(SequenceMut::time_major(spare, 3, 2, 5))),
@@ -701,11 +709,11 @@ fn backward_names_what_does_not_fit_and_writes_nothing() {
         );
         assert_eq!(
             refused(&|call, spare| call.initial_cell_gradient(MatrixMut::new(spare, 12, 5).stride(4))),
-            Error::Overlap { argument: "initial_cell_gradient", expected: 5, found: [0, 4] }
+            Refused::Overlap { argument: "initial_cell_gradient", expected: 5, found: [0, 4] }
         );
         assert_eq!(
             refused(&|call, spare| call.parameter_gradients(spare, GradientMode::Overwrite)),
-            Error::Length { argument: "parameter_gradients", expected: total, found: 100 }
+            Refused::Length { argument: "parameter_gradients", expected: total, found: 100 }
         );
     }
     for written in [&gradients, &dx, &spare] {
@@ -713,14 +721,14 @@ fn backward_names_what_does_not_fit_and_writes_nothing() {
     }
 
     let inference = case.stack(&case.config(plain()));
-    assert_eq!(
+    assert_refused(
         inference.backward(&mut workspace, &mut tape, StackBackward::new(x)),
-        Err(Error::NotForTraining { argument: "stack" })
+        Refused::NotForTraining { argument: "stack" },
     );
     let mut workspace = inference.workspace(3, 2).unwrap();
-    assert_eq!(
+    assert_refused(
         stack.backward(&mut workspace, &mut tape, StackBackward::new(x)),
-        Err(Error::NotForTraining { argument: "workspace" })
+        Refused::NotForTraining { argument: "workspace" },
     );
 }
 
@@ -937,7 +945,7 @@ fn a_plan_says_what_was_demanded_and_one_thread_has_no_choice() {
 
 #[test]
 fn stacks_that_need_the_end_of_a_sequence_have_no_steps() {
-    let refused = Error::Unsupported { argument: "step", because: "a reverse direction" };
+    let refused = Refused::Unsupported { argument: "step", because: "a reverse direction" };
     let forward = StackCase::random(0, SIZES, (2, Directions::Forward));
     let forward = forward.stack(&forward.config(plain()));
     let mut state = forward.state(2).unwrap();
@@ -945,16 +953,16 @@ fn stacks_that_need_the_end_of_a_sequence_have_no_steps() {
         let case = StackCase::random(0, SIZES, (2, directions));
         let stack = case.stack(&case.config(plain()));
         assert_eq!(stack.state(2).unwrap_err(), refused);
-        assert_eq!(stack.step(&mut state, Matrix::new(&case.x, 2, 4)), Err(refused.clone()));
+        assert_refused(stack.step(&mut state, Matrix::new(&case.x, 2, 4)), refused.clone());
     }
     let other = StackCase::random(0, SIZES, (3, Directions::Forward));
     let other = other.stack(&other.config(plain()));
     let x = [0.0; 10];
     let dimension =
-        |argument, dimension, expected, found| Error::Dimension { argument, dimension, expected, found };
+        |argument, dimension, expected, found| Refused::Dimension { argument, dimension, expected, found };
     let found = other.step(&mut state, Matrix::new(&x, 2, 4));
-    assert_eq!(found, Err(dimension("state", "layers", 3, 2)));
-    assert_eq!(forward.step(&mut state, Matrix::new(&x, 2, 5)), Err(dimension("input", "width", 4, 5)));
+    assert_refused(found, dimension("state", "layers", 3, 2));
+    assert_refused(forward.step(&mut state, Matrix::new(&x, 2, 5)), dimension("input", "width", 4, 5));
     let wide = StackCase::random(0, Sizes { units: 40, ..SIZES }, (2, Directions::Forward));
     let wide = wide.stack(&wide.config(plain()));
     let found = wide.step(&mut state, Matrix::new(&x, 2, 4));

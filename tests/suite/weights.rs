@@ -1,11 +1,12 @@
 //! Weights of every named framework: read as the framework means them, and written back as they were.
 
 use crate::common::golden::{GoldenFile, assert_relative, transpose};
+use crate::common::refused::Refused;
 use crate::common::{Random, widen};
 use proptest::prelude::*;
 use quadgate::{
-    Error, Forward, JoinedTensors, Lstm, LstmConfig, LstmWeights, Matrix, MatrixMut, SeparateTensors,
-    Sequence, SequenceMut, WeightLayout,
+    Coupling, Error, Forward, JoinedTensors, Lstm, LstmConfig, LstmWeights, Matrix, MatrixMut, Orientation,
+    SeparateTensors, Sequence, SequenceMut, WeightLayout,
 };
 
 const INPUTS: usize = 3;
@@ -368,14 +369,14 @@ fn an_export_without_room_for_a_bias_or_peephole_is_refused_and_writes_nothing()
 
     let weights = LstmWeights::onnx(&config(), &w, &r, Some(&b), Some(&p)).unwrap();
     let error = weights.export_onnx(&mut w_room, &mut r_room, None, None).unwrap_err();
-    assert_eq!(error, Error::Missing { argument: "B" });
+    assert_eq!(error, Refused::Missing { argument: "B" });
     let error = weights.export_onnx(&mut w_room, &mut r_room, Some(&mut b_room), None).unwrap_err();
-    assert_eq!(error, Error::Missing { argument: "P" });
+    assert_eq!(error, Refused::Missing { argument: "P" });
     let error = weights.export_openvino(&mut w_room, &mut r_room, Some(&mut b_room[..8])).unwrap_err();
-    assert_eq!(error, Error::Missing { argument: "peepholes" });
+    assert_eq!(error, Refused::Missing { argument: "peepholes" });
     let mut joined = [7.0; 40];
     let error = weights.export_tensorflow_block(&mut joined, Some(&mut b_room[..8]), None).unwrap_err();
-    assert_eq!(error, Error::Missing { argument: "wci, wcf and wco" });
+    assert_eq!(error, Refused::Missing { argument: "wci, wcf and wco" });
     for written in [&w_room[..], &r_room, &b_room, &joined] {
         assert!(written.iter().all(|&value| value == 7.0));
     }
@@ -386,7 +387,7 @@ fn a_tensor_of_the_wrong_length_is_named_as_the_framework_names_it() {
     let config = &config();
     let (w, r, b, p) = (&[0.0; 24][..], &[0.0; 16][..], &[0.0; 8][..], &[0.0; 6][..]);
     let two = &[0.0; 16][..];
-    let length = |argument, expected, found| Error::Length { argument, expected, found };
+    let length = |argument, expected, found| Refused::Length { argument, expected, found };
     for (result, expected) in [
         (LstmWeights::pytorch(config, &w[1..], r, None, None), length("weight_ih", 24, 23)),
         (LstmWeights::pytorch(config, w, r, None, Some(&b[1..])), length("bias_hh", 8, 7)),
@@ -429,18 +430,18 @@ fn a_tensor_of_the_wrong_length_is_named_as_the_framework_names_it() {
         assert_eq!(result.unwrap_err(), expected);
     }
     let error = LstmWeights::keras(&LstmConfig::new(3, 0), &[], &[], None).unwrap_err();
-    assert_eq!(error, Error::Zero { argument: "hidden size" });
+    assert_eq!(error, Refused::Zero { argument: "hidden size" });
     let error = LstmWeights::onnx(&LstmConfig::new(usize::MAX, 2), w, r, None, None).unwrap_err();
-    assert_eq!(error, Error::Overflow { argument: "W" });
+    assert_eq!(error, Refused::Overflow { argument: "W" });
     let error = LstmWeights::tensorflow_block(&LstmConfig::new(usize::MAX, 2), w, None, None).unwrap_err();
-    assert_eq!(error, Error::Overflow { argument: "w" });
+    assert_eq!(error, Refused::Overflow { argument: "w" });
 }
 
 #[test]
 fn a_layer_refuses_peepholes() {
     let (w, r, p) = ([0.0; 24], [0.0; 16], [0.0; 6]);
     let weights = LstmWeights::onnx(&config(), &w, &r, None, Some(&p)).unwrap();
-    assert_eq!(Lstm::new(&config(), &weights).unwrap_err(), Error::Unexpected { argument: "peepholes" });
+    assert_eq!(Lstm::new(&config(), &weights).unwrap_err(), Refused::Unexpected { argument: "peepholes" });
 }
 
 /// Every h `[T, B, H]`, the last h and the last c of a layer with these weights.
@@ -516,4 +517,55 @@ fn weights_of_tensorflow_lite_give_its_answers() {
     let zeros = vec![0.0; batch * units];
     let [output, ..] = run(&weights, [steps, batch], &golden.narrow("x"), [&zeros, &zeros]);
     assert_relative("output", &output, &golden.tensor("y"), 5e-6);
+}
+
+#[test]
+fn each_tensor_of_a_gate_that_is_not_read_may_be_empty_but_not_of_another_length() {
+    static ONES: [f32; 9] = [0.25; 9];
+    let right = [6, 4, 2, 2, 2];
+    for (coupling, unread, peephole) in [(Coupling::InputFromForget, 0, 0), (Coupling::ForgetFromInput, 1, 1)]
+    {
+        let config = config().coupling(coupling).peepholes();
+        let answer = |lengths: [usize; 5]| -> Result<Vec<f32>, Error> {
+            let of = |which: usize| -> [&[f32]; 4] {
+                let mut tensors = [&ONES[..right[which]]; 4];
+                tensors[unread] = &ONES[..lengths[which]];
+                tensors
+            };
+            let mut peepholes = [&ONES[..2]; 3];
+            peepholes[peephole] = &ONES[..lengths[4]];
+            let tensors = SeparateTensors {
+                input: of(0),
+                recurrent: of(1),
+                biases: [Some(of(2)), Some(of(3))],
+                peepholes: Some(peepholes),
+            };
+            let weights = LstmWeights::separate(&config, Orientation::GatesByInputs, tensors)?;
+            let (mut w, mut b, mut p) = ([7.0; 40], [7.0; 8], [[7.0; 2]; 3]);
+            let room = p.each_mut().map(|peephole| &mut peephole[..]);
+            weights.export_tensorflow_block(&mut w, Some(&mut b), Some(room))?;
+            assert_eq!(p[peephole], if lengths[4] == 0 { [0.0; 2] } else { [0.25; 2] });
+            let mut h = [0.0; 6];
+            let lstm = Lstm::new(&config, &weights)?;
+            let call = Forward::new(Sequence::time_major(&ONES, 3, 1, 3));
+            lstm.forward(&mut lstm.workspace(1)?, call.output(SequenceMut::time_major(&mut h, 3, 1, 2)))?;
+            Ok(h.to_vec())
+        };
+        let expected = answer(right).unwrap();
+        for subset in 0..1 << 5 {
+            let lengths =
+                [0, 1, 2, 3, 4].map(|which| if subset >> which & 1 == 1 { 0 } else { right[which] });
+            assert_eq!(answer(lengths).unwrap(), expected, "{lengths:?}");
+            for which in 0..5 {
+                for wrong in [1, right[which] - 1, right[which] + 1] {
+                    let mut lengths = lengths;
+                    lengths[which] = wrong;
+                    assert!(
+                        matches!(answer(lengths), Err(Error::Length { found, .. }) if found == wrong),
+                        "{lengths:?}"
+                    );
+                }
+            }
+        }
+    }
 }
