@@ -111,7 +111,7 @@ impl LstmConfig {
 
     /// Projects the output: h = V·(o ∘ tanh c), with V `[P, H]` and P = `size`, is what goes out and comes back.
     ///
-    /// PyTorch's `proj_size`; oneDNN's LSTMP; TensorFlow Lite's projection.
+    /// PyTorch's `proj_size`; oneDNN's LSTMP; TensorFlow Lite's projection. P may be larger than H, which PyTorch refuses.
     ///
     /// ```
     /// use quadgate::{Forward, Lstm, LstmConfig, LstmWeights, Orientation, Sequence, SequenceMut};
@@ -200,7 +200,8 @@ impl LstmConfig {
     /// Normalizes what enters each gate over the hidden units, before the bias is added:
     /// scale ∘ (s − mean s) / √(var s + ε) + b, where s has the peephole's term in it.
     ///
-    /// (Ba, Kiros and Hinton 2016; TensorFlow Lite's layer-normalized LSTM, whose ε is 10⁻⁸.)
+    /// (Ba, Kiros and Hinton 2016; TensorFlow Lite's layer-normalized LSTM, whose ε is 10⁻⁸.) ε must be above 0, since all
+    /// units of a gate may have the same s.
     ///
     /// ```
     /// use quadgate::{Lstm, LstmConfig, LstmWeights};

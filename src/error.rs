@@ -27,7 +27,7 @@ pub enum Error {
         /// The size that it has.
         found: usize,
     },
-    /// A dense slice, a list or a workspace has another number of elements than needed.
+    /// A dense slice or a workspace has another number of elements than needed.
     #[non_exhaustive]
     Length {
         /// The argument.
@@ -36,6 +36,28 @@ pub enum Error {
         expected: usize,
         /// Elements that it has.
         found: usize,
+        /// What has as many, and what to do then; of tensors of weights.
+        hint: Option<&'static str>,
+    },
+    /// A list has more or fewer entries than there are things that each need one.
+    #[non_exhaustive]
+    Count {
+        /// The argument.
+        argument: &'static str,
+        /// What each needs one.
+        each: &'static str,
+        /// How many there are.
+        expected: usize,
+        /// Entries that there are.
+        found: usize,
+    },
+    /// Something is wrong with what is of one of the directed layers of a stack.
+    #[non_exhaustive]
+    DirectedLayer {
+        /// The number of the directed layer: l0, l0_reverse, l1, and so on.
+        index: usize,
+        /// What is wrong.
+        error: Box<Error>,
     },
     /// A strided slice ends before the last element of its shape.
     #[non_exhaustive]
@@ -182,6 +204,11 @@ impl Error {
         }
     }
 
+    /// A wrong number of elements.
+    pub(crate) fn length(argument: &'static str, expected: usize, found: usize) -> Self {
+        Error::Length { argument, expected, found, hint: None }
+    }
+
     /// `Ok` if a dimension is as it must be.
     pub(crate) fn check_dimension(
         argument: &'static str,
@@ -218,9 +245,14 @@ impl fmt::Display for Error {
             Error::Dimension { argument, dimension, expected, found } => {
                 write!(f, "{argument}: expected {dimension} = {expected}, found {found}")
             }
-            Error::Length { argument, expected, found } => {
-                write!(f, "{argument}: expected {expected} elements, found {found}")
+            Error::Length { argument, expected, found, hint } => {
+                write!(f, "{argument}: expected {expected} elements, found {found}")?;
+                hint.map_or(Ok(()), |hint| write!(f, ", as many as {hint}"))
             }
+            Error::Count { argument, each, expected, found } => {
+                write!(f, "{argument}: expected one for each {each}, {expected}, found {found}")
+            }
+            Error::DirectedLayer { index, error } => write!(f, "directed layer {index}: {error}"),
             Error::TooShort { argument, expected, found } => {
                 write!(
                     f,
@@ -281,4 +313,11 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::DirectedLayer { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}

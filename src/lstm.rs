@@ -349,7 +349,7 @@ impl Lstm {
         let plan = self.plan_of([steps, batch], most);
         let (expected, found) = (self.sums_len(plan, batch), workspace.sums.len());
         if found < expected {
-            return Err(Error::Length { argument: "workspace", expected, found });
+            return Err(Error::length("workspace", expected, found));
         }
         Ok(plan)
     }

@@ -95,7 +95,8 @@ impl Options {
             check_value(argument, "a rate from 0 to 1", Some(rate), |rate| (0.0..=1.0).contains(&rate))?;
         }
         let epsilon = self.normalization;
-        check_value("epsilon", "a finite number from 0 on", epsilon, |e| e >= 0.0 && e.is_finite())?;
+        // With ε = 0, equal pre-activations would be divided by zero.
+        check_value("epsilon", "a finite number above 0", epsilon, |e| e > 0.0 && e.is_finite())?;
         let Activations { gate, candidate, cell } = self.activations;
         for (argument, function) in [
             ("activation of gates", gate),

@@ -187,7 +187,7 @@ impl<'a> RnnWeights<'a> {
 }
 
 fn check_len(argument: &'static str, expected: usize, found: usize) -> Result<(), Error> {
-    if expected == found { Ok(()) } else { Err(Error::Length { argument, expected, found }) }
+    if expected == found { Ok(()) } else { Err(Error::length(argument, expected, found)) }
 }
 
 impl GateTensors for RnnWeights<'_> {

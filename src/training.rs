@@ -272,7 +272,7 @@ impl Lstm {
         if let Some((gradients, _)) = &call.parameter_gradients {
             let found = gradients.len();
             if found != total {
-                return Err(Error::Length { argument: "parameter_gradients", expected: total, found });
+                return Err(Error::length("parameter_gradients", total, found));
             }
         }
         let masks = call.masks.checked(&self.config, [steps, batch])?;

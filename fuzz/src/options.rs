@@ -62,7 +62,7 @@ impl Options {
                 Activations::default()
             },
             epsilon: if draw.third()? {
-                Some(draw.value(&[0.01, 1.0, 1e-5, 0.0], &[-0.01, f32::NAN, f32::INFINITY])?)
+                Some(draw.value(&[0.01, 1.0, 1e-5], &[0.0, -0.01, f32::NAN, f32::INFINITY])?)
             } else {
                 None
             },
@@ -87,7 +87,7 @@ impl Options {
         projects
             && limits.into_iter().flatten().all(|limit| limit > 0.0)
             && functions.into_iter().flat_map(parameters).all(f32::is_finite)
-            && epsilon.is_none_or(|epsilon| (0.0..f32::INFINITY).contains(&epsilon))
+            && epsilon.is_none_or(|epsilon| epsilon > 0.0 && epsilon.is_finite())
             && zoneout.is_none_or(|rates| [rates.hidden, rates.cell].iter().all(|r| (0.0..=1.0).contains(r)))
     }
 

@@ -200,7 +200,7 @@ impl LstmStack {
         if let Some((gradients, _)) = &call.parameter_gradients {
             let (expected, found) = (self.config.total_parameters()?, gradients.len());
             if found != expected {
-                return Err(Error::Length { argument: "parameter_gradients", expected, found });
+                return Err(Error::length("parameter_gradients", expected, found));
             }
         }
         self.check_recorded(tape, [steps, batch], call.row_steps.checked([steps, batch])?)?;

@@ -100,7 +100,7 @@ impl Dropout {
         let expected = shape.into_iter().try_fold(1, usize::checked_mul);
         let expected = expected.ok_or(Error::Overflow { argument: "factors" })?;
         if factors.len() != expected {
-            return Err(Error::Length { argument: "factors", expected, found: factors.len() });
+            return Err(Error::length("factors", expected, factors.len()));
         }
         factors.fill(1.0);
         self.multiply(layer, 0, shape[1], shape[2], factors, 1);

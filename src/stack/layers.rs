@@ -60,7 +60,8 @@ impl LstmStack {
     ///
     /// # Errors
     /// - [`Error::Zero`] if there is no layer,
-    /// - [`Error::Length`] if there are more or fewer weights than directed layers,
+    /// - [`Error::Count`] if there are more or fewer weights than directed layers,
+    /// - [`Error::DirectedLayer`] if weights do not fit their layer,
     /// - what [`Lstm::new`] refuses.
     pub fn new(config: &StackConfig, weights: &[LstmWeights<'_>]) -> Result<Self, Error> {
         if config.layers() == 0 {
@@ -111,8 +112,11 @@ impl LstmStack {
 fn check_all_weights(config: &StackConfig, weights: &[LstmWeights<'_>]) -> Result<(), Error> {
     let (expected, found) = (config.directed_layers(), weights.len());
     if found != expected {
-        return Err(Error::Length { argument: "weights", expected, found });
+        return Err(Error::Count { argument: "weights", each: "layer and direction", expected, found });
     }
     let mut numbered = weights.iter().enumerate();
-    numbered.try_for_each(|(index, weights)| weights.check(&config.directed_layer(index)))
+    numbered.try_for_each(|(index, weights)| {
+        let of_layer = |error| Error::DirectedLayer { index, error: Box::new(error) };
+        weights.check(&config.directed_layer(index)).map_err(of_layer)
+    })
 }

@@ -30,7 +30,7 @@ impl StackState {
         &self.layers
     }
 
-    /// The same, to be set.
+    /// The same, to be set. [`LstmStack::step`] refuses states of different batches.
     pub fn layers_mut(&mut self) -> &mut [State] {
         &mut self.layers
     }
@@ -87,6 +87,8 @@ impl LstmStack {
         Error::check_dimension("state", "layers", expected, found)?;
         let batch = state.batch();
         for (lstm, state) in self.layers.iter().zip(&state.layers) {
+            // A caller may have put in another.
+            Error::check_dimension("state", "batch", batch, state.batch())?;
             lstm.check_state(state, batch)?;
         }
         let mut below: Option<&State> = None;
@@ -102,7 +104,9 @@ impl LstmStack {
         if self.config.directions() == Directions::Forward {
             Ok(())
         } else {
-            Err(Error::Unsupported { argument: "step", because: "a reverse direction" })
+            let because =
+                "a reverse direction, which begins with the last step: give whole sequences to `forward`";
+            Err(Error::Unsupported { argument: "step", because })
         }
     }
 }

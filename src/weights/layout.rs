@@ -159,5 +159,5 @@ pub(super) const SEPARATE_SCALES: [&str; 4] = [
 /// `Ok` if a tensor has `rows` × `columns` elements.
 pub(super) fn check(argument: &'static str, rows: usize, columns: usize, found: usize) -> Result<(), Error> {
     let expected = rows.checked_mul(columns).ok_or(Error::Overflow { argument })?;
-    if expected == found { Ok(()) } else { Err(Error::Length { argument, expected, found }) }
+    if expected == found { Ok(()) } else { Err(Error::length(argument, expected, found)) }
 }

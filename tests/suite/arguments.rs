@@ -442,7 +442,7 @@ fn options_that_make_no_sense_are_named() {
         let zoneout = Zoneout { hidden: 0.0, cell: rate };
         assert_eq!(value(refused_options(|config| config.zoneout(zoneout))), "zoneout of c");
     }
-    for epsilon in [-1e-5, f32::NAN, f32::INFINITY] {
+    for epsilon in [0.0, -0.0, -1e-5, f32::NAN, f32::INFINITY] {
         assert_eq!(value(refused_options(|config| config.layer_normalization(epsilon))), "epsilon");
     }
     let gate = ActivationFunction::LeakyRelu { alpha: f32::NAN };

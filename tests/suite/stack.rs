@@ -549,13 +549,17 @@ fn stacks_that_cannot_be_made_are_refused() {
     assert_eq!(LstmStack::new(&none, &[]).unwrap_err(), Refused::Zero { argument: "layers" });
     assert_eq!(
         LstmStack::new(&config, &weights[..5]).unwrap_err(),
-        Refused::Length { argument: "weights", expected: 6, found: 5 }
+        Refused::Count { argument: "weights", each: "layer and direction", expected: 6, found: 5 }
     );
     let mut stack = LstmStack::new(&config, &weights).unwrap();
     let swapped = [weights[2], weights[1], weights[0], weights[3], weights[4], weights[5]];
-    let error = Refused::Dimension { argument: "weights", dimension: "input size", expected: 4, found: 10 };
-    assert_eq!(LstmStack::new(&config, &swapped).unwrap_err(), error);
-    assert_eq!(stack.set_weights(&swapped).unwrap_err(), error);
+    let refused = Refused::Dimension { argument: "weights", dimension: "input size", expected: 4, found: 10 };
+    for found in [LstmStack::new(&config, &swapped).unwrap_err(), stack.set_weights(&swapped).unwrap_err()] {
+        assert!(
+            matches!(&found, Error::DirectedLayer { index: 0, error, .. } if **error == refused),
+            "{found}"
+        );
+    }
     assert_eq!(
         stack.workspace_bytes(usize::MAX, 2).unwrap_err(),
         Refused::Overflow { argument: "steps and batch" }
@@ -945,7 +949,8 @@ fn a_plan_says_what_was_demanded_and_one_thread_has_no_choice() {
 
 #[test]
 fn stacks_that_need_the_end_of_a_sequence_have_no_steps() {
-    let refused = Refused::Unsupported { argument: "step", because: "a reverse direction" };
+    let because = "a reverse direction, which begins with the last step: give whole sequences to `forward`";
+    let refused = Refused::Unsupported { argument: "step", because };
     let forward = StackCase::random(0, SIZES, (2, Directions::Forward));
     let forward = forward.stack(&forward.config(plain()));
     let mut state = forward.state(2).unwrap();
@@ -968,6 +973,33 @@ fn stacks_that_need_the_end_of_a_sequence_have_no_steps() {
     let found = wide.step(&mut state, Matrix::new(&x, 2, 4));
     assert!(matches!(found, Err(Error::Workspace { argument: "state", .. })), "{found:?}");
     assert!(state.layers().iter().all(|state| state.hidden(1).unwrap().iter().all(|&h| h == 0.0)));
+}
+
+#[test]
+fn a_step_that_is_refused_leaves_the_states_of_all_layers() {
+    let case = StackCase::random(7, SIZES, (3, Directions::Forward));
+    let stack = case.stack(&case.config(plain()));
+    let other = StackCase::random(7, Sizes { units: SIZES.units + 40, ..SIZES }, (3, Directions::Forward));
+    let other = other.stack(&other.config(plain()));
+    let (batch, x) = (2, Matrix::new(&case.x, 2, SIZES.inputs));
+    let numbers = |state: &quadgate::StackState| -> Vec<f32> {
+        let rows = |state: &quadgate::State| {
+            let of_row = |row| [state.hidden(row).unwrap(), state.cell(row).unwrap()].concat();
+            (0..state.batch()).flat_map(of_row).collect::<Vec<_>>()
+        };
+        state.layers().iter().flat_map(rows).collect()
+    };
+    for layer in 0..3 {
+        let wrong = [0, 1, 3, 20].map(|batch| stack.state(batch).unwrap());
+        for wrong in wrong.into_iter().chain([other.state(batch).unwrap()]) {
+            let mut state = stack.state(batch).unwrap();
+            stack.step(&mut state, x).unwrap();
+            state.layers_mut()[layer] = wrong.layers()[layer].clone();
+            let before = numbers(&state);
+            stack.step(&mut state, x).unwrap_err();
+            assert_eq!(bits(&numbers(&state)), bits(&before), "layer {layer} of {} rows", wrong.batch());
+        }
+    }
 }
 
 #[test]

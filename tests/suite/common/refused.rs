@@ -32,6 +32,8 @@ refused! {
     Overlap { argument: &'static str, expected: usize, found: [usize; 2] }
     Overflow { argument: &'static str }
     OutOfMemory { argument: &'static str, bytes: usize }
+    Count { argument: &'static str, each: &'static str, expected: usize, found: usize }
+    DirectedLayer { index: usize, error: Box<Error> }
     Missing { argument: &'static str }
     Unexpected { argument: &'static str }
     Unsupported { argument: &'static str, because: &'static str }
