@@ -1,5 +1,9 @@
 //! What a layer is, apart from its weights.
 
+mod gru;
+
+pub use gru::{GruConfig, GruParameterRanges};
+
 use crate::cell::kind::CellKind;
 use crate::direction::Direction;
 use crate::environment;
@@ -289,8 +293,9 @@ impl LstmConfig {
     pub fn parameters(&self) -> Result<ParameterRanges, Error> {
         let overflow = |argument| Error::Overflow { argument };
         let bias_len = self.hidden_size.checked_mul(self.kind.gates()).ok_or(overflow("hidden size"))?;
-        let ih_len = bias_len.checked_mul(self.input_size).ok_or(overflow("input size"))?;
-        let hh_len = bias_len.checked_mul(self.output_size()).ok_or(overflow("hidden size"))?;
+        let rows = self.hidden_size * self.kind.weight_gates();
+        let ih_len = rows.checked_mul(self.input_size).ok_or(overflow("input size"))?;
+        let hh_len = rows.checked_mul(self.output_size()).ok_or(overflow("hidden size"))?;
         let Options { projection, projection_bias, peepholes, normalization, .. } = self.options;
         let size = projection.unwrap_or(0);
         let projection_len = size.checked_mul(self.hidden_size).ok_or(overflow("projection"))?;

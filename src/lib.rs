@@ -13,7 +13,7 @@
 //!    strides, and allocate nothing.
 //! 4. [`Lstm::backward`] yields the gradients of a sequence whose forward pass wrote to a [`Tape`].
 //! 5. [`LstmStack`] puts such layers on top of each other, in one direction or both.
-//! 6. [`Rnn`] is a plain recurrent layer, with the same calls.
+//! 6. [`Gru`] and [`Rnn`] are layers of other cells, with the same calls.
 //!
 //! ```
 //! use quadgate::{Lstm, LstmConfig, LstmWeights, Matrix};
@@ -62,6 +62,8 @@ mod config;
 mod direction;
 mod environment;
 mod error;
+mod gru;
+mod layer;
 mod lstm;
 mod memory;
 mod options;
@@ -78,9 +80,10 @@ mod view;
 mod weights;
 
 pub use activation::Activation;
-pub use config::{LstmConfig, ParameterRanges, Schedule, Split, Threads};
+pub use config::{GruConfig, GruParameterRanges, LstmConfig, ParameterRanges, Schedule, Split, Threads};
 pub use direction::Direction;
 pub use error::Error;
+pub use gru::Gru;
 pub use lstm::{Forward, Lstm};
 pub use memory::state::State;
 pub use memory::tape::Tape;
@@ -95,7 +98,10 @@ pub use stack::{
 };
 pub use training::{Backward, GradientMode};
 pub use view::{Matrix, MatrixMut, Sequence, SequenceMut, StepMask};
-pub use weights::{Gate, GateOrder, JoinedTensors, LstmWeights, Orientation, SeparateTensors, WeightLayout};
+pub use weights::{
+    Gate, GateOrder, GruGateOrder, GruWeights, JoinedTensors, LstmWeights, Orientation, SeparateTensors,
+    WeightLayout,
+};
 
 /// Compiles and runs the README's example.
 #[cfg(doctest)]

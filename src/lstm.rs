@@ -1,6 +1,7 @@
 //! A layer: packed weights and the calls that run them.
 
 use crate::cell::Cell;
+use crate::cell::gru::Gru;
 use crate::cell::kind::CellKind;
 use crate::cell::lstm::PlainLstm;
 use crate::cell::lstm_options::LstmWithOptions;
@@ -463,6 +464,7 @@ impl Lstm {
     pub(crate) fn cell<'a>(&'a self, masks: Masks<'a>) -> Cell<'a> {
         let (kernels, shape, options) = (self.kernels, self.shape(), self.config.options());
         match (self.config.kind(), self.weights.options()) {
+            (CellKind::Gru, _) => Cell::Gru(Gru { kernels, shape }),
             (CellKind::Rnn(function), _) => Cell::Rnn(PlainRnn { kernels, shape, function }),
             (CellKind::Lstm, None) => Cell::Lstm(PlainLstm { kernels, shape }),
             (CellKind::Lstm, Some(tensors)) => {

@@ -9,7 +9,7 @@ use crate::weights::{GateMatrix, LstmWeights};
 use quadgate_kernels::{Packed, PanelLayout, Rows, Term, rearrange};
 use std::ops::Range;
 
-/// W, R and the biases of a layer, gate by gate.
+/// W, R and the biases of a layer, gate by gate, in the order of its parameters.
 pub(crate) trait GateTensors {
     /// The gates whose weights are read.
     fn read_gates(&self) -> impl Iterator<Item = usize>;
@@ -17,8 +17,8 @@ pub(crate) trait GateTensors {
     fn input(&self, gate: usize) -> GateMatrix<'_>;
     /// R of a gate.
     fn recurrent(&self, gate: usize) -> GateMatrix<'_>;
-    /// The sum of the biases of a gate for one unit.
-    fn bias(&self, gate: usize, unit: usize) -> f32;
+    /// The sum of the biases of a gate for one unit; after those of all gates that of R alone of one whose products stay apart.
+    fn bias(&self, bias: usize, unit: usize) -> f32;
 }
 
 impl GateTensors for LstmWeights<'_> {
@@ -81,11 +81,8 @@ impl PackedWeights {
         let elements = |layout: PanelLayout| layout.elements();
         let transposed = if training {
             Some(Transposed {
-                input: Pages::zeros("input weights", elements(shape.transposed_layout(shape.inputs)))?,
-                recurrent: Pages::zeros(
-                    "recurrent weights",
-                    elements(shape.transposed_layout(shape.outputs)),
-                )?,
+                input: Pages::zeros("input weights", elements(shape.transposed_input_layout()))?,
+                recurrent: Pages::zeros("recurrent weights", elements(shape.transposed_recurrent_layout()))?,
             })
         } else {
             None
@@ -115,9 +112,11 @@ impl PackedWeights {
     /// Packs W, R and the biases.
     pub(crate) fn pack_gates(&mut self, weights: &impl GateTensors) {
         let shape = self.shape;
+        let kind = shape.kind;
         for gate in weights.read_gates() {
-            pack_gate(&mut self.input, shape, shape.inputs, gate, weights.input(gate));
-            pack_gate(&mut self.recurrent, shape, shape.outputs, gate, weights.recurrent(gate));
+            let sums = [kind.input_sum(gate), kind.recurrent_sum(gate)];
+            pack_gate(&mut self.input, shape, shape.inputs, sums[0], weights.input(gate));
+            pack_gate(&mut self.recurrent, shape, shape.outputs, sums[1], weights.recurrent(gate));
         }
         // Where gates are normalized, the bias comes after that.
         let bias = match &mut self.options {
@@ -127,14 +126,20 @@ impl PackedWeights {
         pack_gates_row(bias, shape, |gate, unit| weights.bias(gate, unit));
         if let Some(transposed) = &mut self.transposed {
             for gate in weights.read_gates() {
-                pack_transposed(&mut transposed.input, shape, shape.inputs, gate, weights.input(gate));
+                let (layout, first) = (shape.transposed_input_layout(), kind.input_sums().start);
+                let first = (kind.input_sum(gate) - first) * shape.gate_stride();
                 pack_transposed(
-                    &mut transposed.recurrent,
+                    &mut transposed.input,
                     shape,
-                    shape.outputs,
-                    gate,
-                    weights.recurrent(gate),
+                    layout,
+                    first,
+                    shape.inputs,
+                    weights.input(gate),
                 );
+                let (layout, first) = (shape.transposed_recurrent_layout(), kind.recurrent_sums().start);
+                let first = (kind.recurrent_sum(gate) - first) * shape.gate_stride();
+                let recurrent = weights.recurrent(gate);
+                pack_transposed(&mut transposed.recurrent, shape, layout, first, shape.outputs, recurrent);
             }
         }
     }
@@ -175,12 +180,12 @@ impl PackedWeights {
 
     /// Wᵀ of a layer that is to be trained.
     pub(crate) fn transposed_input(&self) -> Packed<'_> {
-        packed(self.shape.transposed_layout(self.shape.inputs), &self.transposed().input)
+        packed(self.shape.transposed_input_layout(), &self.transposed().input)
     }
 
     /// Rᵀ of a layer that is to be trained.
     pub(crate) fn transposed_recurrent(&self) -> Packed<'_> {
-        packed(self.shape.transposed_layout(self.shape.outputs), &self.transposed().recurrent)
+        packed(self.shape.transposed_recurrent_layout(), &self.transposed().recurrent)
     }
 
     fn transposed(&self) -> &Transposed {
@@ -334,8 +339,8 @@ impl PackedOptions {
     }
 }
 
-/// Packs the columns of one gate. Padding stays as it is.
-fn pack_gate(packed: &mut [f32], shape: Shape, depth: usize, gate: usize, matrix: GateMatrix<'_>) {
+/// Packs the columns of one gate, which feeds this sum. Padding stays as it is.
+fn pack_gate(packed: &mut [f32], shape: Shape, depth: usize, sum: usize, matrix: GateMatrix<'_>) {
     let GateMatrix { data, strides: [by_unit, by_input] } = matrix;
     let layout = shape.gates_layout(depth);
     if depth == 0 {
@@ -343,17 +348,23 @@ fn pack_gate(packed: &mut [f32], shape: Shape, depth: usize, gate: usize, matrix
     }
     for unit in (0..shape.units).step_by(shape.lanes) {
         let units = shape.lanes.min(shape.units - unit);
-        let (start, step) = layout.column(shape.kind.column(&layout, gate, unit));
+        let (start, step) = layout.column(shape.kind.column(&layout, sum, unit));
         rearrange(&data[unit * by_unit..], [by_input, by_unit], &mut packed[start..], step, [depth, units]);
     }
 }
 
-/// Packs the rows of one gate. Padding stays as it is.
-fn pack_transposed(packed: &mut [f32], shape: Shape, columns: usize, gate: usize, matrix: GateMatrix<'_>) {
+/// Packs the rows of one gate, of which that of the first unit is `first`. Padding stays as it is.
+fn pack_transposed(
+    packed: &mut [f32],
+    shape: Shape,
+    layout: PanelLayout,
+    first: usize,
+    columns: usize,
+    matrix: GateMatrix<'_>,
+) {
     let GateMatrix { data, strides: [by_unit, by_input] } = matrix;
-    let first = gate * shape.gate_stride();
     let matrix = GateMatrix { data, strides: [by_input, by_unit] };
-    pack_columns(packed, shape.transposed_layout(columns), columns, first..first + shape.units, matrix);
+    pack_columns(packed, layout, columns, first..first + shape.units, matrix);
 }
 
 /// Packs some of the depth of a matrix of plain columns, whose strides are from one column to the next and from one k to the
@@ -379,7 +390,7 @@ fn pack_gates_row(row: &mut [f32], shape: Shape, value: impl Fn(usize, usize) ->
     let layout = shape.gates_layout(1);
     for gate in 0..shape.gates() {
         for unit in 0..shape.units {
-            row[shape.kind.column(&layout, gate, unit)] = value(gate, unit);
+            row[shape.kind.column(&layout, shape.kind.bias_sum(gate), unit)] = value(gate, unit);
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The oracle: LSTMs as the equations say them, in `f32` or `f64`, for tests.
 //!
-//! Slow, plain and independent of everything else in this crate. Three of them:
+//! Slow, plain and independent of everything else in this crate. Four of them:
 //!
 //! - [`NaiveLstm`] is the plain layer: σ, σ, tanh, σ, one direction, every step of every row.
+//! - [`NaiveGru`] is the gated recurrent unit.
 //! - [`NaiveRnn`] is the plain recurrent layer.
 //! - [`NaiveStack`] is the whole family. It is built of three parts, each with its backward pass by hand: a
 //!   [`NaiveCell`] makes one step of one row, a [`NaiveLayer`] walks it over time, in one direction or two, and the
@@ -13,6 +14,7 @@
 
 mod activation;
 mod cell;
+mod gru;
 mod layer;
 mod parameters;
 mod plain;
@@ -22,6 +24,7 @@ mod stack;
 
 pub use activation::{NaiveActivation, NaiveActivations};
 pub use cell::{NaiveCell, NaiveClip, NaiveCoupling, NaiveInputs, NaiveState, NaiveStep, NaiveStepMasks};
+pub use gru::{NaiveGru, NaiveGruGradients};
 pub use layer::{
     NaiveCall, NaiveCallGradients, NaiveDirections, NaiveLayer, NaiveMasks, NaiveResult, NaiveRun,
 };

@@ -1,20 +1,16 @@
 //! The plain recurrent layer: the simplest cell behind the same seam as the LSTM.
 
 use crate::cell::kind::CellKind;
-use crate::config::{LstmConfig, Schedule, Split, Threads};
-use crate::direction::Direction;
+use crate::config::LstmConfig;
 use crate::error::Error;
-use crate::lstm::{Forward, Lstm};
-use crate::memory::state::State;
+use crate::layer::{config_methods, layer_methods};
+use crate::lstm::Lstm;
 use crate::memory::tape::Tape;
 use crate::memory::workspace::Workspace;
 use crate::pack::GateTensors;
-use crate::plan::Plan;
 use crate::training::Backward;
-use crate::view::Matrix;
 use crate::weights::{GateMatrix, Orientation};
-use quadgate_kernels::{Isa, Nonlinearity};
-use std::num::NonZeroUsize;
+use quadgate_kernels::Nonlinearity;
 use std::ops::Range;
 
 /// The shape of a plain recurrent layer and how it shall run.
@@ -42,46 +38,6 @@ impl RnnConfig {
         Self { layer: self.layer.of_kind(CellKind::Rnn(function)) }
     }
 
-    /// Sets which way the layer reads; see [`LstmConfig::direction`].
-    pub fn direction(self, direction: Direction) -> Self {
-        Self { layer: self.layer.direction(direction) }
-    }
-
-    /// Demands an instruction set; see [`LstmConfig::isa`].
-    pub fn isa(self, isa: Isa) -> Self {
-        Self { layer: self.layer.isa(isa) }
-    }
-
-    /// Demands a schedule; see [`LstmConfig::schedule`].
-    pub fn schedule(self, schedule: Schedule) -> Self {
-        Self { layer: self.layer.schedule(schedule) }
-    }
-
-    /// Demands what threads share; see [`LstmConfig::split`].
-    pub fn split(self, split: Split) -> Self {
-        Self { layer: self.layer.split(split) }
-    }
-
-    /// Sets how many threads a call may use.
-    pub fn threads(self, threads: Threads) -> Self {
-        Self { layer: self.layer.threads(threads) }
-    }
-
-    /// Prepares the layer for [`Rnn::backward`].
-    pub fn training(self) -> Self {
-        Self { layer: self.layer.training() }
-    }
-
-    /// X, the number of input features.
-    pub fn input_size(&self) -> usize {
-        self.layer.input_size()
-    }
-
-    /// H, the number of hidden units.
-    pub fn hidden_size(&self) -> usize {
-        self.layer.hidden_size()
-    }
-
     /// Where each parameter lies in a contiguous buffer of all of them, or of their gradients.
     ///
     /// # Errors
@@ -91,6 +47,8 @@ impl RnnConfig {
         Ok(RnnParameterRanges { weight_ih: ranges.weight_ih, weight_hh: ranges.weight_hh, bias: ranges.bias })
     }
 }
+
+config_methods!(RnnConfig, Rnn);
 
 /// Where each parameter of a plain recurrent layer lies in a contiguous buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -241,100 +199,9 @@ pub struct Rnn {
     layer: Lstm,
 }
 
+layer_methods!(Rnn, RnnConfig, RnnWeights);
+
 impl Rnn {
-    /// Chooses the kernels and packs the weights, once.
-    ///
-    /// # Errors
-    /// - [`Error::Dimension`] if `weights` were checked against other sizes than `config`'s,
-    /// - [`Error::UnsupportedIsa`] or [`Error::UnknownIsa`] if an instruction set is demanded that cannot be had,
-    /// - [`Error::Overflow`] if the packed weights could not be addressed.
-    pub fn new(config: &RnnConfig, weights: &RnnWeights<'_>) -> Result<Self, Error> {
-        weights.check(config)?;
-        let mut layer = Lstm::empty(&config.layer)?;
-        layer.weights.pack_gates(weights);
-        Ok(Self { config: config.clone(), layer })
-    }
-
-    /// Replaces the weights, as after an optimizer's step. Allocates nothing.
-    ///
-    /// # Errors
-    /// [`Error::Dimension`] if `weights` were checked against other sizes than the layer's.
-    pub fn set_weights(&mut self, weights: &RnnWeights<'_>) -> Result<(), Error> {
-        weights.check(&self.config)?;
-        self.layer.weights.pack_gates(weights);
-        Ok(())
-    }
-
-    /// The configuration.
-    pub fn config(&self) -> &RnnConfig {
-        &self.config
-    }
-
-    /// The instruction set in use.
-    pub fn isa(&self) -> Isa {
-        self.layer.isa()
-    }
-
-    /// How a call of this shape would run.
-    pub fn plan(&self, steps: usize, batch: usize) -> Plan {
-        self.layer.plan(steps, batch)
-    }
-
-    /// Scratch for calls with up to `batch` rows and any number of steps.
-    ///
-    /// # Errors
-    /// [`Error::Overflow`] if it could not be addressed.
-    pub fn workspace(&self, batch: usize) -> Result<Workspace, Error> {
-        self.layer.workspace(batch)
-    }
-
-    /// A state of zeros for [`Rnn::step`]: h alone.
-    ///
-    /// # Errors
-    /// [`Error::Overflow`] if it could not be addressed.
-    pub fn state(&self, batch: usize) -> Result<State, Error> {
-        self.layer.state(batch)
-    }
-
-    /// A tape for up to `steps` steps of up to `batch` rows: it keeps h of each step, about T·B·H elements.
-    ///
-    /// # Errors
-    /// [`Error::Overflow`] if it could not be addressed.
-    pub fn tape(&self, steps: usize, batch: usize) -> Result<Tape, Error> {
-        self.layer.tape(steps, batch)
-    }
-
-    /// A tape that keeps h every `every` steps; see [`Lstm::checkpointed_tape`].
-    ///
-    /// # Errors
-    /// [`Error::Overflow`] if it could not be addressed.
-    pub fn checkpointed_tape(
-        &self,
-        steps: usize,
-        batch: usize,
-        every: Option<NonZeroUsize>,
-    ) -> Result<Tape, Error> {
-        self.layer.checkpointed_tape(steps, batch, every)
-    }
-
-    /// Runs the whole sequence; see [`Lstm::forward`].
-    ///
-    /// # Errors
-    /// An [`Error`] that names the argument that does not fit; nothing has been written then. [`Error::Unexpected`] for a c.
-    pub fn forward(&self, workspace: &mut Workspace, call: Forward<'_>) -> Result<(), Error> {
-        refuse("initial_cell", call.initial_cell.is_some())?;
-        refuse("last_cell", call.last_cell.is_some())?;
-        self.layer.forward(workspace, call)
-    }
-
-    /// Runs one time step: reads x, `[B, X]`, and advances h of `state`; see [`Lstm::step`].
-    ///
-    /// # Errors
-    /// An [`Error`] that names the argument that does not fit; nothing has been written then.
-    pub fn step(&self, state: &mut State, input: Matrix<'_>) -> Result<(), Error> {
-        self.layer.step(state, input)
-    }
-
     /// Computes gradients of the sequence that `tape` recorded: backpropagation through time.
     ///
     /// ```text
@@ -350,13 +217,6 @@ impl Rnn {
         tape: &mut Tape,
         call: Backward<'_>,
     ) -> Result<(), Error> {
-        refuse("last_cell_cotangent", call.last_cell_cotangent.is_some())?;
-        refuse("initial_cell_gradient", call.initial_cell_gradient.is_some())?;
-        self.layer.backward(workspace, tape, call)
+        self.run_backward(workspace, tape, call)
     }
-}
-
-/// An error if there is a c, which such a cell has not.
-fn refuse(argument: &'static str, is_there: bool) -> Result<(), Error> {
-    if is_there { Err(Error::Unexpected { argument }) } else { Ok(()) }
 }

@@ -75,7 +75,7 @@ impl Shape {
         self.gates_layout(1).width()
     }
 
-    /// Gates.
+    /// Sums for each hidden unit, see [`CellKind::gates`].
     pub(crate) fn gates(self) -> usize {
         self.kind.gates()
     }
@@ -83,6 +83,11 @@ impl Shape {
     /// Elements of c, padded to whole vectors; none if the cell has no such state.
     pub(crate) fn padded_cell(self) -> usize {
         if self.kind.has_cell_state() { self.padded_units() } else { 0 }
+    }
+
+    /// Elements of what is carried back from step to step, padded; see [`CellKind::has_carry`].
+    pub(crate) fn padded_carry(self) -> usize {
+        if self.kind.has_carry() { self.padded_units() } else { 0 }
     }
 
     /// Elements in a recorded row: for each panel what a step records of its units, padded.
@@ -101,6 +106,18 @@ impl Shape {
     /// Elements in a row of gate gradients.
     pub(crate) fn gate_gradients_width(self) -> usize {
         self.gates() * self.gate_stride()
+    }
+
+    /// The columns of such a row that pass through W.
+    pub(crate) fn input_columns(self) -> Range<usize> {
+        let Range { start, end } = self.kind.input_sums();
+        start * self.gate_stride()..end * self.gate_stride()
+    }
+
+    /// The columns of such a row that pass through R.
+    pub(crate) fn recurrent_columns(self) -> Range<usize> {
+        let Range { start, end } = self.kind.recurrent_sums();
+        start * self.gate_stride()..end * self.gate_stride()
     }
 
     /// Elements in a row of a full panel.
@@ -133,8 +150,13 @@ impl Shape {
         PanelLayout::of_columns(self.units, self.lanes, self.outputs)
     }
 
-    /// The layout of a matrix from the gates back to `columns` inputs.
-    pub(crate) fn transposed_layout(self, columns: usize) -> PanelLayout {
-        PanelLayout::of_columns(columns, self.lanes, self.gate_gradients_width())
+    /// The layout of Wᵀ: from gate gradients back to x.
+    pub(crate) fn transposed_input_layout(self) -> PanelLayout {
+        PanelLayout::of_columns(self.inputs, self.lanes, self.input_columns().len())
+    }
+
+    /// The layout of Rᵀ: from gate gradients back to h.
+    pub(crate) fn transposed_recurrent_layout(self) -> PanelLayout {
+        PanelLayout::of_columns(self.outputs, self.lanes, self.recurrent_columns().len())
     }
 }

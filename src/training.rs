@@ -354,7 +354,7 @@ impl Lstm {
                 }
             }
         }
-        let (padded_outputs, padded_cell) = (self.shape().padded_outputs(), self.shape().padded_cell());
+        let (padded_outputs, padded_cell) = (self.shape().padded_outputs(), self.shape().padded_carry());
         let hidden = |row: usize| Some(&scratch.hidden_gradient[row * padded_outputs..][..output_size]);
         let cell = |row: usize| Some(&scratch.cell_gradient[row * padded_cell..][..units]);
         match order {

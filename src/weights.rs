@@ -6,10 +6,12 @@
 mod export;
 mod frameworks;
 mod gate;
+mod gru;
 mod import;
 mod layout;
 
 pub use gate::{Gate, GateOrder};
+pub use gru::{GruGateOrder, GruWeights};
 pub use layout::{JoinedTensors, Orientation, SeparateTensors, WeightLayout};
 
 use crate::{Coupling, Error, LstmConfig};

@@ -4,6 +4,8 @@
 //! functions may run. The choice is made once, when a layer is made; calls go through function pointers.
 
 use crate::cells::function::{Activate, ActivationFunction, Slopes};
+use crate::cells::gru::{FinishGru, GruRows};
+use crate::cells::gru_backward::{FinishGruBackward, GruBackwardRows};
 use crate::cells::lstm::{FinishLstm, LstmRows};
 use crate::cells::lstm_backward::{FinishLstmBackward, LstmBackwardRows};
 use crate::cells::lstm_options::LstmOptionsRows;
@@ -31,6 +33,8 @@ pub struct Kernels {
     pub(crate) store: Epilogue<Store>,
     pub(crate) lstm: Epilogue<LstmRows>,
     pub(crate) lstm_backward: Epilogue<LstmBackwardRows>,
+    pub(crate) gru: Epilogue<GruRows>,
+    pub(crate) gru_backward: Epilogue<GruBackwardRows>,
     pub(crate) rnn: Epilogue<RnnRows>,
     pub(crate) rnn_backward: Epilogue<RnnBackwardRows>,
     pub(crate) lstm_options: unsafe fn(LstmOptionsRows),
@@ -58,6 +62,8 @@ kernels! {
     fn store(to: &Store, tile: &Sums) { FinishStore::new(to, tile) }
     fn lstm(rows: &LstmRows, tile: &Sums) { FinishLstm::new(rows, tile) }
     fn lstm_backward(rows: &LstmBackwardRows, tile: &Sums) { FinishLstmBackward::new(rows, tile) }
+    fn gru(rows: &GruRows, tile: &Sums) { FinishGru::new(rows, tile) }
+    fn gru_backward(rows: &GruBackwardRows, tile: &Sums) { FinishGruBackward::new(rows, tile) }
     fn rnn(rows: &RnnRows, tile: &Sums) { FinishRnn::new(rows, tile) }
     fn rnn_backward(rows: &RnnBackwardRows, tile: &Sums) { FinishRnnBackward::new(rows, tile) }
     fn lstm_options(cell: LstmOptionsRows) { cell }
@@ -152,6 +158,8 @@ const fn table<S: Simd<Element = f32>>(isa: Isa) -> Kernels {
         store: immediate(store::<S>),
         lstm: deferred::<S, LstmRows>(lstm::<S>),
         lstm_backward: immediate(lstm_backward::<S>),
+        gru: deferred::<S, GruRows>(gru::<S>),
+        gru_backward: immediate(gru_backward::<S>),
         rnn: immediate(rnn::<S>),
         rnn_backward: immediate(rnn_backward::<S>),
         lstm_options: lstm_options::<S>,

@@ -6,7 +6,8 @@
 //! - [`Kernels::lstm_step`]: a fused gate GEMM and cell update for rows of one time step,
 //! - [`Kernels::lstm_backward_step`]: its backward pass, fused with the product that carries gradients back in time,
 //! - [`Kernels::lstm_options_step`] and [`Kernels::lstm_options_backward_step`]: the cell with the options of the LSTM family,
-//! - [`Kernels::rnn_step`] and [`Kernels::rnn_backward_step`]: the same of the plain recurrent cell,
+//! - [`Kernels::gru_step`] and [`Kernels::gru_backward_step`]: the same of the gated recurrent unit,
+//! - [`Kernels::rnn_step`] and [`Kernels::rnn_backward_step`]: of the plain recurrent cell,
 //! - [`Kernels::product`]: the GEMM without a cell, for input products hoisted out of the recurrence and for gradients
 //!   of inputs,
 //! - [`Kernels::column_product`] and [`Kernels::column_sums`]: gradients of weights and biases,
@@ -49,6 +50,7 @@ pub use cells::function::ActivationFunction;
 pub use cells::lstm_options::{Activations, CellOptions, Coupling, Normalization};
 pub use cells::rnn::Nonlinearity;
 pub use checked::gemm::{ColumnProduct, Order, Product, Start, Term};
+pub use checked::gru::{GruBackwardStep, GruStep};
 pub use checked::lstm::{LstmBackwardStep, LstmStep, Tape};
 pub use checked::lstm_options::{LstmOptions, LstmOptionsBackwardStep, LstmOptionsStep};
 pub use checked::rnn::{RnnBackwardStep, RnnStep};

@@ -3,6 +3,7 @@
 //! A cell is a file here and one in the kernels, for each direction. Beside that it has a [`kind`](kind::CellKind), which memory
 //! and plans ask for its sizes, a variant of [`Cell`], and the layouts of its weights.
 
+pub(crate) mod gru;
 pub(crate) mod kind;
 pub(crate) mod lstm;
 pub(crate) mod lstm_options;
@@ -11,10 +12,11 @@ pub(crate) mod rnn;
 pub(crate) mod step;
 
 use crate::view::Sequence;
+use gru::Gru;
 use lstm::PlainLstm;
 use lstm_options::LstmWithOptions;
 use lstm_options_backward::{BackwardExtras, CellBuffers, CellGradients};
-use quadgate_kernels::Rows;
+use quadgate_kernels::{Rows, Start};
 use rnn::PlainRnn;
 use std::ops::Range;
 use step::{BackwardStep, Step, StepMasks};
@@ -23,6 +25,7 @@ use step::{BackwardStep, Step, StepMasks};
 #[derive(Clone, Copy)]
 pub(crate) enum Cell<'a> {
     Lstm(PlainLstm),
+    Gru(Gru),
     Rnn(PlainRnn),
     LstmWithOptions(LstmWithOptions<'a>),
 }
@@ -32,7 +35,7 @@ impl<'a> Cell<'a> {
     #[inline]
     pub(crate) fn has_extras(&self) -> bool {
         match self {
-            Cell::Lstm(_) | Cell::Rnn(_) => false,
+            Cell::Lstm(_) | Cell::Gru(_) | Cell::Rnn(_) => false,
             Cell::LstmWithOptions(_) => true,
         }
     }
@@ -40,7 +43,7 @@ impl<'a> Cell<'a> {
     /// Whether each element of h depends on all units, so that it has whole rows alone.
     pub(crate) fn mixes_units(&self) -> bool {
         match self {
-            Cell::Lstm(_) | Cell::Rnn(_) => false,
+            Cell::Lstm(_) | Cell::Gru(_) | Cell::Rnn(_) => false,
             Cell::LstmWithOptions(cell) => cell.options.projection.is_some(),
         }
     }
@@ -48,7 +51,7 @@ impl<'a> Cell<'a> {
     /// Whether Σ dZ is the gradient of the bias: it is not where something comes between.
     pub(crate) fn has_plain_bias(&self) -> bool {
         match self {
-            Cell::Lstm(_) | Cell::Rnn(_) => true,
+            Cell::Lstm(_) | Cell::Gru(_) | Cell::Rnn(_) => true,
             Cell::LstmWithOptions(cell) => cell.options.normalization.is_none(),
         }
     }
@@ -56,7 +59,7 @@ impl<'a> Cell<'a> {
     /// What the call gives for each step, beside x: to be taken or gathered like x.
     pub(crate) fn sequences(&self) -> [Option<Sequence<'a>>; 2] {
         match self {
-            Cell::Lstm(_) | Cell::Rnn(_) => [None, None],
+            Cell::Lstm(_) | Cell::Gru(_) | Cell::Rnn(_) => [None, None],
             Cell::LstmWithOptions(cell) => cell.masks.sequences(),
         }
     }
@@ -64,7 +67,7 @@ impl<'a> Cell<'a> {
     /// What the call gives for each row.
     pub(crate) fn row_mask(&self) -> Option<Rows<'a>> {
         match self {
-            Cell::Lstm(_) | Cell::Rnn(_) => None,
+            Cell::Lstm(_) | Cell::Gru(_) | Cell::Rnn(_) => None,
             Cell::LstmWithOptions(cell) => cell.masks.recurrent,
         }
     }
@@ -76,6 +79,7 @@ impl<'a> Cell<'a> {
     {
         match self {
             Cell::Lstm(cell) => Cell::Lstm(cell),
+            Cell::Gru(cell) => Cell::Gru(cell),
             Cell::Rnn(cell) => Cell::Rnn(cell),
             Cell::LstmWithOptions(cell) => Cell::LstmWithOptions(cell.with_recurrent_mask(mask)),
         }
@@ -87,7 +91,7 @@ impl<'a> Cell<'a> {
         'a: 's,
     {
         match self {
-            Cell::Lstm(_) | Cell::Rnn(_) => StepMasks::default(),
+            Cell::Lstm(_) | Cell::Gru(_) | Cell::Rnn(_) => StepMasks::default(),
             Cell::LstmWithOptions(cell) => cell.masks_of(batch, taken),
         }
     }
@@ -97,6 +101,7 @@ impl<'a> Cell<'a> {
     pub(crate) fn step(&self, step: Step<'_, '_>) {
         match self {
             Cell::Lstm(cell) => cell.step(step),
+            Cell::Gru(cell) => cell.step(step),
             Cell::Rnn(cell) => cell.step(step),
             Cell::LstmWithOptions(cell) => cell.step(step),
         }
@@ -106,9 +111,18 @@ impl<'a> Cell<'a> {
     pub(crate) fn step_backward(&self, step: BackwardStep<'_>, extras: Option<BackwardExtras<'_, '_>>) {
         match (self, extras) {
             (Cell::Lstm(cell), _) => cell.step_backward(step),
+            (Cell::Gru(cell), _) => cell.step_backward(step),
             (Cell::Rnn(cell), _) => cell.step_backward(step),
             (Cell::LstmWithOptions(cell), Some(extras)) => cell.step_backward(step, extras),
             (Cell::LstmWithOptions(_), None) => unreachable!("a driver gives extras to a cell that has them"),
+        }
+    }
+
+    /// What dh₀ starts from beside dZ_0·R of so many rows: what the first step carries back to h.
+    pub(crate) fn first_hidden_start<'b>(&self, carry: &'b [f32], batch: usize) -> Start<'b> {
+        match self {
+            Cell::Lstm(_) | Cell::Rnn(_) | Cell::LstmWithOptions(_) => Start::Zero,
+            Cell::Gru(cell) => cell.first_hidden_start(carry, batch),
         }
     }
 
@@ -129,7 +143,7 @@ impl<'a> Cell<'a> {
         hidden_gradient: &mut [f32],
     ) {
         match self {
-            Cell::Lstm(_) | Cell::Rnn(_) => {}
+            Cell::Lstm(_) | Cell::Gru(_) | Cell::Rnn(_) => {}
             Cell::LstmWithOptions(cell) => cell.first_hidden_gradient(buffers, batch, hidden_gradient),
         }
     }
@@ -146,7 +160,7 @@ impl<'a> Cell<'a> {
         add: bool,
     ) {
         match self {
-            Cell::Lstm(_) | Cell::Rnn(_) => {}
+            Cell::Lstm(_) | Cell::Gru(_) | Cell::Rnn(_) => {}
             Cell::LstmWithOptions(cell) => {
                 cell.add_gradients(buffers, block, threads, gradients, bias, add);
             }

@@ -73,11 +73,13 @@ pub(crate) struct BackwardStep<'a> {
     pub(crate) cotangent: Option<Rows<'a>>,
     /// What the step recorded of the units.
     pub(crate) recorded: Rows<'a>,
-    /// h of this step, of the units.
+    /// h of this step and of the one before, of the units.
     pub(crate) hidden: Rows<'a>,
+    pub(crate) previous_hidden: Rows<'a>,
     /// c of this step and of the one before, of the units.
     pub(crate) cell: Rows<'a>,
     pub(crate) previous_cell: Rows<'a>,
+    /// dc, or what else is carried back.
     pub(crate) cell_gradient: RowsMut<'a>,
     pub(crate) gate_gradients: RowsMut<'a>,
     pub(crate) scratch: &'a mut [f32],

@@ -17,7 +17,7 @@ pub(crate) struct GradientRows<'a> {
     pub(crate) right: &'a mut [f32],
     /// Gradient of the last h, `[B, P]` padded; in the end that of the first.
     pub(crate) hidden_gradient: &'a mut [f32],
-    /// Gradient of the last c, `[B, H]` padded; in the end that of the first.
+    /// Gradient of the last c, `[B, H]` padded, or what else is carried back; in the end that of the first.
     pub(crate) cell_gradient: &'a mut [f32],
     pub(crate) cell: &'a mut CellBuffers,
     /// Cotangents of the h of a step, `[B, P]` padded, where they are gathered.
@@ -42,7 +42,7 @@ pub(crate) fn backward_lengths(shape: Shape, batch: usize) -> Option<[usize; 5]>
         shape.gate_gradients_width().checked_mul(rows.checked_add(batch)?)?,
         shape.input_and_state_panels().checked_mul(shape.panel_width())?.checked_mul(rows)?,
         shape.padded_outputs().checked_mul(batch)?,
-        shape.padded_cell().checked_mul(batch)?,
+        shape.padded_carry().checked_mul(batch)?,
         shape.padded_outputs().checked_mul(batch)?,
     ])
 }
@@ -75,7 +75,7 @@ impl BackwardBuffers {
         last_hidden: Option<Rows<'_>>,
         last_cell: Option<Rows<'_>>,
     ) -> GradientRows<'_> {
-        let (outputs, units) = (shape.padded_outputs(), shape.padded_cell());
+        let (outputs, units) = (shape.padded_outputs(), shape.padded_carry());
         for (buffer, padded, from) in
             [(&mut self.hidden_gradient, outputs, last_hidden), (&mut self.cell_gradient, units, last_cell)]
         {

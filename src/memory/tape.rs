@@ -166,6 +166,10 @@ impl Tape {
         Error::check_dimension("tape", "hidden size", shape.units, self.shape.units)?;
         Error::check_dimension("tape", "output size", shape.outputs, self.shape.outputs)?;
         Error::check_dimension("tape", "lanes", shape.lanes, self.shape.lanes)?;
+        if shape.kind != self.shape.kind {
+            let because = "a layer of another kind of cell than it was made for";
+            return Err(Error::Unsupported { argument: "tape", because });
+        }
         Options::check_same("tape", Some(options), Some(&self.options))
     }
 

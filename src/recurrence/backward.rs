@@ -298,7 +298,7 @@ impl BackwardPass<'_> {
                 rows,
                 shape.panel_width(),
             ),
-            cell_gradient: view(&mut *scratch.cell_gradient, 1, rows, shape.padded_cell()),
+            cell_gradient: view(&mut *scratch.cell_gradient, 1, rows, shape.padded_carry()),
             gathered: view(&mut *scratch.cotangent, 1, rows, shape.padded_outputs()),
             extras,
             scratch: &mut [],
@@ -492,10 +492,12 @@ impl BackwardPass<'_> {
         let cell = |step| rows_of(segment.cell, step, shape.padded_cell()).columns(columns.clone());
         let recurrent = after.map(|after| {
             let rows = views::present(after.join(shape.gates()), "gates of rows", 0, after.rows());
+            let rows = rows.columns(shape.recurrent_columns());
             Term { rows, weights: self.weights.transposed_recurrent(), from: 0 }
         });
         let step = number - segment.first_step;
         let width = shape.kind.recorded();
+        let hidden = |step| rows_of(segment.hidden, step, shape.padded_outputs()).columns(columns.clone());
         let recorded = rows_of(segment.recorded, step, shape.recorded_width())
             .columns(width * columns.start..width * columns.end);
         let last_hidden_gradient = match extras.is_some() {
@@ -515,7 +517,8 @@ impl BackwardPass<'_> {
             recurrent,
             cotangent,
             recorded,
-            hidden: rows_of(segment.hidden, step + 1, shape.padded_outputs()).columns(columns.clone()),
+            hidden: hidden(step + 1),
+            previous_hidden: hidden(step),
             cell: cell(step + 1),
             previous_cell: cell(step),
             cell_gradient,
@@ -558,7 +561,8 @@ impl BackwardPass<'_> {
         scratch: &mut [f32],
     ) {
         let weights = self.weights.transposed_input();
-        let terms = [Some(Term { rows: gate_gradients, weights, from: 0 }), None];
+        let rows = gate_gradients.columns(self.shape().input_columns());
+        let terms = [Some(Term { rows, weights, from: 0 }), None];
         self.kernels.product(Product { start: Start::Zero, terms, vectors, to, scratch });
     }
 
@@ -623,11 +627,12 @@ impl BackwardPass<'_> {
         let block = first.right * batch..(first.right + steps) * batch;
         self.cell.add_gradients(scratch.cell, block, self.plan.threads, others, bias, *add);
         let has_plain_bias = self.cell.has_plain_bias();
-        let gates = shape.gates();
+        let gates = shape.kind.weight_gates();
+        let bias = if has_plain_bias { &mut **bias } else { &mut [] };
         let work = Units {
             weight_ih: views::slots(weight_ih, [gates, units, inputs]),
             weight_hh: views::slots(weight_hh, [gates, units, shape.outputs]),
-            bias: if has_plain_bias { views::slots(bias, [gates, units, 1]) } else { SequenceMut::empty() },
+            bias: views::slots_if_any(bias, [shape.gates(), units, 1]),
         };
         let right = &*scratch.right;
         let first_row = first.right * batch;
@@ -658,10 +663,16 @@ impl BackwardPass<'_> {
             let (some, more) = parallel::Rows::split(rest, UNITS_AT_ONCE);
             rest = more;
             let Units { mut weight_ih, mut weight_hh, mut bias } = some;
+            // The first gradient of a unit's `sum`.
+            let first_of = |sum: usize| sum * shape.gate_stride() + first;
             for gate in 0..shape.gates() {
-                let from = gate * shape.gate_stride() + first;
                 let mut row = first_row;
-                for weights in [&mut weight_ih, &mut weight_hh] {
+                let has_weights = gate < shape.kind.weight_gates();
+                let sums = [shape.kind.input_sum(gate), shape.kind.recurrent_sum(gate)];
+                for (weights, sum) in
+                    [&mut weight_ih, &mut weight_hh].into_iter().zip(sums).filter(|_| has_weights)
+                {
+                    let from = first_of(sum);
                     for columns in shape.panels_of(weights.width()) {
                         let mut to = views::slot(weights, gate);
                         let to = to.columns(columns);
@@ -671,6 +682,7 @@ impl BackwardPass<'_> {
                     }
                 }
                 if let Some(mut bias) = bias.step(gate) {
+                    let from = first_of(shape.kind.bias_sum(gate));
                     let sums = &mut [0.0; UNITS_AT_ONCE][..bias.rows()];
                     self.kernels.column_sums(dz.columns(from..from + sums.len()), sums);
                     for (unit, &sum) in sums.iter().enumerate() {
@@ -728,10 +740,10 @@ impl BackwardPass<'_> {
         let (width, padded) = (self.shape().gate_gradients_width(), self.shape().padded_outputs());
         // The first block has left dZ of its first step there, as if a block came before it.
         let rows = &scratch.gate_gradients[self.waiting_slot() * batch * width..];
-        let rows = views::rows(rows, batch, width);
+        let rows = views::rows(rows, batch, width).columns(self.shape().recurrent_columns());
         let weights = self.weights.transposed_recurrent();
         self.kernels.product(Product {
-            start: Start::Zero,
+            start: self.cell.first_hidden_start(&*scratch.cell_gradient, batch),
             terms: [Some(Term { rows, weights, from: 0 }), None],
             vectors: 0..weights.layout().vectors(),
             to: views::rows_mut(

@@ -11,6 +11,7 @@ mod dropout;
 mod family_goldens;
 mod golden;
 mod gradients;
+mod gru;
 mod lengths;
 mod load_files;
 mod no_rows;

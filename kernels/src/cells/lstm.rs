@@ -160,7 +160,7 @@ impl<S: Simd<Element = f32>> Operation<S> for FinishLstm<'_> {
 /// # Safety
 /// - `sums` is valid for reads of `width` vectors, 0 < `width` < 4, and `to` for writes of four.
 #[inline(always)]
-unsafe fn spread_gates<S: Simd<Element = f32>>(
+pub(crate) unsafe fn spread_gates<S: Simd<Element = f32>>(
     s: S,
     sums: *const f32,
     width: usize,

@@ -2,6 +2,8 @@
 
 pub(crate) mod activation;
 pub(crate) mod function;
+pub(crate) mod gru;
+pub(crate) mod gru_backward;
 pub(crate) mod lstm;
 pub(crate) mod lstm_backward;
 pub(crate) mod lstm_options;

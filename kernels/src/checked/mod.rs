@@ -2,6 +2,7 @@
 //! they are made, and each call asserts that the shapes fit each other before the first pointer is formed.
 
 pub(crate) mod gemm;
+pub(crate) mod gru;
 pub(crate) mod lstm;
 pub(crate) mod lstm_options;
 pub(crate) mod rnn;

@@ -1,0 +1,184 @@
+//! What layers share whose only state is h: the same configuration and the same calls, for each type of layer.
+
+use crate::error::Error;
+
+/// The builder methods and sizes of a configuration whose field `layer` has the sizes and ways to run.
+macro_rules! config_methods {
+    ($config:ident, $layer:ident) => {
+        impl $config {
+            /// Sets which way the layer reads; see [`LstmConfig::direction`](crate::LstmConfig::direction).
+            pub fn direction(self, direction: $crate::Direction) -> Self {
+                Self { layer: self.layer.direction(direction) }
+            }
+
+            /// Demands an instruction set; see [`LstmConfig::isa`](crate::LstmConfig::isa).
+            pub fn isa(self, isa: $crate::Isa) -> Self {
+                Self { layer: self.layer.isa(isa) }
+            }
+
+            /// Demands a schedule; see [`LstmConfig::schedule`](crate::LstmConfig::schedule).
+            pub fn schedule(self, schedule: $crate::Schedule) -> Self {
+                Self { layer: self.layer.schedule(schedule) }
+            }
+
+            /// Demands what threads share; see [`LstmConfig::split`](crate::LstmConfig::split).
+            pub fn split(self, split: $crate::Split) -> Self {
+                Self { layer: self.layer.split(split) }
+            }
+
+            /// Sets how many threads a call may use.
+            pub fn threads(self, threads: $crate::Threads) -> Self {
+                Self { layer: self.layer.threads(threads) }
+            }
+
+            #[doc = concat!("Prepares the layer for [`", stringify!($layer), "::backward`].")]
+            pub fn training(self) -> Self {
+                Self { layer: self.layer.training() }
+            }
+
+            /// X, the number of input features.
+            pub fn input_size(&self) -> usize {
+                self.layer.input_size()
+            }
+
+            /// H, the number of hidden units.
+            pub fn hidden_size(&self) -> usize {
+                self.layer.hidden_size()
+            }
+        }
+    };
+}
+pub(crate) use config_methods;
+
+/// The calls of a layer with fields `config` and `layer`.
+macro_rules! layer_methods {
+    ($layer:ident, $config:ident, $weights:ident) => {
+        impl $layer {
+            /// Chooses the kernels and packs the weights, once.
+            ///
+            /// # Errors
+            /// - [`Error::Dimension`](crate::Error::Dimension) if `weights` were checked against other sizes than `config`'s,
+            /// - [`Error::UnsupportedIsa`](crate::Error::UnsupportedIsa) or [`Error::UnknownIsa`](crate::Error::UnknownIsa) if an
+            ///   instruction set is demanded that cannot be had,
+            /// - [`Error::Overflow`](crate::Error::Overflow) if the packed weights could not be addressed.
+            pub fn new(config: &$config, weights: &$weights<'_>) -> Result<Self, $crate::Error> {
+                weights.check(config)?;
+                let mut layer = $crate::Lstm::empty(&config.layer)?;
+                layer.weights.pack_gates(weights);
+                Ok(Self { config: config.clone(), layer })
+            }
+
+            /// Replaces the weights, as after an optimizer's step. Allocates nothing.
+            ///
+            /// # Errors
+            /// As for the weights in `new`.
+            pub fn set_weights(&mut self, weights: &$weights<'_>) -> Result<(), $crate::Error> {
+                weights.check(&self.config)?;
+                self.layer.weights.pack_gates(weights);
+                Ok(())
+            }
+
+            /// The configuration.
+            pub fn config(&self) -> &$config {
+                &self.config
+            }
+
+            /// The instruction set in use.
+            pub fn isa(&self) -> $crate::Isa {
+                self.layer.isa()
+            }
+
+            /// Bytes of packed weights.
+            pub fn packed_bytes(&self) -> usize {
+                self.layer.packed_bytes()
+            }
+
+            /// How a call of this shape would run.
+            pub fn plan(&self, steps: usize, batch: usize) -> $crate::Plan {
+                self.layer.plan(steps, batch)
+            }
+
+            /// Scratch for calls with up to `batch` rows and any number of steps.
+            ///
+            /// # Errors
+            /// [`Error::Overflow`](crate::Error::Overflow) if it could not be addressed.
+            pub fn workspace(&self, batch: usize) -> Result<$crate::Workspace, $crate::Error> {
+                self.layer.workspace(batch)
+            }
+
+            /// A state of zeros, h alone, for single steps.
+            ///
+            /// # Errors
+            /// [`Error::Overflow`](crate::Error::Overflow) if it could not be addressed.
+            pub fn state(&self, batch: usize) -> Result<$crate::State, $crate::Error> {
+                self.layer.state(batch)
+            }
+
+            /// A tape for up to `steps` steps of up to `batch` rows, which keeps everything that the backward pass needs.
+            ///
+            /// # Errors
+            /// [`Error::Overflow`](crate::Error::Overflow) if it could not be addressed.
+            pub fn tape(&self, steps: usize, batch: usize) -> Result<$crate::Tape, $crate::Error> {
+                self.layer.tape(steps, batch)
+            }
+
+            /// A tape that keeps h every `every` steps; see [`Lstm::checkpointed_tape`](crate::Lstm::checkpointed_tape).
+            ///
+            /// # Errors
+            /// [`Error::Overflow`](crate::Error::Overflow) if it could not be addressed.
+            pub fn checkpointed_tape(
+                &self,
+                steps: usize,
+                batch: usize,
+                every: Option<std::num::NonZeroUsize>,
+            ) -> Result<$crate::Tape, $crate::Error> {
+                self.layer.checkpointed_tape(steps, batch, every)
+            }
+
+            /// Runs the whole sequence; see [`Lstm::forward`](crate::Lstm::forward).
+            ///
+            /// # Errors
+            /// An [`Error`](crate::Error) that names the argument that does not fit; nothing has been written then.
+            /// [`Error::Unexpected`](crate::Error::Unexpected) for a c.
+            pub fn forward(
+                &self,
+                workspace: &mut $crate::Workspace,
+                call: $crate::Forward<'_>,
+            ) -> Result<(), $crate::Error> {
+                $crate::layer::refuse("initial_cell", call.initial_cell.is_some())?;
+                $crate::layer::refuse("last_cell", call.last_cell.is_some())?;
+                self.layer.forward(workspace, call)
+            }
+
+            /// Runs one time step: reads x, `[B, X]`, and advances h of `state`; see [`Lstm::step`](crate::Lstm::step).
+            ///
+            /// # Errors
+            /// An [`Error`](crate::Error) that names the argument that does not fit; nothing has been written then.
+            pub fn step(
+                &self,
+                state: &mut $crate::State,
+                input: $crate::Matrix<'_>,
+            ) -> Result<(), $crate::Error> {
+                self.layer.step(state, input)
+            }
+
+            /// Checks a call of the backward pass, and runs it.
+            fn run_backward(
+                &self,
+                workspace: &mut $crate::Workspace,
+                tape: &mut $crate::Tape,
+                call: $crate::Backward<'_>,
+            ) -> Result<(), $crate::Error> {
+                $crate::layer::refuse("last_cell_cotangent", call.last_cell_cotangent.is_some())?;
+                $crate::layer::refuse("initial_cell_gradient", call.initial_cell_gradient.is_some())?;
+                self.layer.backward(workspace, tape, call)
+            }
+        }
+    };
+}
+pub(crate) use layer_methods;
+
+/// An error if there is a c, which such a cell has not.
+pub(crate) fn refuse(argument: &'static str, is_there: bool) -> Result<(), Error> {
+    if is_there { Err(Error::Unexpected { argument }) } else { Ok(()) }
+}
