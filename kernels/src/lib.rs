@@ -34,7 +34,6 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
-mod buffer;
 mod cells;
 mod checked;
 mod dispatch;
@@ -45,7 +44,6 @@ mod simd;
 mod threads;
 mod views;
 
-pub use buffer::Buffer;
 pub use cells::function::ActivationFunction;
 pub use cells::lstm_options::{Activations, CellOptions, Coupling, Normalization};
 pub use cells::rnn::Nonlinearity;

@@ -1,22 +1,35 @@
 //! Buffers, whose memory may not be had.
 
 use crate::error::Error;
+use aligned_vec::{AVec, ConstAlign};
+use std::iter;
 
-/// A buffer that begins at a cache line, which is also the widest vector.
-pub(crate) use quadgate_kernels::Buffer;
+/// Bytes of a cache line, which is also the widest vector.
+const LINE: usize = 64;
+
+/// A buffer that begins at a cache line.
+pub(crate) type Buffer = AVec<f32, ConstAlign<LINE>>;
 
 /// A buffer of zeros; an error where its bytes could not be addressed or are not there.
 pub(crate) fn zeros(argument: &'static str, len: Option<usize>) -> Result<Buffer, Error> {
-    let len = len.filter(|&len| len <= isize::MAX as usize / size_of::<f32>() - 64);
+    let len = len.filter(|&len| len <= isize::MAX as usize / size_of::<f32>() - LINE);
     let len = len.ok_or(Error::Overflow { argument })?;
-    Buffer::zeros(len).ok_or(Error::OutOfMemory { argument, bytes: len * size_of::<f32>() })
+    // An aligned buffer would end the process where there is no memory for it, so it is asked for as a list first.
+    drop(reserved::<f32>(argument, len + LINE)?);
+    Ok(Buffer::from_iter(LINE, iter::repeat_n(0.0, len)))
 }
 
 /// A list of `len` times the same, with the same errors.
 pub(crate) fn filled<T: Clone>(argument: &'static str, len: usize, value: T) -> Result<Vec<T>, Error> {
+    let mut list = reserved(argument, len)?;
+    list.resize(len, value);
+    Ok(list)
+}
+
+/// An empty list with room for `len` elements.
+fn reserved<T>(argument: &'static str, len: usize) -> Result<Vec<T>, Error> {
     let bytes = len.checked_mul(size_of::<T>()).ok_or(Error::Overflow { argument })?;
     let mut list = Vec::new();
     list.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { argument, bytes })?;
-    list.resize(len, value);
     Ok(list)
 }

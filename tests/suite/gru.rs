@@ -521,11 +521,11 @@ fn tensors_of_other_sizes_are_refused_by_name() {
         assert!(matches!(refused, Error::Length { argument, .. } if argument == name), "{refused}");
     }
     let refused = GruWeights::keras(&config, &w[..18], &w[..12], Some(&w[..11])).unwrap_err();
-    assert!(matches!(refused, Error::Length { argument: "bias", expected: 12, found: 11 }), "{refused}");
+    assert!(matches!(refused, Error::Length { argument: "bias", expected: 12, found: 11, .. }), "{refused}");
     let refused = GruWeights::pytorch(&GruConfig::new(3, 0), &[], &[], None, None).unwrap_err();
-    assert!(matches!(refused, Error::Zero { argument: "hidden size" }), "{refused}");
+    assert!(matches!(refused, Error::Zero { argument: "hidden size", .. }), "{refused}");
     let refused = GruWeights::pytorch(&GruConfig::new(3, usize::MAX / 2), &[], &[], None, None).unwrap_err();
-    assert!(matches!(refused, Error::Overflow { argument: "hidden size" }), "{refused}");
+    assert!(matches!(refused, Error::Overflow { argument: "hidden size", .. }), "{refused}");
 }
 
 #[test]
@@ -537,9 +537,9 @@ fn a_bias_without_room_is_not_dropped() {
     let both =
         GruWeights::pytorch(&config, &case.weight_ih, &case.weight_hh, Some(first), Some(second)).unwrap();
     let refused = both.export_pytorch(&mut w, &mut r, Some(&mut b), None).unwrap_err();
-    assert!(matches!(refused, Error::Missing { argument: "bias_hh" }), "{refused}");
+    assert!(matches!(refused, Error::Missing { argument: "bias_hh", .. }), "{refused}");
     let one = GruWeights::pytorch(&config, &case.weight_ih, &case.weight_hh, Some(first), None).unwrap();
     let refused = one.export_pytorch(&mut w, &mut r, None, Some(&mut b)).unwrap_err();
-    assert!(matches!(refused, Error::Missing { argument: "bias_ih" }), "{refused}");
+    assert!(matches!(refused, Error::Missing { argument: "bias_ih", .. }), "{refused}");
     assert!([w, r, b].iter().flatten().all(|&element| element == 7.0));
 }

@@ -51,7 +51,8 @@ refused! {
 
 impl PartialEq<Refused> for Error {
     fn eq(&self, expected: &Refused) -> bool {
-        Refused::from(self.clone()) == *expected
+        let found = Refused::from(self.clone());
+        found == *expected
     }
 }
 
