@@ -3,17 +3,19 @@
 //! A table is only handed out when the CPU has its instruction set, so holding a [`Kernels`] is the proof that its
 //! functions may run. The choice is made once, when a layer is made; calls go through function pointers.
 
+use crate::cells::activation::{Apply, Reciprocal};
 use crate::cells::function::{Activate, ActivationFunction, Slopes};
-use crate::cells::gru::{FinishGru, GruRows};
-use crate::cells::gru_backward::{FinishGruBackward, GruBackwardRows};
-use crate::cells::lstm::{FinishLstm, LstmRows};
-use crate::cells::lstm_backward::{FinishLstmBackward, LstmBackwardRows};
+use crate::cells::gru::GruRows;
+use crate::cells::gru_backward::GruBackwardRows;
+use crate::cells::lines::Finish;
+use crate::cells::lstm::LstmRows;
+use crate::cells::lstm_backward::LstmBackwardRows;
 use crate::cells::lstm_options::LstmOptionsRows;
 use crate::cells::lstm_options_backward::LstmOptionsBackwardRows;
-use crate::cells::rnn::{FinishRnn, RnnRows};
-use crate::cells::rnn_backward::{FinishRnnBackward, RnnBackwardRows};
+use crate::cells::rnn::RnnRows;
+use crate::cells::rnn_backward::RnnBackwardRows;
 use crate::gemm::column_sums::ColumnSums;
-use crate::gemm::micro::{Deferred, Immediate, RunTile, Sums, Tile};
+use crate::gemm::micro::{Deferred, Immediate, MOST_LINES, RunTile, Sums, Tile};
 use crate::gemm::panel::PANEL_VECTORS;
 use crate::gemm::store::{FinishStore, Store};
 use crate::gemm::sweep::{Epilogue, PART_BYTES, SHAPES, TileTable, Tiles, shape_index};
@@ -21,9 +23,9 @@ use crate::probe::{FmaLoop, Read};
 #[cfg(target_arch = "aarch64")]
 use crate::simd::aarch64;
 use crate::simd::isa::Isa;
-#[cfg(target_arch = "x86_64")]
-use crate::simd::x86_64;
 use crate::simd::{Simd, portable};
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{cpu, x86_64};
 use core::fmt;
 
 /// The kernels of one instruction set.
@@ -42,6 +44,7 @@ pub struct Kernels {
     pub(crate) column_sums: unsafe fn(ColumnSums),
     pub(crate) activate: unsafe fn(&mut [f32], ActivationFunction),
     pub(crate) slopes: unsafe fn(&mut [f32], &[f32], ActivationFunction),
+    pub(crate) reciprocals: unsafe fn(&mut [f32]),
     pub(crate) fma_loop: unsafe fn(FmaLoop) -> (u64, f32),
     pub(crate) read: unsafe fn(Read<'_>) -> f32,
 }
@@ -59,18 +62,19 @@ macro_rules! kernels {
 }
 
 kernels! {
-    fn store(to: &Store, tile: &Sums) { FinishStore::new(to, tile) }
-    fn lstm(rows: &LstmRows, tile: &Sums) { FinishLstm::new(rows, tile) }
-    fn lstm_backward(rows: &LstmBackwardRows, tile: &Sums) { FinishLstmBackward::new(rows, tile) }
-    fn gru(rows: &GruRows, tile: &Sums) { FinishGru::new(rows, tile) }
-    fn gru_backward(rows: &GruBackwardRows, tile: &Sums) { FinishGruBackward::new(rows, tile) }
-    fn rnn(rows: &RnnRows, tile: &Sums) { FinishRnn::new(rows, tile) }
-    fn rnn_backward(rows: &RnnBackwardRows, tile: &Sums) { FinishRnnBackward::new(rows, tile) }
+    fn store(to: &Store, tiles: &[Sums]) { FinishStore::new(to, tiles) }
+    fn lstm(rows: &LstmRows, tiles: &[Sums]) { Finish::new(rows, tiles) }
+    fn lstm_backward(rows: &LstmBackwardRows, tiles: &[Sums]) { Finish::new(rows, tiles) }
+    fn gru(rows: &GruRows, tiles: &[Sums]) { Finish::new(rows, tiles) }
+    fn gru_backward(rows: &GruBackwardRows, tiles: &[Sums]) { Finish::new(rows, tiles) }
+    fn rnn(rows: &RnnRows, tiles: &[Sums]) { Finish::new(rows, tiles) }
+    fn rnn_backward(rows: &RnnBackwardRows, tiles: &[Sums]) { Finish::new(rows, tiles) }
     fn lstm_options(cell: LstmOptionsRows) { cell }
     fn lstm_options_backward(cell: LstmOptionsBackwardRows) { cell }
     fn column_sums(sums: ColumnSums) { sums }
     fn activate(values: &mut [f32], function: ActivationFunction) { Activate::new(values, function) }
     fn slopes(inputs: &mut [f32], values: &[f32], function: ActivationFunction) { Slopes::new(inputs, values, function) }
+    fn reciprocals(values: &mut [f32]) { Apply::new(values, Reciprocal) }
     fn fma_loop(fma_loop: FmaLoop) -> (u64, f32) { fma_loop }
     fn read(read: Read<'_>) -> f32 { read }
 }
@@ -119,7 +123,7 @@ const fn is_used<S: Simd>(width: usize, rows: usize, panels: usize, most: usize)
     fits && (panels == 1 || width == PANEL_VECTORS)
 }
 
-const fn tiles<S: Simd<Element = f32>>() -> Tiles {
+const fn tiles<S: Simd<Element = f32>>(hiding_rows: usize) -> Tiles {
     let table: TileTable<unsafe fn(&Tile)> = [
         shapes!(tile::<S>, 1, usize::MAX),
         shapes!(tile::<S>, 2, usize::MAX),
@@ -127,18 +131,18 @@ const fn tiles<S: Simd<Element = f32>>() -> Tiles {
         shapes!(tile::<S>, 4, usize::MAX),
     ];
     let part_depth = PART_BYTES / size_of::<f32>() / (PANEL_VECTORS * S::LANES);
-    Tiles { lanes: S::LANES, rows: S::TILE_ROWS, part_depth, table }
+    Tiles { lanes: S::LANES, rows: S::TILE_ROWS, part_depth, hiding_rows, table }
 }
 
 /// An epilogue that finishes each tile at once.
-const fn immediate<C>(finish: unsafe fn(&C, &Sums)) -> Epilogue<C> {
+const fn immediate<C>(finish: unsafe fn(&C, &[Sums])) -> Epilogue<C> {
     Epilogue { finish, deferring: &[], pieces: 0 }
 }
 
 /// An epilogue that runs beside the next tile where the instruction set has the registers for it. docs/PERFORMANCE.md has what
 /// that buys: it must earn what it takes to compile. Unoptimized, its frames would be too large.
 const fn deferred<S: Simd<Element = f32>, C: Deferred<S> + 'static>(
-    finish: unsafe fn(&C, &Sums),
+    finish: unsafe fn(&C, &[Sums]),
 ) -> Epilogue<C> {
     Epilogue {
         finish,
@@ -151,10 +155,11 @@ const fn deferred<S: Simd<Element = f32>, C: Deferred<S> + 'static>(
     }
 }
 
-const fn table<S: Simd<Element = f32>>(isa: Isa) -> Kernels {
+/// `hiding_rows`: see [`Tiles`].
+const fn table<S: Simd<Element = f32>>(isa: Isa, hiding_rows: usize) -> Kernels {
     Kernels {
         isa,
-        tiles: tiles::<S>(),
+        tiles: tiles::<S>(hiding_rows),
         store: immediate(store::<S>),
         lstm: deferred::<S, LstmRows>(lstm::<S>),
         lstm_backward: immediate(lstm_backward::<S>),
@@ -167,18 +172,23 @@ const fn table<S: Simd<Element = f32>>(isa: Isa) -> Kernels {
         column_sums: column_sums::<S>,
         activate: activate::<S>,
         slopes: slopes::<S>,
+        reciprocals: reciprocals::<S>,
         fma_loop: fma_loop::<S>,
         read: read::<S>,
     }
 }
 
-static PORTABLE: Kernels = table::<portable::Portable>(Isa::Portable);
+static PORTABLE: Kernels = table::<portable::Portable>(Isa::Portable, MOST_LINES);
 #[cfg(target_arch = "x86_64")]
-static AVX2: Kernels = table::<x86_64::Avx2>(Isa::Avx2);
+static AVX2: Kernels = table::<x86_64::Avx2>(Isa::Avx2, MOST_LINES);
 #[cfg(target_arch = "x86_64")]
-static AVX512: Kernels = table::<x86_64::Avx512>(Isa::Avx512);
+static AVX512: Kernels = table::<x86_64::Avx512>(Isa::Avx512, MOST_LINES);
+/// For CPUs whose two units for vectors of 512 bits do all that there is to do, see [`cpu::has_adders_beside_multipliers`]. Beside
+/// one row or two they have time, since the K loop waits for the second cache.
+#[cfg(target_arch = "x86_64")]
+static AVX512_SHARED_UNITS: Kernels = table::<x86_64::Avx512>(Isa::Avx512, 2);
 #[cfg(target_arch = "aarch64")]
-static NEON: Kernels = table::<aarch64::Neon>(Isa::Neon);
+static NEON: Kernels = table::<aarch64::Neon>(Isa::Neon, MOST_LINES);
 
 impl fmt::Debug for Kernels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -194,7 +204,8 @@ impl Kernels {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => x86_64::Avx2::try_new().map(|_| &AVX2),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => x86_64::Avx512::try_new().map(|_| &AVX512),
+            Isa::Avx512 => x86_64::Avx512::try_new()
+                .map(|_| if cpu::has_adders_beside_multipliers() { &AVX512 } else { &AVX512_SHARED_UNITS }),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => aarch64::Neon::try_new().map(|_| &NEON),
             _ => None,

@@ -1,6 +1,6 @@
 //! Every level × rows × panels × width of the last panel × epilogue, against loops over scalars.
 //!
-//! Sums must have the bits of a chain of fused multiply-adds on every level that has one. Whatever is lent as scratch or is to be
+//! Sums must have the bits of chains of fused multiply-adds on every level that has one. Whatever is lent as scratch or is to be
 //! written holds NaN before.
 
 use quadgate_kernels::{
@@ -37,7 +37,7 @@ fn pack(layout: PanelLayout, matrix: &[f32], column_of: impl Fn(usize) -> usize,
     packed
 }
 
-/// Asserts the bits of a chain of fused multiply-adds, or on the portable level, which may have none, nearness.
+/// Asserts the bits of chains of fused multiply-adds, or on the portable level, which may have none, nearness.
 fn assert_sum(kernels: &Kernels, found: f32, expected: f32, what: impl FnOnce() -> String) {
     let is_right = if kernels.isa() == Isa::Portable {
         (found - expected).abs() <= 1e-4 * expected.abs().max(1.0)
@@ -47,9 +47,11 @@ fn assert_sum(kernels: &Kernels, found: f32, expected: f32, what: impl FnOnce() 
     assert!(is_right, "{}: {}: {found} is not {expected}", kernels.isa(), what());
 }
 
-/// start + Σ a·b, in order.
-fn chain<'a>(start: f32, terms: impl Iterator<Item = (&'a f32, &'a f32)>) -> f32 {
-    terms.fold(start, |sum, (a, b)| a.mul_add(*b, sum))
+/// start + Σ a·b, as chains of 128 products each, added in order.
+fn chains<'a>(start: f32, terms: impl Iterator<Item = (&'a f32, &'a f32)>) -> f32 {
+    let terms: Vec<_> = terms.collect();
+    let chain = |terms: &[(&f32, &f32)]| terms.iter().fold(0.0, |sum: f32, (a, b)| a.mul_add(**b, sum));
+    terms.chunks(128).fold(start, |sum, terms| sum + chain(terms))
 }
 
 struct Matrices {
@@ -74,7 +76,7 @@ impl Matrices {
     fn expected(&self, start: f32, row: usize, column: usize) -> f32 {
         (0..2).fold(start, |sum, term| {
             let left = self.left[term][row * self.depths[term]..][..self.depths[term]].iter();
-            chain(
+            chains(
                 sum,
                 left.zip(self.right[term][column.min(self.columns - 1)..].iter().step_by(self.columns)),
             )
@@ -127,7 +129,7 @@ impl Matrices {
 }
 
 #[test]
-fn a_product_is_its_chain_for_any_rows_and_any_part_of_panels() {
+fn a_product_is_its_chains_for_any_rows_and_any_part_of_panels() {
     for kernels in levels() {
         for rows in 1..14 {
             for all in 1..10 {
@@ -143,7 +145,7 @@ fn a_product_is_its_chain_for_any_rows_and_any_part_of_panels() {
 }
 
 #[test]
-fn a_long_product_is_the_same_chain_though_it_is_cut_into_parts() {
+fn a_long_product_is_the_same_chains_though_it_is_cut_into_parts() {
     for kernels in levels() {
         let most = PART_BYTES / 4 / (4 * kernels.lanes());
         for depths in [[most, 1], [3, most], [2 * most + 7, most + 1]] {
@@ -155,10 +157,10 @@ fn a_long_product_is_the_same_chain_though_it_is_cut_into_parts() {
 }
 
 #[test]
-fn a_product_by_columns_is_its_chain_and_adds_to_what_is_there() {
+fn a_product_by_columns_is_its_chains_and_adds_to_what_is_there() {
     for kernels in levels() {
         let lanes = kernels.lanes();
-        for depth in [1, 63, 64, 70] {
+        for depth in [1, 63, 70, 128, 300] {
             for rows in [1, 2, 3, 5, 6, 11, 12] {
                 for columns in [1, lanes, 2 * lanes + 1, 4 * lanes, 5 * lanes - 1] {
                     let padded = columns.next_multiple_of(lanes);
@@ -176,7 +178,7 @@ fn a_product_by_columns_is_its_chain_and_adds_to_what_is_there() {
                         for row in 0..rows {
                             for column in 0..columns {
                                 let a = left[row + 2..].iter().step_by(rows + 2);
-                                let sum = chain(0.0, a.zip(right[column..].iter().step_by(padded)));
+                                let sum = chains(0.0, a.zip(right[column..].iter().step_by(padded)));
                                 let at = row * columns + column;
                                 let expected = if add { before[at] + sum } else { sum };
                                 assert_sum(kernels, to[at], expected, || {
@@ -380,4 +382,18 @@ fn a_product_of_no_rows_writes_nothing_however_wide_it_is() {
         to: RowsMut::new(&mut [], 0, width, width).unwrap(),
         scratch: &mut [],
     });
+}
+
+#[test]
+fn reciprocals_have_the_bits_of_divisions_for_every_significand() {
+    for kernels in levels() {
+        for exponent in [1, 100, 127, 163, 252] {
+            let numbers: Vec<f32> = (0..1 << 23).map(|bits| f32::from_bits(exponent << 23 | bits)).collect();
+            let mut found = numbers.clone();
+            kernels.reciprocals(&mut found);
+            for (x, found) in numbers.into_iter().zip(found) {
+                assert_eq!(found.to_bits(), (1.0 / x).to_bits(), "{}: 1 / {x:e}", kernels.isa());
+            }
+        }
+    }
 }

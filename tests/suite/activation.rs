@@ -56,7 +56,11 @@ fn check(function: Function, activation: Activation, start: u64, count: usize, s
             }
         }
         if exact.abs() < f64::from(f32::MIN_POSITIVE) {
-            assert!(!y.is_normal() && !y.is_nan(), "{function:?}({x:e}) = {y:e}, below the normal numbers");
+            // Of tanh, x itself.
+            assert!(
+                y.abs() < 1.01 * f32::MIN_POSITIVE,
+                "{function:?}({x:e}) = {y:e}, below the normal numbers"
+            );
         } else {
             worst = worst.max((f64::from(y) - exact).abs() / ulp(exact));
         }
@@ -124,7 +128,7 @@ fn infinities_and_zeros_are_exact() {
         assert_eq!(values, [1.0, 0.5, 0.5]);
         let mut values = [f32::NEG_INFINITY];
         activation.sigmoid(&mut values);
-        assert!(!values[0].is_normal() && values[0] >= 0.0);
+        assert!((0.0..1.01 * f32::MIN_POSITIVE).contains(&values[0]));
     }
 }
 

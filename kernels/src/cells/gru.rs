@@ -7,14 +7,14 @@
 //!
 //! The candidate's two products do not meet before the reset gate has come between, so a unit has four sums: x̂, r, z and ĥ, in
 //! this order, so that what W feeds lies side by side, and what R feeds too. Like that of an LSTM ([`super::lstm`]), the cell is
-//! cut into two pieces, which run beside the K loops of the next tile where there are registers for that.
+//! cut into two pieces, which run over several lines side by side, or beside the K loops of the next tile.
 
-use crate::cells::activation::{CONSTANTS, Constants, flush, sigmoid, tanh};
-use crate::cells::lstm::spread_gates;
-use crate::gemm::micro::{Deferred, Sums, SumsBuffer};
+use crate::cells::activation::{Constants, GATE_CONSTANTS, flush, sigmoid, tanh_fraction};
+use crate::cells::lines::{Cell, Line};
+use crate::gemm::micro::Deferred;
 use crate::gemm::panel::PANEL_VECTORS;
 use crate::gemm::sweep::Destination;
-use crate::simd::{Operation, Simd};
+use crate::simd::{Arithmetic, Simd, Together};
 use crate::views::{RawRows, RawRowsMut};
 use core::hint::black_box;
 
@@ -39,51 +39,71 @@ pub(crate) struct GruRows {
 
 impl Destination for GruRows {}
 
-impl GruRows {
-    /// Piece 0 is n, which takes the place of x̂; piece 1 is h'.
-    ///
-    /// # Safety
-    /// - As of [`Deferred::piece`]: whoever made the sweep vouches, at each of its rows and panels, for a vector of `hidden`, for
-    ///   four of `recorded`, if there are any, and for `units` elements in each row of `previous_hidden`, and of `output` if there
-    ///   is one.
+/// The first piece of the cell, of the sums of x̂, r and ĥ: n and σ(r).
+#[inline(always)]
+fn candidate<A: Arithmetic<Element = f32>>(
+    a: A,
+    [input, reset, hidden]: [A::Vector; 3],
+    constants: &Constants,
+) -> [A::Vector; 2] {
+    let reset = sigmoid(a, reset, constants);
+    let sum = a.mul_add(reset, hidden, a.add(input, a.splat(constants.normal)));
+    let [m, denominator] = tanh_fraction(a, sum, constants);
+    [a.mul(m, a.reciprocal(denominator)), reset]
+}
+
+/// The second piece, of the sum of z, of n and of h: h' and σ(z).
+#[inline(always)]
+fn mix<A: Arithmetic<Element = f32>>(
+    a: A,
+    update: A::Vector,
+    candidate: A::Vector,
+    previous: A::Vector,
+    constants: &Constants,
+) -> [A::Vector; 2] {
+    let update = sigmoid(a, update, constants);
+    let hidden = a.mul_add(update, a.sub(previous, candidate), candidate);
+    [flush(a, hidden, constants), update]
+}
+
+impl<S: Simd<Element = f32>> Cell<S> for GruRows {
+    const GATES: usize = GRU_SUMS;
+
+    fn units(&self) -> usize {
+        self.units
+    }
+
     #[inline(always)]
-    unsafe fn piece<S: Simd<Element = f32>>(
-        &self,
-        s: S,
-        piece: usize,
-        row: usize,
-        unit: usize,
-        sums: *mut f32,
-        constants: &Constants,
-    ) {
-        let [n, r, z, h] = [0, 1, 2, 3].map(|sum| sum * S::LANES);
-        debug_assert!(piece < 2 && unit < self.units);
-        // SAFETY: the caller vouches for the sums and the rows.
+    unsafe fn lines<const W: usize>(&self, s: S, lines: &[Line; W]) {
+        let (a, constants) = (Together::<S, W>(s), &GATE_CONSTANTS);
+        let mut sums = [[s.zero(); W]; GRU_SUMS];
+        let mut previous = [s.zero(); W];
+        let count = |line: &Line| (self.units - line.unit).min(S::LANES);
+        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows and units, for a vector of
+        // `hidden`, for four of `recorded`, if there are any, and for `units` elements in each row of `previous_hidden`, and of
+        // `output` if there is one.
         unsafe {
-            if piece == 0 {
-                let reset = sigmoid(s, s.load(sums.add(r)), constants);
-                let product = s.load(sums.add(h));
-                let candidate = tanh(s, s.mul_add(reset, product, s.load(sums.add(n))), constants);
-                if !self.recorded.is_none() {
-                    let recorded = self.recorded.at(row, unit * GRU_SUMS);
-                    s.store(recorded.add(n), candidate);
-                    s.store(recorded.add(r), reset);
-                    s.store(recorded.add(h), product);
+            for n in 0..W {
+                let line @ Line { row, unit, .. } = &lines[n];
+                for sum in 0..GRU_SUMS {
+                    sums[sum][n] = s.load(line.sums.add(sum * S::LANES));
                 }
-                s.store(sums.add(n), candidate);
-            } else {
-                let update = sigmoid(s, s.load(sums.add(z)), constants);
-                if !self.recorded.is_none() {
-                    s.store(self.recorded.at(row, unit * GRU_SUMS + z), update);
-                }
-                let count = (self.units - unit).min(S::LANES);
-                let candidate = s.load(sums.add(n));
-                let previous = s.load_first(self.previous_hidden.at(row, unit), count);
-                let hidden = s.mul_add(update, s.sub(previous, candidate), candidate);
-                let hidden = flush(s, hidden, constants);
-                s.store(self.hidden.at(row, unit), hidden);
+                previous[n] = s.load_first(self.previous_hidden.at(*row, *unit), count(line));
+            }
+            let [input, reset, update, product] = sums;
+            let [candidate, reset] = candidate(a, [input, reset, product], constants);
+            let [hidden, update] = mix(a, update, candidate, previous, constants);
+            for n in 0..W {
+                let line @ Line { row, unit, .. } = &lines[n];
+                s.store(self.hidden.at(*row, *unit), hidden[n]);
                 if !self.output.is_none() {
-                    s.store_first(self.output.at(row, unit), hidden, count);
+                    s.store_first(self.output.at(*row, *unit), hidden[n], count(line));
+                }
+                if !self.recorded.is_none() {
+                    let to = self.recorded.at(*row, unit * GRU_SUMS);
+                    for (sum, value) in [candidate, reset, update, product].iter().enumerate() {
+                        s.store(to.add(sum * S::LANES), value[n]);
+                    }
                 }
             }
         }
@@ -93,57 +113,37 @@ impl GruRows {
 impl<S: Simd<Element = f32>> Deferred<S> for GruRows {
     const PIECES: usize = 2;
 
+    /// Piece 0 is n, which takes the place of x̂; piece 1 is h'.
     #[inline(always)]
     unsafe fn piece(&self, s: S, piece: usize, row: usize, vector: usize, sums: *mut f32) {
         let unit = vector / GRU_SUMS * S::LANES;
-        // See `LstmRows`.
-        // SAFETY: the caller vouches for all of it.
-        unsafe { GruRows::piece(self, s, piece, row, unit, sums, black_box(&CONSTANTS)) }
-    }
-}
-
-/// The cell of all lines of a tile.
-pub(crate) struct FinishGru<'a> {
-    rows: &'a GruRows,
-    tile: &'a Sums,
-}
-
-impl<'a> FinishGru<'a> {
-    /// # Safety
-    /// - The tile belongs to the sweep that `rows` were made for, which still runs; its sums are there, and nobody else's.
-    #[inline(always)]
-    pub(crate) unsafe fn new(rows: &'a GruRows, tile: &'a Sums) -> Self {
-        Self { rows, tile }
-    }
-}
-
-impl<S: Simd<Element = f32>> Operation<S> for FinishGru<'_> {
-    type Output = ();
-
-    /// A piece of all lines, then the next piece, so that the chains of the lines hide each other's latency.
-    #[inline(always)]
-    fn run(self, s: S) {
-        let Self { rows, tile } = self;
-        let first = tile.vector / GRU_SUMS * S::LANES;
-        let line_len = GRU_SUMS * S::LANES;
-        let mut spread = SumsBuffer::new();
-        let mut sums = tile.sums;
-        // SAFETY: `new`'s caller vouches for the tile, whose lines lie one after the other; spread, they do so too.
+        let [n, r, z, h] = [0, 1, 2, 3].map(|sum| sum * S::LANES);
+        debug_assert!(piece < 2 && unit < self.units);
+        let constants = black_box(&GATE_CONSTANTS);
+        // SAFETY: the caller vouches for the sums, and for the rows as of `lines`.
         unsafe {
-            if tile.width < GRU_SUMS {
-                let to = spread.as_mut_ptr();
-                for line in 0..tile.lines() {
-                    let from = sums.add(line * tile.width * S::LANES);
-                    spread_gates(s, from, tile.width, rows.units, to.add(line * line_len));
+            if piece == 0 {
+                let product = s.load(sums.add(h));
+                let before = [s.load(sums.add(n)), s.load(sums.add(r)), product];
+                let [candidate, reset] = candidate(s, before, constants);
+                if !self.recorded.is_none() {
+                    let recorded = self.recorded.at(row, unit * GRU_SUMS);
+                    s.store(recorded.add(n), candidate);
+                    s.store(recorded.add(r), reset);
+                    s.store(recorded.add(h), product);
                 }
-                sums = to;
-            }
-            for piece in 0..2 {
-                for row in 0..tile.rows {
-                    for panel in 0..tile.panels {
-                        let line = sums.add((row * tile.panels + panel) * line_len);
-                        rows.piece(s, piece, tile.row + row, first + panel * S::LANES, line, &CONSTANTS);
-                    }
+                s.store(sums.add(n), candidate);
+            } else {
+                let count = (self.units - unit).min(S::LANES);
+                let previous = s.load_first(self.previous_hidden.at(row, unit), count);
+                let sums = [s.load(sums.add(z)), s.load(sums.add(n))];
+                let [hidden, update] = mix(s, sums[0], sums[1], previous, constants);
+                if !self.recorded.is_none() {
+                    s.store(self.recorded.at(row, unit * GRU_SUMS + z), update);
+                }
+                s.store(self.hidden.at(row, unit), hidden);
+                if !self.output.is_none() {
+                    s.store_first(self.output.at(row, unit), hidden, count);
                 }
             }
         }

@@ -11,11 +11,11 @@
 //!
 //! Gates and ĥ come from the tape. Gradients that decay become zero like states.
 
-use crate::cells::activation::{CONSTANTS, flush};
+use crate::cells::activation::{GATE_CONSTANTS, flush, gate_gradient};
 use crate::cells::gru::GRU_SUMS;
-use crate::gemm::micro::Sums;
+use crate::cells::lines::{Cell, Line};
 use crate::gemm::sweep::Destination;
-use crate::simd::{Operation, Simd};
+use crate::simd::{Arithmetic, Simd, Together};
 use crate::views::{RawRows, RawRowsMut};
 
 /// Where the backward pass of the cell reads and writes, from the first unit of the sweep. Rows are padded to whole vectors but
@@ -38,73 +38,52 @@ pub(crate) struct GruBackwardRows {
 
 impl Destination for GruBackwardRows {}
 
-impl GruBackwardRows {
-    /// One vector of units of a row, with its sums.
-    ///
-    /// # Safety
-    /// - `row` and `unit` belong to the sweep that this was made for. Whoever made that vouches for a vector of each padded array
-    ///   (four of `recorded`) at each row and vector, and for `units` elements in each row of `cotangent` and `gate_gradients`.
+impl<S: Simd<Element = f32>> Cell<S> for GruBackwardRows {
+    const GATES: usize = 1;
+
+    fn units(&self) -> usize {
+        self.units
+    }
+
     #[inline(always)]
-    unsafe fn vector<S: Simd<Element = f32>>(&self, s: S, row: usize, unit: usize, sums: S::Vector) {
-        debug_assert!(unit < self.units);
-        let one = s.splat(CONSTANTS.one);
-        let count = (self.units - unit).min(S::LANES);
-        // SAFETY: the caller vouches for the rows.
+    unsafe fn lines<const W: usize>(&self, s: S, lines: &[Line; W]) {
+        let (a, constants) = (Together::<S, W>(s), &GATE_CONSTANTS);
+        let one = a.splat(constants.one);
+        let zero = [s.zero(); W];
+        let (mut dh, mut recorded, mut previous) = (zero, [zero; GRU_SUMS], zero);
+        let count = |line: &Line| (self.units - line.unit).min(S::LANES);
+        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches for a vector of each padded array (four of
+        // `recorded`) at each row and unit, and for `units` elements in each row of `cotangent` and `gate_gradients`.
         unsafe {
-            let mut dh = sums;
-            if !self.cotangent.is_none() {
-                dh = s.add(dh, s.load_first(self.cotangent.at(row, unit), count));
+            for n in 0..W {
+                let line @ Line { row, unit, sums } = &lines[n];
+                dh[n] = s.load(*sums);
+                if !self.cotangent.is_none() {
+                    dh[n] = s.add(dh[n], s.load_first(self.cotangent.at(*row, *unit), count(line)));
+                }
+                dh[n] = s.add(dh[n], s.load(self.carry.at(*row, *unit).cast_const()));
+                for sum in 0..GRU_SUMS {
+                    recorded[sum][n] = s.load(self.recorded.at(*row, unit * GRU_SUMS).add(sum * S::LANES));
+                }
+                previous[n] = s.load(self.previous_hidden.at(*row, *unit));
             }
-            let carry = self.carry.at(row, unit);
-            let dh = flush(s, s.add(dh, s.load(carry)), &CONSTANTS);
-            let recorded = self.recorded.at(row, unit * GRU_SUMS);
-            let [n, r, z, product] = [
-                s.load(recorded),
-                s.load(recorded.add(S::LANES)),
-                s.load(recorded.add(2 * S::LANES)),
-                s.load(recorded.add(3 * S::LANES)),
+            let [n, r, z, product] = recorded;
+            let dh = flush(a, dh, constants);
+            let kept = a.sub(one, z);
+            let carry = a.mul(dh, z);
+            let dn = gate_gradient(a, dh, kept, a.neg_mul_add(n, n, one), constants);
+            let gradients = [
+                dn,
+                gate_gradient(a, dn, product, a.neg_mul_add(r, r, r), constants),
+                gate_gradient(a, dh, a.sub(previous, n), a.neg_mul_add(z, z, z), constants),
+                gate_gradient(a, dn, r, one, constants),
             ];
-            let previous = s.load(self.previous_hidden.at(row, unit));
-            let kept = s.sub(one, z);
-            s.store(carry, s.mul(dh, z));
-            let dn = s.mul(s.mul(dh, kept), s.neg_mul_add(n, n, one));
-            let dr = s.mul(s.mul(dn, product), s.mul(r, s.sub(one, r)));
-            let dz = s.mul(s.mul(dh, s.sub(previous, n)), s.mul(z, kept));
-            for (sum, gradient) in [dn, dr, dz, s.mul(dn, r)].into_iter().enumerate() {
-                s.store_first(self.gate_gradients.at(row * GRU_SUMS + sum, unit), gradient, count);
-            }
-        }
-    }
-}
-
-/// The backward pass of the cell of all lines of a tile.
-pub(crate) struct FinishGruBackward<'a> {
-    rows: &'a GruBackwardRows,
-    tile: &'a Sums,
-}
-
-impl<'a> FinishGruBackward<'a> {
-    /// # Safety
-    /// - The tile belongs to the sweep that `rows` were made for, which still runs; its sums are there.
-    #[inline(always)]
-    pub(crate) unsafe fn new(rows: &'a GruBackwardRows, tile: &'a Sums) -> Self {
-        Self { rows, tile }
-    }
-}
-
-impl<S: Simd<Element = f32>> Operation<S> for FinishGruBackward<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self, s: S) {
-        let Self { rows, tile } = self;
-        let vectors = tile.panels * tile.width;
-        for row in 0..tile.rows {
-            for vector in 0..vectors {
-                // SAFETY: `new`'s caller vouches for the tile, all of whose vectors are visited.
-                unsafe {
-                    let sums = s.load(tile.sums.add((row * vectors + vector) * S::LANES));
-                    rows.vector(s, tile.row + row, (tile.vector + vector) * S::LANES, sums);
+            for n in 0..W {
+                let line @ Line { row, unit, .. } = &lines[n];
+                s.store(self.carry.at(*row, *unit), carry[n]);
+                for sum in 0..GRU_SUMS {
+                    let to = self.gate_gradients.at(row * GRU_SUMS + sum, *unit);
+                    s.store_first(to, gradients[sum][n], count(line));
                 }
             }
         }

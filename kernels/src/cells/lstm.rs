@@ -7,16 +7,18 @@
 //!
 //! The sums of i, f, g and o of the same units lie side by side; beside them only c and h are read or written.
 //!
-//! 1. The activations are long chains of dependent operations. The CPU hides their latency by working on several things at
-//!    once, but looks ahead only so far. So the cell is cut into two pieces, which run beside the K loops of the next tile
-//!    (see [`Deferred`]) or, one after the other, over all rows of the tile.
-//! 2. A cell state that decays becomes zero before it is a denormal number, see [`flush`].
+//! 1. σ and tanh are fractions ([`sigmoid_denominator`], [`tanh_fraction`]), so three reciprocals do for all of a cell:
+//!    σ(i) · tanh(g) = m / ((1 + e⁻ⁱ) · (|m| + 2)), and so for h'. What is to be recorded comes from the same fractions.
+//! 2. The cell is cut into two pieces, which run one after the other over several lines side by side ([`super::lines`]), or beside
+//!    the K loops of the next tile (see [`Deferred`]).
+//! 3. States that decay become zero before they are denormal numbers, see [`flush`].
 
-use crate::cells::activation::{CONSTANTS, Constants, flush, sigmoid, tanh};
-use crate::gemm::micro::{Deferred, Sums, SumsBuffer};
+use crate::cells::activation::{Constants, GATE_CONSTANTS, flush, sigmoid_denominator, tanh_fraction};
+use crate::cells::lines::{Cell, Line};
+use crate::gemm::micro::Deferred;
 use crate::gemm::panel::PANEL_VECTORS;
 use crate::gemm::sweep::Destination;
-use crate::simd::{Operation, Simd};
+use crate::simd::{Arithmetic, Simd, Together};
 use crate::views::{RawRows, RawRowsMut};
 use core::hint::black_box;
 
@@ -43,51 +45,97 @@ pub(crate) struct LstmRows {
 
 impl Destination for LstmRows {}
 
-impl LstmRows {
-    /// Piece 0 is c', which takes the place of tanh(g); piece 1 is h'.
-    ///
-    /// # Safety
-    /// - As of [`Deferred::piece`]: whoever made the sweep vouches, at each of its rows and panels, for a vector of either cell
-    ///   state and of `hidden`, for four of `gates`, if there are any, and for `units` elements in each row of `output`, if there
-    ///   is one.
+/// What the first piece of the cell yields: c', and what [`Update::gates`] makes gates of.
+struct Update<V> {
+    cell: V,
+    input_denominator: V,
+    candidate: [V; 2],
+    reciprocal: V,
+    forget: V,
+}
+
+impl<V: Copy> Update<V> {
+    /// The denominators of σ(i) and σ(f), the sum of g, and c.
     #[inline(always)]
-    unsafe fn piece<S: Simd<Element = f32>>(
-        &self,
-        s: S,
-        piece: usize,
-        row: usize,
-        unit: usize,
-        sums: *mut f32,
+    fn new<A: Arithmetic<Element = f32, Vector = V>>(
+        a: A,
+        [input_denominator, forget_denominator]: [V; 2],
+        candidate: V,
+        previous: V,
         constants: &Constants,
-    ) {
-        let [i, f, g, o] = [0, 1, 2, 3].map(|gate| gate * S::LANES);
-        debug_assert!(piece < 2 && unit < self.units);
-        // SAFETY: the caller vouches for the sums and the rows.
+    ) -> Self {
+        let candidate = tanh_fraction(a, candidate, constants);
+        let reciprocal = a.reciprocal(a.mul(input_denominator, candidate[1]));
+        let forget = a.reciprocal(forget_denominator);
+        let kept = a.mul_add(forget, previous, a.splat(constants.normal));
+        let cell = flush(a, a.mul_add(candidate[0], reciprocal, kept), constants);
+        Self { cell, input_denominator, candidate, reciprocal, forget }
+    }
+
+    /// σ(i), σ(f) and tanh(g).
+    #[inline(always)]
+    fn gates<A: Arithmetic<Element = f32, Vector = V>>(&self, a: A) -> [V; 3] {
+        let [m, denominator] = self.candidate;
+        let input = a.mul(denominator, self.reciprocal);
+        [input, self.forget, a.mul(m, a.mul(self.input_denominator, self.reciprocal))]
+    }
+}
+
+/// The second piece, of the denominator of σ(o) and of c': h' and σ(o).
+#[inline(always)]
+fn expose<A: Arithmetic<Element = f32>>(
+    a: A,
+    output_denominator: A::Vector,
+    cell: A::Vector,
+    constants: &Constants,
+) -> [A::Vector; 2] {
+    let [m, denominator] = tanh_fraction(a, cell, constants);
+    let reciprocal = a.reciprocal(a.mul(output_denominator, denominator));
+    [flush(a, a.mul(m, reciprocal), constants), a.mul(denominator, reciprocal)]
+}
+
+impl<S: Simd<Element = f32>> Cell<S> for LstmRows {
+    const GATES: usize = LSTM_GATES;
+
+    fn units(&self) -> usize {
+        self.units
+    }
+
+    #[inline(always)]
+    unsafe fn lines<const W: usize>(&self, s: S, lines: &[Line; W]) {
+        let (a, constants) = (Together::<S, W>(s), &GATE_CONSTANTS);
+        let mut sums = [[s.zero(); W]; LSTM_GATES];
+        let mut previous = [s.zero(); W];
+        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows and units, for a vector of
+        // either cell state and of `hidden`, for four of `gates`, if there are any, and for `units` elements in each row of
+        // `output`, if there is one.
         unsafe {
-            if piece == 0 {
-                let input = sigmoid(s, s.load(sums.add(i)), constants);
-                let forget = sigmoid(s, s.load(sums.add(f)), constants);
-                let candidate = tanh(s, s.load(sums.add(g)), constants);
-                if !self.gates.is_none() {
-                    let gates = self.gates.at(row, unit * LSTM_GATES);
-                    s.store(gates.add(i), input);
-                    s.store(gates.add(f), forget);
-                    s.store(gates.add(g), candidate);
+            for n in 0..W {
+                for gate in 0..LSTM_GATES {
+                    sums[gate][n] = s.load(lines[n].sums.add(gate * S::LANES));
                 }
-                let previous = s.load(self.previous_cell.at(row, unit));
-                let cell = s.mul_add(input, candidate, s.mul(forget, previous));
-                let cell = flush(s, cell, constants);
-                s.store(self.cell.at(row, unit), cell);
-                s.store(sums.add(g), cell);
-            } else {
-                let output = sigmoid(s, s.load(sums.add(o)), constants);
-                if !self.gates.is_none() {
-                    s.store(self.gates.at(row, unit * LSTM_GATES + o), output);
-                }
-                let hidden = s.mul(output, tanh(s, s.load(sums.add(g)), constants));
-                s.store(self.hidden.at(row, unit), hidden);
+                previous[n] = s.load(self.previous_cell.at(lines[n].row, lines[n].unit));
+            }
+            let [input, forget, candidate, output] = sums;
+            let [input, forget, output] =
+                sigmoid_denominator(Together::<_, 3>(a), [input, forget, output], constants);
+            let update = Update::new(a, [input, forget], candidate, previous, constants);
+            let [hidden, output] = expose(a, output, update.cell, constants);
+            for n in 0..W {
+                let Line { row, unit, .. } = lines[n];
+                s.store(self.cell.at(row, unit), update.cell[n]);
+                s.store(self.hidden.at(row, unit), hidden[n]);
                 if !self.output.is_none() {
-                    s.store_first(self.output.at(row, unit), hidden, (self.units - unit).min(S::LANES));
+                    s.store_first(self.output.at(row, unit), hidden[n], (self.units - unit).min(S::LANES));
+                }
+            }
+            if !self.gates.is_none() {
+                let [input, forget, candidate] = update.gates(a);
+                for n in 0..W {
+                    let gates = self.gates.at(lines[n].row, lines[n].unit * LSTM_GATES);
+                    for (gate, value) in [input, forget, candidate, output].iter().enumerate() {
+                        s.store(gates.add(gate * S::LANES), value[n]);
+                    }
                 }
             }
         }
@@ -97,88 +145,39 @@ impl LstmRows {
 impl<S: Simd<Element = f32>> Deferred<S> for LstmRows {
     const PIECES: usize = 2;
 
+    /// Piece 0 is c', which takes the place of the sum of g; piece 1 is h'.
     #[inline(always)]
     unsafe fn piece(&self, s: S, piece: usize, row: usize, vector: usize, sums: *mut f32) {
         let unit = vector / LSTM_GATES * S::LANES;
-        // The constants are loaded anew for each piece: else the compiler keeps some in registers during the K loop, which needs
-        // them all, and spills sums instead (measured at 50,64,512,512: 7 % of a training step).
-        // SAFETY: the caller vouches for all of it.
-        unsafe { LstmRows::piece(self, s, piece, row, unit, sums, black_box(&CONSTANTS)) }
-    }
-}
-
-/// The cell of all lines of a tile.
-pub(crate) struct FinishLstm<'a> {
-    rows: &'a LstmRows,
-    tile: &'a Sums,
-}
-
-impl<'a> FinishLstm<'a> {
-    /// # Safety
-    /// - The tile belongs to the sweep that `rows` were made for, which still runs; its sums are there, and nobody else's.
-    #[inline(always)]
-    pub(crate) unsafe fn new(rows: &'a LstmRows, tile: &'a Sums) -> Self {
-        Self { rows, tile }
-    }
-}
-
-impl<S: Simd<Element = f32>> Operation<S> for FinishLstm<'_> {
-    type Output = ();
-
-    /// A piece of some lines, then the next piece, so that the chains of the lines hide each other's latency.
-    #[inline(always)]
-    fn run(self, s: S) {
-        let Self { rows, tile } = self;
-        let first = tile.vector / LSTM_GATES * S::LANES;
-        let line_len = LSTM_GATES * S::LANES;
-        let mut spread = SumsBuffer::new();
-        let mut sums = tile.sums;
-        // SAFETY: `new`'s caller vouches for the tile, whose lines lie one after the other; spread, they do so too.
+        let [i, f, g, o] = [0, 1, 2, 3].map(|gate| gate * S::LANES);
+        debug_assert!(piece < 2 && unit < self.units);
+        let constants = black_box(&GATE_CONSTANTS);
+        // SAFETY: the caller vouches for the sums, and for the rows as of `lines`.
         unsafe {
-            if tile.width < LSTM_GATES {
-                let to = spread.as_mut_ptr();
-                for line in 0..tile.lines() {
-                    let from = sums.add(line * tile.width * S::LANES);
-                    spread_gates(s, from, tile.width, rows.units, to.add(line * line_len));
-                }
-                sums = to;
-            }
-            for piece in 0..2 {
-                for row in 0..tile.rows {
-                    for panel in 0..tile.panels {
-                        let line = sums.add((row * tile.panels + panel) * line_len);
-                        rows.piece(s, piece, tile.row + row, first + panel * S::LANES, line, &CONSTANTS);
+            if piece == 0 {
+                let previous = s.load(self.previous_cell.at(row, unit));
+                let gates = [s.load(sums.add(i)), s.load(sums.add(f))];
+                let denominators = sigmoid_denominator(Together::<_, 2>(s), gates, constants);
+                let update = Update::new(s, denominators, s.load(sums.add(g)), previous, constants);
+                s.store(self.cell.at(row, unit), update.cell);
+                s.store(sums.add(g), update.cell);
+                if !self.gates.is_none() {
+                    let gates = self.gates.at(row, unit * LSTM_GATES);
+                    for (gate, value) in update.gates(s).into_iter().enumerate() {
+                        s.store(gates.add(gate * S::LANES), value);
                     }
                 }
+            } else {
+                let denominator = sigmoid_denominator(s, s.load(sums.add(o)), constants);
+                let [hidden, output] = expose(s, denominator, s.load(sums.add(g)), constants);
+                s.store(self.hidden.at(row, unit), hidden);
+                if !self.output.is_none() {
+                    s.store_first(self.output.at(row, unit), hidden, (self.units - unit).min(S::LANES));
+                }
+                if !self.gates.is_none() {
+                    s.store(self.gates.at(row, unit * LSTM_GATES + o), output);
+                }
             }
-        }
-    }
-}
-
-/// Spreads the gates of a line of the last panel, where its units share `width` vectors, over vectors of their own.
-///
-/// # Safety
-/// - `sums` is valid for reads of `width` vectors, 0 < `width` < 4, and `to` for writes of four.
-#[inline(always)]
-pub(crate) unsafe fn spread_gates<S: Simd<Element = f32>>(
-    s: S,
-    sums: *const f32,
-    width: usize,
-    units: usize,
-    to: *mut f32,
-) {
-    let units = units % S::LANES;
-    debug_assert!(width < LSTM_GATES && (units * LSTM_GATES).div_ceil(S::LANES) == width);
-    for gate in 0..LSTM_GATES {
-        // Of three vectors, the first two gates lie in the first two, and the others in the last two.
-        let low = usize::from(width == 3 && gate >= 2);
-        let high = (low + 1).min(width - 1);
-        // SAFETY: the caller vouches for the vectors of either.
-        unsafe {
-            let [low_vector, high_vector] = [low, high].map(|vector| sums.add(vector * S::LANES));
-            let from = gate * units - low * S::LANES;
-            let spread = s.concat_shift(s.load(low_vector), s.load(high_vector), from);
-            s.store(to.add(gate * S::LANES), spread);
         }
     }
 }

@@ -13,11 +13,11 @@
 //! The sums of a unit are those of a tile; the gates and cell states come from the tape. tanh(c) is computed again
 //! rather than recorded: it costs less than the memory. Gradients that decay become zero like states.
 
-use crate::cells::activation::{CONSTANTS, flush, tanh};
+use crate::cells::activation::{GATE_CONSTANTS, flush, gate_gradient, tanh_fraction};
+use crate::cells::lines::{Cell, Line};
 use crate::cells::lstm::LSTM_GATES;
-use crate::gemm::micro::Sums;
 use crate::gemm::sweep::Destination;
-use crate::simd::{Operation, Simd};
+use crate::simd::{Arithmetic, Simd, Together};
 use crate::views::{RawRows, RawRowsMut};
 
 /// Where the backward pass of the cell reads and writes, from the first unit of the sweep. Rows are padded to whole
@@ -42,77 +42,58 @@ pub(crate) struct LstmBackwardRows {
 
 impl Destination for LstmBackwardRows {}
 
-impl LstmBackwardRows {
-    /// One vector of units of a row, with its sums.
-    ///
-    /// # Safety
-    /// - `row` and `unit` belong to the sweep that this was made for. Whoever made that vouches for a vector of each padded array
-    ///   (four of gates) at each row and vector, and for `units` elements in each row of `cotangent` and `gate_gradients`.
+impl<S: Simd<Element = f32>> Cell<S> for LstmBackwardRows {
+    const GATES: usize = 1;
+
+    fn units(&self) -> usize {
+        self.units
+    }
+
     #[inline(always)]
-    unsafe fn vector<S: Simd<Element = f32>>(&self, s: S, row: usize, unit: usize, sums: S::Vector) {
-        debug_assert!(unit < self.units);
-        let constants = &CONSTANTS;
-        let one = s.splat(constants.one);
-        let count = (self.units - unit).min(S::LANES);
-        // SAFETY: the caller vouches for the rows.
+    unsafe fn lines<const W: usize>(&self, s: S, lines: &[Line; W]) {
+        let (a, constants) = (Together::<S, W>(s), &GATE_CONSTANTS);
+        let (one, normal) = (a.splat(constants.one), a.splat(constants.normal));
+        let zero = [s.zero(); W];
+        let (mut dh, mut gates, mut cell, mut previous, mut carry) =
+            (zero, [zero; LSTM_GATES], zero, zero, zero);
+        let count = |line: &Line| (self.units - line.unit).min(S::LANES);
+        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches for a vector of each padded array (four of gates)
+        // at each row and unit, and for `units` elements in each row of `cotangent` and `gate_gradients`.
         unsafe {
-            let mut dh = sums;
-            if !self.cotangent.is_none() {
-                dh = s.add(dh, s.load_first(self.cotangent.at(row, unit), count));
+            for n in 0..W {
+                let line @ Line { row, unit, sums } = &lines[n];
+                dh[n] = s.load(*sums);
+                if !self.cotangent.is_none() {
+                    dh[n] = s.add(dh[n], s.load_first(self.cotangent.at(*row, *unit), count(line)));
+                }
+                for gate in 0..LSTM_GATES {
+                    gates[gate][n] = s.load(self.gates.at(*row, unit * LSTM_GATES).add(gate * S::LANES));
+                }
+                cell[n] = s.load(self.cell.at(*row, *unit));
+                previous[n] = s.load(self.previous_cell.at(*row, *unit));
+                carry[n] = s.load(self.cell_gradient.at(*row, *unit).cast_const());
             }
-            let dh = flush(s, dh, constants);
-            let gates = self.gates.at(row, unit * LSTM_GATES);
-            let [i, f, g, o] = [
-                s.load(gates),
-                s.load(gates.add(S::LANES)),
-                s.load(gates.add(2 * S::LANES)),
-                s.load(gates.add(3 * S::LANES)),
+            let [i, f, g, o] = gates;
+            let dh = flush(a, dh, constants);
+            let [m, denominator] = tanh_fraction(a, cell, constants);
+            let tanh_cell = a.mul(m, a.reciprocal(denominator));
+            let slope = a.neg_mul_add(tanh_cell, tanh_cell, one);
+            let dc = a.mul_add(a.mul(dh, o), slope, a.add(carry, normal));
+            let dc = flush(a, dc, constants);
+            // The slope of σ is v − v².
+            let gradients = [
+                gate_gradient(a, dc, g, a.neg_mul_add(i, i, i), constants),
+                gate_gradient(a, dc, previous, a.neg_mul_add(f, f, f), constants),
+                gate_gradient(a, dc, i, a.neg_mul_add(g, g, one), constants),
+                gate_gradient(a, dh, tanh_cell, a.neg_mul_add(o, o, o), constants),
             ];
-            let tanh_cell = tanh(s, s.load(self.cell.at(row, unit)), constants);
-            let previous = s.load(self.previous_cell.at(row, unit));
-            let carry = self.cell_gradient.at(row, unit);
-            let slope = s.neg_mul_add(tanh_cell, tanh_cell, one);
-            let dc = flush(s, s.mul_add(s.mul(dh, o), slope, s.load(carry)), constants);
-            s.store(carry, s.mul(dc, f));
-            let di = s.mul(s.mul(dc, g), s.mul(i, s.sub(one, i)));
-            let df = s.mul(s.mul(dc, previous), s.mul(f, s.sub(one, f)));
-            let dg = s.mul(s.mul(dc, i), s.neg_mul_add(g, g, one));
-            let d_o = s.mul(s.mul(dh, tanh_cell), s.mul(o, s.sub(one, o)));
-            for (gate, gradient) in [di, df, dg, d_o].into_iter().enumerate() {
-                s.store_first(self.gate_gradients.at(row * LSTM_GATES + gate, unit), gradient, count);
-            }
-        }
-    }
-}
-
-/// The backward pass of the cell of all lines of a tile.
-pub(crate) struct FinishLstmBackward<'a> {
-    rows: &'a LstmBackwardRows,
-    tile: &'a Sums,
-}
-
-impl<'a> FinishLstmBackward<'a> {
-    /// # Safety
-    /// - The tile belongs to the sweep that `rows` were made for, which still runs; its sums are there.
-    #[inline(always)]
-    pub(crate) unsafe fn new(rows: &'a LstmBackwardRows, tile: &'a Sums) -> Self {
-        Self { rows, tile }
-    }
-}
-
-impl<S: Simd<Element = f32>> Operation<S> for FinishLstmBackward<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self, s: S) {
-        let Self { rows, tile } = self;
-        let vectors = tile.panels * tile.width;
-        for row in 0..tile.rows {
-            for vector in 0..vectors {
-                // SAFETY: `new`'s caller vouches for the tile, all of whose vectors are visited.
-                unsafe {
-                    let sums = s.load(tile.sums.add((row * vectors + vector) * S::LANES));
-                    rows.vector(s, tile.row + row, (tile.vector + vector) * S::LANES, sums);
+            let carry = a.mul(dc, f);
+            for n in 0..W {
+                let line @ Line { row, unit, .. } = &lines[n];
+                s.store(self.cell_gradient.at(*row, *unit), carry[n]);
+                for gate in 0..LSTM_GATES {
+                    let to = self.gate_gradients.at(row * LSTM_GATES + gate, *unit);
+                    s.store_first(to, gradients[gate][n], count(line));
                 }
             }
         }

@@ -4,6 +4,7 @@ pub(crate) mod activation;
 pub(crate) mod function;
 pub(crate) mod gru;
 pub(crate) mod gru_backward;
+pub(crate) mod lines;
 pub(crate) mod lstm;
 pub(crate) mod lstm_backward;
 pub(crate) mod lstm_options;

@@ -4,10 +4,10 @@
 //! h' = φ(z)                                 φ is tanh, or max(0, ·)
 //! ```
 
-use crate::cells::activation::{CONSTANTS, flush, tanh};
-use crate::gemm::micro::Sums;
+use crate::cells::activation::{GATE_CONSTANTS, flush, tanh_fraction};
+use crate::cells::lines::{Cell, Line};
 use crate::gemm::sweep::Destination;
-use crate::simd::{Operation, Simd};
+use crate::simd::{Arithmetic, Simd, Together};
 use crate::views::RawRowsMut;
 
 /// The function of a plain recurrent cell.
@@ -35,46 +35,36 @@ pub(crate) struct RnnRows {
 
 impl Destination for RnnRows {}
 
-/// The cell of all lines of a tile.
-pub(crate) struct FinishRnn<'a> {
-    rows: &'a RnnRows,
-    tile: &'a Sums,
-}
+impl<S: Simd<Element = f32>> Cell<S> for RnnRows {
+    const GATES: usize = 1;
 
-impl<'a> FinishRnn<'a> {
-    /// # Safety
-    /// - The tile belongs to the sweep that `rows` were made for, which still runs; its sums are there. Whoever made the sweep
-    ///   vouches, at each of its rows and vectors, for a vector of `hidden`, and for `units` elements in each row of `output`.
-    #[inline(always)]
-    pub(crate) unsafe fn new(rows: &'a RnnRows, tile: &'a Sums) -> Self {
-        Self { rows, tile }
+    fn units(&self) -> usize {
+        self.units
     }
-}
-
-impl<S: Simd<Element = f32>> Operation<S> for FinishRnn<'_> {
-    type Output = ();
 
     #[inline(always)]
-    fn run(self, s: S) {
-        let Self { rows, tile } = self;
-        let vectors = tile.panels * tile.width;
-        for row in 0..tile.rows {
-            for vector in 0..vectors {
-                let unit = (tile.vector + vector) * S::LANES;
-                debug_assert!(unit < rows.units);
-                // SAFETY: `new`'s caller vouches for the tile, all of whose vectors are visited, and for the rows.
-                unsafe {
-                    let sum = s.load(tile.sums.add((row * vectors + vector) * S::LANES));
-                    let hidden = match rows.function {
-                        Nonlinearity::Tanh => tanh(s, sum, &CONSTANTS),
-                        Nonlinearity::Relu => s.at_least(s.zero(), sum),
-                    };
-                    let hidden = flush(s, hidden, &CONSTANTS);
-                    s.store(rows.hidden.at(tile.row + row, unit), hidden);
-                    if !rows.output.is_none() {
-                        let count = (rows.units - unit).min(S::LANES);
-                        s.store_first(rows.output.at(tile.row + row, unit), hidden, count);
-                    }
+    unsafe fn lines<const W: usize>(&self, s: S, lines: &[Line; W]) {
+        let (a, constants) = (Together::<S, W>(s), &GATE_CONSTANTS);
+        let mut sums = [s.zero(); W];
+        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows and units, for a vector of
+        // `hidden`, and for `units` elements in each row of `output`.
+        unsafe {
+            for n in 0..W {
+                sums[n] = s.load(lines[n].sums);
+            }
+            let hidden = match self.function {
+                Nonlinearity::Tanh => {
+                    let [m, denominator] = tanh_fraction(a, sums, constants);
+                    a.mul(m, a.reciprocal(denominator))
+                }
+                Nonlinearity::Relu => a.at_least([s.zero(); W], sums),
+            };
+            let hidden = flush(a, hidden, constants);
+            for n in 0..W {
+                let Line { row, unit, .. } = lines[n];
+                s.store(self.hidden.at(row, unit), hidden[n]);
+                if !self.output.is_none() {
+                    s.store_first(self.output.at(row, unit), hidden[n], (self.units - unit).min(S::LANES));
                 }
             }
         }

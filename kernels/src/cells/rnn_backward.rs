@@ -7,11 +7,11 @@
 //!
 //! φ' follows from h, so nothing but h is recorded. Gradients that decay become zero like states.
 
-use crate::cells::activation::{CONSTANTS, flush};
+use crate::cells::activation::{GATE_CONSTANTS, flush, gate_gradient};
+use crate::cells::lines::{Cell, Line};
 use crate::cells::rnn::Nonlinearity;
-use crate::gemm::micro::Sums;
 use crate::gemm::sweep::Destination;
-use crate::simd::{Operation, Simd};
+use crate::simd::{Arithmetic, Simd, Together};
 use crate::views::{RawRows, RawRowsMut};
 
 /// Where the backward pass of the cell reads and writes, from the first unit of the sweep.
@@ -30,50 +30,40 @@ pub(crate) struct RnnBackwardRows {
 
 impl Destination for RnnBackwardRows {}
 
-/// The backward pass of the cell of all lines of a tile.
-pub(crate) struct FinishRnnBackward<'a> {
-    rows: &'a RnnBackwardRows,
-    tile: &'a Sums,
-}
+impl<S: Simd<Element = f32>> Cell<S> for RnnBackwardRows {
+    const GATES: usize = 1;
 
-impl<'a> FinishRnnBackward<'a> {
-    /// # Safety
-    /// - The tile belongs to the sweep that `rows` were made for, which still runs; its sums are there. Whoever made the sweep
-    ///   vouches, at each of its rows and vectors, for a vector of `hidden`, and for `units` elements in each row of the others.
-    #[inline(always)]
-    pub(crate) unsafe fn new(rows: &'a RnnBackwardRows, tile: &'a Sums) -> Self {
-        Self { rows, tile }
+    fn units(&self) -> usize {
+        self.units
     }
-}
-
-impl<S: Simd<Element = f32>> Operation<S> for FinishRnnBackward<'_> {
-    type Output = ();
 
     #[inline(always)]
-    fn run(self, s: S) {
-        let Self { rows, tile } = self;
-        let vectors = tile.panels * tile.width;
-        let one = s.splat(1.0);
-        for row in 0..tile.rows {
-            for vector in 0..vectors {
-                let unit = (tile.vector + vector) * S::LANES;
-                debug_assert!(unit < rows.units);
-                let count = (rows.units - unit).min(S::LANES);
-                let row_of_all = tile.row + row;
-                // SAFETY: `new`'s caller vouches for the tile, all of whose vectors are visited, and for the rows.
-                unsafe {
-                    let mut dh = s.load(tile.sums.add((row * vectors + vector) * S::LANES));
-                    if !rows.cotangent.is_none() {
-                        dh = s.add(dh, s.load_first(rows.cotangent.at(row_of_all, unit), count));
-                    }
-                    let dh = flush(s, dh, &CONSTANTS);
-                    let hidden = s.load(rows.hidden.at(row_of_all, unit));
-                    let dz = match rows.function {
-                        Nonlinearity::Tanh => s.mul(dh, s.neg_mul_add(hidden, hidden, one)),
-                        Nonlinearity::Relu => s.select_less(s.zero(), hidden, dh, s.zero()),
-                    };
-                    s.store_first(rows.gate_gradients.at(row_of_all, unit), dz, count);
+    unsafe fn lines<const W: usize>(&self, s: S, lines: &[Line; W]) {
+        let (a, constants) = (Together::<S, W>(s), &GATE_CONSTANTS);
+        let (zero, one) = ([s.zero(); W], a.splat(constants.one));
+        let (mut dh, mut hidden) = (zero, zero);
+        let count = |line: &Line| (self.units - line.unit).min(S::LANES);
+        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows and units, for a vector of
+        // `hidden`, and for `units` elements in each row of the others.
+        unsafe {
+            for n in 0..W {
+                let line @ Line { row, unit, sums } = &lines[n];
+                dh[n] = s.load(*sums);
+                if !self.cotangent.is_none() {
+                    dh[n] = s.add(dh[n], s.load_first(self.cotangent.at(*row, *unit), count(line)));
                 }
+                hidden[n] = s.load(self.hidden.at(*row, *unit));
+            }
+            let dh = flush(a, dh, constants);
+            let dz = match self.function {
+                Nonlinearity::Tanh => {
+                    gate_gradient(a, dh, a.neg_mul_add(hidden, hidden, one), one, constants)
+                }
+                Nonlinearity::Relu => a.select_less(zero, hidden, dh, zero),
+            };
+            for n in 0..W {
+                let line @ Line { row, unit, .. } = &lines[n];
+                s.store_first(self.gate_gradients.at(*row, *unit), dz[n], count(line));
             }
         }
     }

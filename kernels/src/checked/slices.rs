@@ -10,6 +10,12 @@ impl Kernels {
         self.activate(ActivationFunction::Sigmoid, values);
     }
 
+    /// Replaces each x by 1/x as cells compute it. Where that is a normal number, it is what a division yields.
+    pub fn reciprocals(&self, values: &mut [f32]) {
+        // SAFETY: the table exists, so the CPU has its instruction set.
+        unsafe { (self.reciprocals)(values) }
+    }
+
     /// Replaces each x by tanh(x).
     pub fn tanh(&self, values: &mut [f32]) {
         self.activate(ActivationFunction::Tanh, values);

@@ -1,21 +1,25 @@
 //! The K loops: one tile of a product, in registers.
 //!
 //! ```text
-//! sum[r][v] = start[r][v]                                    // R rows × P panels of G vectors
+//! to[r][v] = start[r][v]                                     // R rows × P panels of G vectors
 //! for each term (rows, weights):                             // W·x, then R·h
-//!     for k in 0..depth:
-//!         for r, v:  sum[r][v] += rows[r][k] · weights[k][v] // one fused multiply-add each
-//! to[r][v] = sum[r][v]                                       // or to[r][v] + sum[r][v]
+//!     for each block of CHAIN k:
+//!         sum[r][v] = 0
+//!         for k in block:
+//!             for r, v:  sum[r][v] += rows[r][k] · weights[k][v] // one fused multiply-add each
+//!         to[r][v] += sum[r][v]
 //! ```
 //!
 //! What the real code adds:
 //!
 //! 1. R, P and G are constants, so that the sums live in registers. Nothing else is compiled per shape: what becomes of the
 //!    sums is decided by whoever asked for the tile, and finds them in memory.
-//! 2. Each sum is one chain over k in a fixed order, whatever R, P and G are. So the result does not depend on them.
+//! 2. Each sum has a fixed order, whatever R, P and G are, so the result does not depend on them: chains of at most [`CHAIN`] k,
+//!    counted from the first k of a term, added one after the other to what the sum starts from. Short chains are closer to the
+//!    real sum than one over all k, and break the wait of each multiply-add for the one before.
 //! 3. Left factors are read by rows, or by columns as in a weight gradient dZᵀ · x, and right ones from panels or from plain
 //!    rows: that is but two strides.
-//! 4. Before the second term, what the sums will be added to is asked for.
+//! 4. Totals stay in registers where there are enough, else between two chains they lie in memory.
 //! 5. Where the instruction set has registers to spare, a tile may take along the [`Deferred`] epilogue of the tile before it,
 //!    and do a piece of it every few k. An epilogue of activations is long chains of dependent operations: alone it leaves the
 //!    multiply-add pipes without work for most of its time, between two k of another tile it takes no more from them than
@@ -23,7 +27,12 @@
 
 use crate::gemm::panel::PANEL_VECTORS;
 use crate::simd::{MAX_LANES, Operation, Simd};
+use core::ops::Range;
 use core::ptr;
+
+/// Most k of a chain of multiply-adds. docs/NUMERICS.md has the errors, which grow with it; 512 would be no faster (±1 %, 64 rows of
+/// K = 1024 with AVX-512).
+pub(crate) const CHAIN: usize = 128;
 
 /// Rows times panels of the largest tile of any instruction set.
 pub(crate) const MOST_LINES: usize = 6;
@@ -64,8 +73,6 @@ pub(crate) struct Tile {
     pub(crate) to: *mut f32,
     /// Elements between its rows.
     pub(crate) to_stride: usize,
-    /// Whether they are added to what is there.
-    pub(crate) add: bool,
     /// How many such blocks of rows there are, one below the other.
     pub(crate) blocks: usize,
 }
@@ -96,7 +103,6 @@ impl Tile {
             fetching: 0,
             to: ptr::null_mut(),
             to_stride: 0,
-            add: false,
             blocks: 0,
         }
     };
@@ -226,12 +232,11 @@ impl<'a, D, const G: usize, const R: usize, const P: usize> RunTile<'a, D, G, R,
     /// A tile, and the one before it, whose epilogue is to be done meanwhile.
     ///
     /// # Safety
-    /// - For each of `blocks` times R rows and P · G vectors, `start` is valid for reads, or null, and `to` for writes, of reads too if sums are
-    ///   added,
+    /// - For each of `blocks` times R rows and P · G vectors, `start` is valid for reads, or null, and `to` for reads and writes,
     /// - for each term, each of its k and each of these rows, `left` is valid for a read of an element, and for each of its k and of P
     ///   panels, `right` for reads of G vectors,
-    /// - `waiting` has no lines, or there is one block, and it is a tile of full panels that waits for `epilogue` in a sweep that still runs; its sums may
-    ///   lie where `to` is, and nowhere else that this tile reads or writes. Nor does the epilogue write to what is read here.
+    /// - `waiting` has no lines, or there is one block, and it is a tile of full panels that waits for `epilogue` in a sweep that still runs; its sums
+    ///   lie where this tile neither reads nor writes. Nor does the epilogue write to what is read here.
     #[inline(always)]
     pub(crate) unsafe fn new(tile: &'a Tile, epilogue: &'a D, waiting: &'a Sums) -> Self {
         Self { tile, epilogue, waiting }
@@ -254,65 +259,126 @@ where
         let depth = tile.terms[0].depth + tile.terms[1].depth;
         let interval = depth.checked_div(left).map_or(usize::MAX, |interval| interval.max(1));
         debug_assert!(left == 0 || tile.blocks == 1);
+        // The totals, the sums of a chain, the inputs and a weight.
+        let totals_fit = 2 * G * P * R + R < S::REGISTERS;
         for block in 0..tile.blocks {
             let row = block * R;
-            let mut sums = [[[s.zero(); G]; P]; R];
+            let (mut ahead, mut ahead_step) = (tile.ahead, 0);
+            if block < tile.fetching {
+                ahead = ahead.wrapping_add(block * tile.terms[0].depth * LINE);
+                ahead_step = LINE;
+            }
             // SAFETY: `new`'s caller vouches for all of it.
             unsafe {
-                if !tile.start.is_null() {
-                    let start = tile.start.add(row * tile.start_stride);
-                    for r in 0..R {
-                        for p in 0..P {
-                            for g in 0..G {
-                                let at = r * tile.start_stride + (p * G + g) * S::LANES;
-                                sums[r][p][g] = s.load(start.add(at));
-                            }
-                        }
-                    }
-                }
-                let (mut ahead, mut ahead_step) = (tile.ahead, 0);
-                if block < tile.fetching {
-                    ahead = ahead.wrapping_add(block * tile.terms[0].depth * LINE);
-                    ahead_step = LINE;
-                }
                 let to = tile.to.add(row * tile.to_stride);
-                sums = accumulate(s, sums, &tile.terms[0], row, ahead, ahead_step, &mut waiting, interval);
-                if tile.add {
-                    for r in 0..R {
-                        for n in 0..P * G {
-                            s.prefetch(to.add(r * tile.to_stride + n * S::LANES));
+                let (mut from, mut from_stride) = (tile.start, tile.start_stride);
+                if !from.is_null() {
+                    from = from.add(row * from_stride);
+                }
+                let mut totals = [[[s.zero(); G]; P]; R];
+                if totals_fit || depth == 0 {
+                    totals = add_at(s, totals, from, from_stride);
+                }
+                for term in &tile.terms {
+                    let mut first = 0;
+                    while first < term.depth {
+                        let chain = first..term.depth.min(first + CHAIN);
+                        first = chain.end;
+                        let sums = accumulate(s, term, row, chain, ahead, ahead_step, &mut waiting, interval);
+                        if totals_fit {
+                            totals = add(s, totals, sums);
+                        } else {
+                            store_at(s, add_at(s, sums, from, from_stride), to, tile.to_stride);
+                            (from, from_stride) = (to, tile.to_stride);
                         }
                     }
+                    ahead_step = 0;
                 }
-                sums = accumulate(s, sums, &tile.terms[1], row, ahead, 0, &mut waiting, interval);
-                while D::PIECES > 0 && waiting.left > 0 {
-                    waiting.advance(s);
+                if totals_fit || depth == 0 {
+                    store_at(s, totals, to, tile.to_stride);
                 }
-                for r in 0..R {
-                    for p in 0..P {
-                        for g in 0..G {
-                            let to = to.add(r * tile.to_stride + (p * G + g) * S::LANES);
-                            let sum = sums[r][p][g];
-                            s.store(to, if tile.add { s.add(s.load(to), sum) } else { sum });
-                        }
-                    }
-                }
+            }
+        }
+        // SAFETY: as above; without blocks nothing waits.
+        unsafe {
+            while D::PIECES > 0 && waiting.left > 0 {
+                waiting.advance(s);
             }
         }
     }
 }
 
-/// The K loop: sums + left · right, from a row of the left factor on. Accumulators travel by value, see [`Simd`].
+/// a + b
+#[inline(always)]
+fn add<S: Simd, const G: usize, const R: usize, const P: usize>(
+    s: S,
+    mut a: [[[S::Vector; G]; P]; R],
+    b: [[[S::Vector; G]; P]; R],
+) -> [[[S::Vector; G]; P]; R] {
+    for r in 0..R {
+        for p in 0..P {
+            for g in 0..G {
+                a[r][p][g] = s.add(a[r][p][g], b[r][p][g]);
+            }
+        }
+    }
+    a
+}
+
+/// What lies at `from`, or zero if that is null, + sums.
 ///
 /// # Safety
-/// - As of [`RunTile::new`], for one of its terms.
+/// - `from` is null, or valid for reads of P · G vectors in each of R rows.
+#[inline(always)]
+unsafe fn add_at<S: Simd<Element = f32>, const G: usize, const R: usize, const P: usize>(
+    s: S,
+    mut sums: [[[S::Vector; G]; P]; R],
+    from: *const f32,
+    stride: usize,
+) -> [[[S::Vector; G]; P]; R] {
+    for r in 0..R {
+        for p in 0..P {
+            for g in 0..G {
+                let at = r * stride + (p * G + g) * S::LANES;
+                // SAFETY: the caller vouches for the vectors of each row.
+                let start = if from.is_null() { s.zero() } else { unsafe { s.load(from.add(at)) } };
+                sums[r][p][g] = s.add(start, sums[r][p][g]);
+            }
+        }
+    }
+    sums
+}
+
+/// # Safety
+/// - `to` is valid for writes of P · G vectors in each of R rows.
+#[inline(always)]
+unsafe fn store_at<S: Simd<Element = f32>, const G: usize, const R: usize, const P: usize>(
+    s: S,
+    sums: [[[S::Vector; G]; P]; R],
+    to: *mut f32,
+    stride: usize,
+) {
+    for r in 0..R {
+        for p in 0..P {
+            for g in 0..G {
+                // SAFETY: the caller vouches for the vectors of each row.
+                unsafe { s.store(to.add(r * stride + (p * G + g) * S::LANES), sums[r][p][g]) };
+            }
+        }
+    }
+}
+
+/// The K loop: left · right over some k, from a row of the left factor on. Accumulators travel by value, see [`Simd`].
+///
+/// # Safety
+/// - As of [`RunTile::new`], for one of its terms, which has these k.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "passed in registers")]
 unsafe fn accumulate<S, D, const G: usize, const R: usize, const P: usize>(
     s: S,
-    mut sums: [[[S::Vector; G]; P]; R],
     term: &TileTerm,
     row: usize,
+    chain: Range<usize>,
     ahead: *const f32,
     ahead_step: usize,
     waiting: &mut Waiting<'_, D>,
@@ -323,15 +389,14 @@ where
     D: Deferred<S>,
 {
     let TileTerm { left, row_step, k_step, right, right_step, panel_step, depth } = *term;
-    if depth == 0 {
-        return sums;
-    }
+    debug_assert!(chain.start < chain.end && chain.end <= depth);
     let left = left.wrapping_add(row * row_step);
-    let mut k = 0;
+    let mut sums = [[[s.zero(); G]; P]; R];
+    let mut k = chain.start;
     // SAFETY: the caller vouches for the elements of each row and k, the vectors of each panel and k, and the tile that waits.
     unsafe {
-        while k < depth {
-            let end = if D::PIECES > 0 { depth.min(k.saturating_add(interval)) } else { depth };
+        while k < chain.end {
+            let end = if D::PIECES > 0 { chain.end.min(k.saturating_add(interval)) } else { chain.end };
             s.align_loop();
             while k < end {
                 if R >= FETCHING_ROWS {

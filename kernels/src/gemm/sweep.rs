@@ -21,11 +21,13 @@
 //! 6. Panels are walked forward or backward: at batch 1 the weights stream through the caches once a step, and turning round
 //!    makes the next step begin with what is still there.
 //! 7. The sums of a tile go where they belong if there is no epilogue; else they lie in a small buffer in the first cache, from
-//!    where the epilogue takes them: at once, or, if it is [deferred](crate::gemm::micro::Deferred), beside the next tile.
+//!    where the epilogue takes those of several tiles at once, or, if it is [deferred](crate::gemm::micro::Deferred), those of one
+//!    tile beside the next.
 
-use crate::gemm::micro::{FETCHING_ROWS, LINE, MOST_LINES, Sums, SumsBuffer, Tile, WAITING_LINES};
+use crate::gemm::micro::{CHAIN, FETCHING_ROWS, LINE, MOST_LINES, Sums, SumsBuffer, Tile, WAITING_LINES};
 use crate::gemm::panel::PANEL_VECTORS;
-use core::ptr;
+use core::mem::MaybeUninit;
+use core::{ptr, slice};
 
 /// Least k of the next tile beside each piece of a deferred epilogue.
 const LEAST_K: usize = 4;
@@ -56,6 +58,8 @@ pub(crate) struct Tiles {
     pub(crate) rows: usize,
     /// Inputs of a panel that have [`PART_BYTES`] of weights.
     pub(crate) part_depth: usize,
+    /// Most rows of a tile beside whose K loop an epilogue can hide, on the CPU.
+    pub(crate) hiding_rows: usize,
     pub(crate) table: TileTable<unsafe fn(&Tile)>,
 }
 
@@ -64,8 +68,8 @@ pub(crate) type DeferringTile<C> = unsafe fn(&Tile, &C, &Sums);
 
 /// What becomes of the sums of a tile, on one instruction set. `C` says where to read and write.
 pub(crate) struct Epilogue<C: 'static> {
-    /// Finishes a tile.
-    pub(crate) finish: unsafe fn(&C, &Sums),
+    /// Finishes some tiles.
+    pub(crate) finish: unsafe fn(&C, &[Sums]),
     /// Tiles of full panels that finish the tile before them meanwhile, by shape: those that leave registers for that.
     pub(crate) deferring: &'static [Option<DeferringTile<C>>],
     /// Pieces of such an epilogue for each row of a panel.
@@ -89,8 +93,6 @@ pub(crate) struct Place {
     pub(crate) to: *mut f32,
     /// Elements between rows.
     pub(crate) stride: usize,
-    /// Whether to add to what is there.
-    pub(crate) add: bool,
 }
 
 /// A product to be added to the sums.
@@ -186,7 +188,14 @@ struct Run<'a, C: 'static> {
     tile: Tile,
     /// The tile whose epilogue is deferred; no lines if there is none.
     waiting: Sums,
+    /// The tiles that are to be finished together: how many, and how many lines they have. None while another waits.
+    gathered: [MaybeUninit<Sums>; MOST_GATHERED],
+    gathered_tiles: usize,
+    gathered_lines: usize,
 }
+
+/// Most tiles that are finished together: with one row and two panels each, sixteen lines.
+const MOST_GATHERED: usize = 8;
 
 /// Runs a sweep.
 ///
@@ -220,6 +229,9 @@ pub(crate) unsafe fn run<C: Destination + 'static>(
         buffer: SumsBuffer::new(),
         tile: Tile::NONE,
         waiting: Sums::NONE,
+        gathered: [const { MaybeUninit::uninit() }; MOST_GATHERED],
+        gathered_tiles: 0,
+        gathered_lines: 0,
     };
     let blocks = RowBlocks::new(sweep.rows, tiles.rows);
     let [first, end] = sweep.vectors;
@@ -243,6 +255,8 @@ pub(crate) unsafe fn run<C: Destination + 'static>(
         unsafe { run.all_parts(blocks, Columns { vector, panels, width, may_defer }) };
     }
     debug_assert_eq!(run.waiting.rows, 0);
+    // SAFETY: the caller vouches for calls of the epilogue.
+    unsafe { run.finish_gathered() };
 }
 
 impl<C: Destination> Run<'_, C> {
@@ -289,15 +303,15 @@ impl<C: Destination> Run<'_, C> {
     unsafe fn in_parts(&mut self, most: usize, after_all: *const f32, blocks: RowBlocks, columns: Columns) {
         let (sweep, Columns { vector, width, panels, .. }) = (self.sweep, columns);
         let mut terms = sweep.terms;
-        let place = Place { to: sweep.scratch, stride: PANEL_VECTORS * self.tiles.lanes, add: false };
+        let place = Place { to: sweep.scratch, stride: PANEL_VECTORS * self.tiles.lanes };
         debug_assert!(panels == 1 && !place.to.is_null());
         while terms[0].depth + terms[1].depth > most {
             if terms[0].depth == 0 {
                 terms.swap(0, 1);
             }
-            // A part of at most `most`, such that those of this term are of equal size.
+            // A part of at most `most` and of whole chains, such that those of this term are of about equal size.
             let parts = terms[0].depth.div_ceil(most);
-            let depth = terms[0].depth.div_ceil(parts);
+            let depth = terms[0].depth.min(terms[0].depth.div_ceil(parts).next_multiple_of(CHAIN));
             let part = Term { depth, ..terms[0] };
             if depth == terms[0].depth && terms[1].depth == 0 {
                 break;
@@ -398,7 +412,7 @@ impl<C: Destination> Run<'_, C> {
                 match between {
                     Some(place) => {
                         self.tile.to = place.to.add(row * place.stride);
-                        (self.tile.to_stride, self.tile.add) = (place.stride, false);
+                        self.tile.to_stride = place.stride;
                         self.sums(left, rows, panels, width);
                         left
                     }
@@ -454,26 +468,41 @@ impl<C: Destination> Run<'_, C> {
         let vector = vector - self.sweep.vectors[0];
         // SAFETY: the caller vouches for the rows and vectors, the place that the destination names, and calls of the epilogue.
         unsafe {
-            if let Some(Place { to, stride, add }) = self.destination.place(row, vector, vectors, lanes) {
-                (self.tile.to, self.tile.to_stride, self.tile.add) = (to, stride, add);
+            if let Some(Place { to, stride }) = self.destination.place(row, vector, vectors, lanes) {
+                (self.tile.to, self.tile.to_stride) = (to, stride);
                 self.sums(left, rows, panels, width);
                 return left;
             }
             let sums = self.buffer.as_mut_ptr();
-            (self.tile.to, self.tile.to_stride, self.tile.add) = (sums, vectors * lanes, false);
+            self.tile.to_stride = vectors * lanes;
             let deferring = self.epilogue.deferring.get(shape_index(rows, panels)).copied().flatten();
-            let Some(deferring) = deferring.filter(|_| width == PANEL_VECTORS) else {
+            let Some(deferring) =
+                deferring.filter(|_| width == PANEL_VECTORS && rows <= self.tiles.hiding_rows)
+            else {
                 // The tile before may have left room for one that this one has not.
                 if self.waiting.rows > 0 {
-                    (self.epilogue.finish)(self.destination, &self.waiting);
+                    (self.epilogue.finish)(self.destination, &[self.waiting]);
                     self.waiting.rows = 0;
                 }
-                let blocks = left.min(WAITING_LINES / (rows * panels));
+                let lines = rows * panels;
+                if self.gathered_tiles == MOST_GATHERED || self.gathered_lines + lines > WAITING_LINES {
+                    self.finish_gathered();
+                }
+                let blocks = left.min((WAITING_LINES - self.gathered_lines) / lines);
+                let sums = sums.add(self.gathered_lines * PANEL_VECTORS * lanes);
+                self.tile.to = sums;
                 self.sums(blocks, rows, panels, width);
                 let tiles = Sums { sums, row, vector, rows: blocks * rows, panels, width };
-                (self.epilogue.finish)(self.destination, &tiles);
+                self.gathered[self.gathered_tiles].write(tiles);
+                self.gathered_tiles += 1;
+                self.gathered_lines += blocks * lines;
                 return blocks;
             };
+            self.finish_gathered();
+            // Not where those of the tile that waits are.
+            let other_half = sums.add(WAITING_LINES / 2 * PANEL_VECTORS * lanes);
+            let sums = if self.waiting.rows > 0 && self.waiting.sums == sums { other_half } else { sums };
+            self.tile.to = sums;
             if self.waiting.rows > 0 {
                 self.tile.blocks = 1;
                 deferring(&self.tile, self.destination, &self.waiting);
@@ -485,10 +514,26 @@ impl<C: Destination> Run<'_, C> {
             let has_next = may_defer || left > 1 || !is_end;
             let depth = self.tile.terms[0].depth + self.tile.terms[1].depth;
             if !has_next || depth < LEAST_K * rows * panels * self.epilogue.pieces {
-                (self.epilogue.finish)(self.destination, &self.waiting);
+                (self.epilogue.finish)(self.destination, &[self.waiting]);
                 self.waiting.rows = 0;
             }
             1
+        }
+    }
+
+    /// The epilogue of the tiles that were gathered.
+    ///
+    /// # Safety
+    /// - The contract of [`run`] holds.
+    #[inline(always)]
+    unsafe fn finish_gathered(&mut self) {
+        if self.gathered_tiles > 0 {
+            // SAFETY: so many were written; they are of this sweep, and the buffer has their sums.
+            unsafe {
+                let tiles = slice::from_raw_parts(self.gathered.as_ptr().cast(), self.gathered_tiles);
+                (self.epilogue.finish)(self.destination, tiles);
+            }
+            (self.gathered_tiles, self.gathered_lines) = (0, 0);
         }
     }
 }

@@ -4,13 +4,22 @@ use crate::simd::simd_over_pulp;
 
 simd_over_pulp!(
     /// Advanced SIMD. 32 registers: 6 rows × 4 gates, 4 weights and 1 input.
-    Neon(pulp::aarch64::Neon), tile_rows: 6, deferring_registers: 30, lanes: four
+    Neon(pulp::aarch64::Neon), registers: 32, tile_rows: 6, deferring_registers: 30, lanes: four
 );
 
 /// NEON has no masks and permutes bytes alone: lanes go through the stack.
 mod four {
+    use core::arch::aarch64::{float32x4_t, vdivq_f32, vdupq_n_f32};
     use core::mem::transmute;
     use pulp::f32x4;
+
+    /// # Safety
+    /// - The CPU has Advanced SIMD.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) unsafe fn reciprocal(a: f32x4) -> f32x4 {
+        // SAFETY: the CPU has the features; both types are four f32.
+        unsafe { transmute(vdivq_f32(vdupq_n_f32(1.0), transmute::<f32x4, float32x4_t>(a))) }
+    }
 
     /// # Safety
     /// - `count <= 4`, and `from` is valid for reads of `count` elements.

@@ -9,26 +9,80 @@
 //!    the stack (measured: 38 instead of 107 GFLOP/s).
 //!
 //! Every operation rounds as IEEE 754 demands (or is exact), so all instruction sets with a fused multiply-add produce
-//! the same bits. That is why there are no reciprocal estimates here.
+//! the same bits.
+//!
+//! [`Together`] is several vectors that are worked on side by side, written like one.
 
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod aarch64;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod cpu;
 pub(crate) mod isa;
 pub(crate) mod portable;
+mod together;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86_64;
+
+pub(crate) use together::Together;
+
+/// Operations on each lane by itself.
+pub(crate) trait Arithmetic: Copy {
+    /// The type of one lane.
+    type Element: Copy;
+    /// Lanes.
+    type Vector: Copy;
+
+    /// `value` in every lane.
+    fn splat(self, value: Self::Element) -> Self::Vector;
+    /// a + b
+    fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// a − b
+    fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// a · b
+    fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// a / b
+    fn div(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// 1 / a, where that is a normal number.
+    fn reciprocal(self, a: Self::Vector) -> Self::Vector;
+    /// The same bits, where there is more to do than to wait for them: later, but without keeping a unit busy.
+    fn reciprocal_of_many(self, a: Self::Vector) -> Self::Vector;
+    /// √a
+    fn sqrt(self, a: Self::Vector) -> Self::Vector;
+    /// a · b + c, rounded once where the instruction set can
+    fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// c − a · b, rounded once where the instruction set can
+    fn neg_mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// The lesser of `limit` and `value`; NaN where `value` is NaN.
+    fn at_most(self, limit: Self::Vector, value: Self::Vector) -> Self::Vector;
+    /// The greater of `limit` and `value`; NaN where `value` is NaN.
+    fn at_least(self, limit: Self::Vector, value: Self::Vector) -> Self::Vector;
+    /// The sign bit of v alone: ±0. `sign_bit` is −0 in every lane.
+    fn sign_of(self, v: Self::Vector, sign_bit: Self::Vector) -> Self::Vector;
+    /// v with the sign of ±0 turned: −v where `sign` is −0.
+    fn xor(self, v: Self::Vector, sign: Self::Vector) -> Self::Vector;
+    /// `then` where a < b, else `other` (so also where a or b is NaN)
+    fn select_less(
+        self,
+        a: Self::Vector,
+        b: Self::Vector,
+        then: Self::Vector,
+        other: Self::Vector,
+    ) -> Self::Vector;
+    /// The number whose exponent field is n, 2^(n − 127), for the integer n that ends the bit pattern of `shifted`, as adding
+    /// 1.5·2²³ leaves it, if 1 ≤ n ≤ 254.
+    ///
+    /// Some number, not necessarily NaN, for any other pattern.
+    fn power_of_two(self, shifted: Self::Vector) -> Self::Vector;
+}
 
 /// Vectors of one element type on one instruction set.
 ///
 /// A value of the implementing type is the proof that the CPU has the instruction set.
-pub(crate) trait Simd: Copy {
-    /// The type of one lane.
-    type Element: Copy;
-    /// A vector of [`Simd::LANES`] elements.
-    type Vector: Copy;
-
+pub(crate) trait Simd: Arithmetic {
     /// Elements in a vector.
     const LANES: usize;
+    /// Vector registers.
+    const REGISTERS: usize;
     /// Rows of the largest tile: with four gates, rows × 4 accumulators plus operands must fit the registers.
     const TILE_ROWS: usize;
     /// Most registers that the sums and inputs of a tile may take for a piece of a deferred epilogue to find enough beside them.
@@ -50,9 +104,6 @@ pub(crate) trait Simd: Copy {
 
     /// Zero in every lane.
     fn zero(self) -> Self::Vector;
-
-    /// `value` in every lane.
-    fn splat(self, value: Self::Element) -> Self::Vector;
 
     /// Asks for the cache line at `address`, to be in the first cache soon. The address need not be valid.
     #[inline(always)]
@@ -104,42 +155,8 @@ pub(crate) trait Simd: Copy {
     /// - `count <= LANES`.
     unsafe fn store_first(self, to: *mut Self::Element, value: Self::Vector, count: usize);
 
-    /// a + b
-    fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// a − b
-    fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// a · b
-    fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// a / b
-    fn div(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// √a
-    fn sqrt(self, a: Self::Vector) -> Self::Vector;
-    /// a · b + c, rounded once where the instruction set can
-    fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
-    /// c − a · b, rounded once where the instruction set can
-    fn neg_mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
-    /// The lesser of `limit` and `value`; NaN where `value` is NaN.
-    fn at_most(self, limit: Self::Vector, value: Self::Vector) -> Self::Vector;
-    /// The greater of `limit` and `value`; NaN where `value` is NaN.
-    fn at_least(self, limit: Self::Vector, value: Self::Vector) -> Self::Vector;
-    /// The sign bit of v alone: ±0. `sign_bit` is −0 in every lane.
-    fn sign_of(self, v: Self::Vector, sign_bit: Self::Vector) -> Self::Vector;
-    /// v with the sign of ±0 turned: −v where `sign` is −0.
-    fn xor(self, v: Self::Vector, sign: Self::Vector) -> Self::Vector;
-    /// `then` where a < b, else `other` (so also where a or b is NaN)
-    fn select_less(
-        self,
-        a: Self::Vector,
-        b: Self::Vector,
-        then: Self::Vector,
-        other: Self::Vector,
-    ) -> Self::Vector;
     /// Consecutive elements of `low` and `high` side by side, from the one at `from` on; places past the end wrap around.
     fn concat_shift(self, low: Self::Vector, high: Self::Vector, from: usize) -> Self::Vector;
-    /// 2ⁿ for the integer n that ends the bit pattern of `shifted`, as adding 1.5·2²³ leaves it, if −126 ≤ n ≤ 127.
-    ///
-    /// Some number, not necessarily NaN, for any other pattern.
-    fn power_of_two(self, shifted: Self::Vector) -> Self::Vector;
 }
 
 /// A piece of work that [`Simd::vectorize`] compiles for one instruction set.
@@ -156,70 +173,18 @@ pub(crate) const MAX_LANES: usize = 16;
 /// Implements [`Simd`] for a newtype over one of pulp's tokens.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! simd_over_pulp {
-    ($(#[$doc:meta])* $name:ident($token:ty), tile_rows: $tile_rows:expr, deferring_registers: $deferring_registers:expr, lanes: $lanes:ident) => {
+    ($(#[$doc:meta])* $name:ident($token:ty), registers: $registers:expr, tile_rows: $tile_rows:expr, deferring_registers: $deferring_registers:expr, lanes: $lanes:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
         pub(crate) struct $name($token);
 
-        impl $crate::simd::Simd for $name {
+        impl $crate::simd::Arithmetic for $name {
             type Element = f32;
             type Vector = <$token as pulp::Simd>::f32s;
 
-            const LANES: usize = <$token as pulp::Simd>::F32_LANES;
-            const TILE_ROWS: usize = $tile_rows;
-            const DEFERRING_REGISTERS: usize = $deferring_registers;
-
-            #[inline]
-            fn try_new() -> Option<Self> {
-                <$token>::try_new().map(Self)
-            }
-            #[cfg_attr(not(unoptimized), inline(always))]
-            unsafe fn assume() -> Self {
-                // SAFETY: the caller vouches that the CPU has the features, which is all that the token stands for.
-                Self(unsafe { <$token>::new_unchecked() })
-            }
-            #[cfg_attr(not(unoptimized), inline(always))]
-            fn vectorize<O: $crate::simd::Operation<Self>>(self, operation: O) -> O::Output {
-                struct Call<O>($name, O);
-                impl<O: $crate::simd::Operation<$name>> pulp::NullaryFnOnce for Call<O> {
-                    type Output = O::Output;
-                    #[cfg_attr(not(unoptimized), inline(always))]
-                    fn call(self) -> O::Output {
-                        self.1.run(self.0)
-                    }
-                }
-                <$token>::vectorize(self.0, Call(self, operation))
-            }
-            #[cfg_attr(not(unoptimized), inline(always))]
-            fn zero(self) -> Self::Vector {
-                self.splat(0.0)
-            }
             #[cfg_attr(not(unoptimized), inline(always))]
             fn splat(self, value: f32) -> Self::Vector {
                 pulp::Simd::splat_f32s(self.0, value)
-            }
-            #[cfg_attr(not(unoptimized), inline(always))]
-            unsafe fn load(self, from: *const f32) -> Self::Vector {
-                // SAFETY: the caller vouches for LANES elements; pulp's vectors have the alignment of their element.
-                unsafe { *from.cast() }
-            }
-            #[cfg_attr(not(unoptimized), inline(always))]
-            unsafe fn store(self, to: *mut f32, value: Self::Vector) {
-                // SAFETY: as in `load`.
-                unsafe { *to.cast() = value }
-            }
-            #[cfg_attr(not(unoptimized), inline(always))]
-            unsafe fn load_first(self, from: *const f32, count: usize) -> Self::Vector {
-                debug_assert!(count <= Self::LANES);
-                // Masked ones are slower (a training step at 50,64,512,512: 10 %).
-                // SAFETY: the caller vouches for `count` elements and for the features, which holding `self` proves.
-                unsafe { if count == Self::LANES { self.load(from) } else { $lanes::load(from, count) } }
-            }
-            #[cfg_attr(not(unoptimized), inline(always))]
-            unsafe fn store_first(self, to: *mut f32, value: Self::Vector, count: usize) {
-                debug_assert!(count <= Self::LANES);
-                // SAFETY: as in `load_first`.
-                unsafe { if count == Self::LANES { self.store(to, value) } else { $lanes::store(to, value, count) } }
             }
             #[cfg_attr(not(unoptimized), inline(always))]
             fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
@@ -236,6 +201,15 @@ macro_rules! simd_over_pulp {
             #[cfg_attr(not(unoptimized), inline(always))]
             fn div(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
                 pulp::Simd::div_f32s(self.0, a, b)
+            }
+            #[cfg_attr(not(unoptimized), inline(always))]
+            fn reciprocal(self, a: Self::Vector) -> Self::Vector {
+                self.div(self.splat(1.0), a)
+            }
+            #[cfg_attr(not(unoptimized), inline(always))]
+            fn reciprocal_of_many(self, a: Self::Vector) -> Self::Vector {
+                // SAFETY: holding `self` proves the features.
+                unsafe { $lanes::reciprocal(a) }
             }
             #[cfg_attr(not(unoptimized), inline(always))]
             fn sqrt(self, a: Self::Vector) -> Self::Vector {
@@ -271,20 +245,72 @@ macro_rules! simd_over_pulp {
                 pulp::Simd::select_f32s(self.0, pulp::Simd::less_than_f32s(self.0, a, b), then, other)
             }
             #[cfg_attr(not(unoptimized), inline(always))]
+            fn power_of_two(self, shifted: Self::Vector) -> Self::Vector {
+                let s = self.0;
+                let bits = pulp::Simd::transmute_u32s_f32s(s, shifted);
+                let bits = pulp::Simd::wrapping_dyn_shl_u32s(s, bits, pulp::Simd::splat_u32s(s, 23));
+                pulp::Simd::transmute_f32s_u32s(s, bits)
+            }
+        }
+
+        impl $crate::simd::Simd for $name {
+            const LANES: usize = <$token as pulp::Simd>::F32_LANES;
+            const REGISTERS: usize = $registers;
+            const TILE_ROWS: usize = $tile_rows;
+            const DEFERRING_REGISTERS: usize = $deferring_registers;
+
+            #[inline]
+            fn try_new() -> Option<Self> {
+                <$token>::try_new().map(Self)
+            }
+            #[cfg_attr(not(unoptimized), inline(always))]
+            unsafe fn assume() -> Self {
+                // SAFETY: the caller vouches that the CPU has the features, which is all that the token stands for.
+                Self(unsafe { <$token>::new_unchecked() })
+            }
+            #[cfg_attr(not(unoptimized), inline(always))]
+            fn vectorize<O: $crate::simd::Operation<Self>>(self, operation: O) -> O::Output {
+                struct Call<O>($name, O);
+                impl<O: $crate::simd::Operation<$name>> pulp::NullaryFnOnce for Call<O> {
+                    type Output = O::Output;
+                    #[cfg_attr(not(unoptimized), inline(always))]
+                    fn call(self) -> O::Output {
+                        self.1.run(self.0)
+                    }
+                }
+                <$token>::vectorize(self.0, Call(self, operation))
+            }
+            #[cfg_attr(not(unoptimized), inline(always))]
+            fn zero(self) -> Self::Vector {
+                $crate::simd::Arithmetic::splat(self, 0.0)
+            }
+            #[cfg_attr(not(unoptimized), inline(always))]
+            unsafe fn load(self, from: *const f32) -> Self::Vector {
+                // SAFETY: the caller vouches for LANES elements; pulp's vectors have the alignment of their element.
+                unsafe { *from.cast() }
+            }
+            #[cfg_attr(not(unoptimized), inline(always))]
+            unsafe fn store(self, to: *mut f32, value: Self::Vector) {
+                // SAFETY: as in `load`.
+                unsafe { *to.cast() = value }
+            }
+            #[cfg_attr(not(unoptimized), inline(always))]
+            unsafe fn load_first(self, from: *const f32, count: usize) -> Self::Vector {
+                debug_assert!(count <= Self::LANES);
+                // Masked ones are slower (a training step at 50,64,512,512: 10 %).
+                // SAFETY: the caller vouches for `count` elements and for the features, which holding `self` proves.
+                unsafe { if count == Self::LANES { self.load(from) } else { $lanes::load(from, count) } }
+            }
+            #[cfg_attr(not(unoptimized), inline(always))]
+            unsafe fn store_first(self, to: *mut f32, value: Self::Vector, count: usize) {
+                debug_assert!(count <= Self::LANES);
+                // SAFETY: as in `load_first`.
+                unsafe { if count == Self::LANES { self.store(to, value) } else { $lanes::store(to, value, count) } }
+            }
+            #[cfg_attr(not(unoptimized), inline(always))]
             fn concat_shift(self, low: Self::Vector, high: Self::Vector, from: usize) -> Self::Vector {
                 // SAFETY: holding `self` proves the features.
                 unsafe { $lanes::concat_shift(low, high, from) }
-            }
-            #[cfg_attr(not(unoptimized), inline(always))]
-            fn power_of_two(self, shifted: Self::Vector) -> Self::Vector {
-                let s = self.0;
-                let exponent = pulp::Simd::wrapping_dyn_shl_u32s(
-                    s,
-                    pulp::Simd::transmute_u32s_f32s(s, shifted),
-                    pulp::Simd::splat_u32s(s, 23),
-                );
-                let bits = pulp::Simd::add_u32s(s, exponent, pulp::Simd::splat_u32s(s, 1.0f32.to_bits()));
-                pulp::Simd::transmute_f32s_u32s(s, bits)
             }
         }
     };

@@ -4,11 +4,11 @@ use crate::simd::simd_over_pulp;
 
 simd_over_pulp!(
     /// AVX2 with FMA. 16 registers: 3 rows × 4 gates, 3 inputs and 1 weight.
-    Avx2(pulp::x86::V3), tile_rows: 3, deferring_registers: 9, lanes: avx2
+    Avx2(pulp::x86::V3), registers: 16, tile_rows: 3, deferring_registers: 9, lanes: avx2
 );
 simd_over_pulp!(
     /// AVX-512. 32 registers: 6 rows × 4 gates, 6 inputs and 1 weight.
-    Avx512(pulp::x86::V4), tile_rows: 6, deferring_registers: 30, lanes: avx512
+    Avx512(pulp::x86::V4), registers: 32, tile_rows: 6, deferring_registers: 30, lanes: avx512
 );
 
 mod avx2 {
@@ -41,6 +41,14 @@ mod avx2 {
     pub(super) unsafe fn store(to: *mut f32, value: f32x8, count: usize) {
         // SAFETY: masked lanes are not written; both types are eight f32.
         unsafe { _mm256_maskstore_ps(to, mask(count), transmute::<f32x8, __m256>(value)) }
+    }
+
+    /// # Safety
+    /// - The CPU has AVX2.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) unsafe fn reciprocal(a: f32x8) -> f32x8 {
+        // SAFETY: the CPU has the features; both types are eight f32.
+        unsafe { transmute(_mm256_div_ps(_mm256_set1_ps(1.0), transmute::<f32x8, __m256>(a))) }
     }
 
     /// # Safety
@@ -83,6 +91,27 @@ mod avx512 {
     pub(super) unsafe fn store(to: *mut f32, value: f32x16, count: usize) {
         // SAFETY: masked lanes are not written; both types are sixteen f32.
         unsafe { _mm512_mask_storeu_ps(to, mask(count), transmute::<f32x16, __m512>(value)) }
+    }
+
+    /// 1 / a by an estimate and two steps of Newton's: 7 operations, where a division keeps its unit busy for 16 cycles (Emerald
+    /// Rapids). The first step rounds up, lest the second round a tie down where all bits of the significand of `a` are set; so
+    /// the result is rounded as that of a division, for any estimate as good as the instruction's (Markstein, *Computation of
+    /// elementary functions on the IBM RISC System/6000*, 1990). A test visits all significands.
+    ///
+    /// # Safety
+    /// - The CPU has AVX-512F.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) unsafe fn reciprocal(a: f32x16) -> f32x16 {
+        // SAFETY: the CPU has the features; both types are sixteen f32.
+        unsafe {
+            let (a, one) = (transmute::<f32x16, __m512>(a), _mm512_set1_ps(1.0));
+            let estimate = _mm512_rcp14_ps(a);
+            let error = _mm512_fnmadd_ps(a, estimate, one);
+            let close = _mm512_fmadd_round_ps::<{ _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC }>(
+                estimate, error, estimate,
+            );
+            transmute(_mm512_fmadd_ps(close, _mm512_fnmadd_ps(a, close, one), close))
+        }
     }
 
     /// # Safety
