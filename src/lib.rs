@@ -31,7 +31,7 @@
 //!
 //! # The same bits
 //!
-//! Every gate sum has one order, chains of 128 fused multiply-adds, and the activations use only operations that
+//! Every gate sum has one order, chains of 256 fused multiply-adds, and the activations use only operations that
 //! IEEE 754 rounds exactly. So the result does not depend on the number of threads, the position in the batch, the
 //! schedule, the tile, nor on which of AVX2, AVX-512 and NEON ran it. The portable level may differ where the target
 //! has no fused multiply-add.
@@ -51,8 +51,8 @@
 //!
 //! # Accuracy
 //!
-//! Sigmoid and tanh are within 2 ULP over all of f32; sums are in f32, in chains of 128. States, gates and gradients below 2⁻⁶³ become zero, so that
-//! decaying states never turn denormal and slow.
+//! Sigmoid and tanh are within 2 ULP over all of f32; sums are in f32, in chains of 256. States, gates and gradients below
+//! 2⁻⁶³ become zero, so that decaying states never turn denormal and slow.
 
 #![forbid(unsafe_code)]
 

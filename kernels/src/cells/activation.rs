@@ -32,11 +32,9 @@ pub(crate) struct Constants {
     two: f32,
     /// −0: the sign bit.
     sign_bit: f32,
-    /// See [`flush`].
-    smallest: f32,
     /// Below it, tanh(x) = x. So large that no square of what is larger is a denormal number.
     linear: f32,
-    /// 2⁻¹⁰⁰: less than half a unit in the last place of all that [`flush`] keeps. Added to a product, it makes of a denormal
+    /// 2⁻¹⁰⁰: less than half a unit in the last place of all that [`Arithmetic::flush`] keeps. Added to a product, it makes of a denormal
     /// number, which many CPUs compute slowly, a normal one.
     pub(crate) normal: f32,
     pub(crate) log2_e: f32,
@@ -72,7 +70,6 @@ impl Constants {
             one: 1.0,
             two: 2.0,
             sign_bit: -0.0,
-            smallest: f32::from_bits((127 - 63) << 23),
             linear: f32::from_bits((127 - 40) << 23),
             normal: f32::from_bits((127 - 100) << 23),
             log2_e: LOG2_E,
@@ -191,16 +188,6 @@ fn exponential_of_twice<A: Arithmetic<Element = f32>>(
     Exponential { n, high, scaled, rest: polynomial(a, r, &constants.expm1) }
 }
 
-/// Zero where |v| < 2⁻⁶³, else `v`.
-///
-/// States and gradients that decay would end in denormal numbers, which many CPUs compute slowly. The product of two numbers
-/// that passed here is a normal one.
-#[inline(always)]
-pub(crate) fn flush<A: Arithmetic<Element = f32>>(a: A, v: A::Vector, constants: &Constants) -> A::Vector {
-    let magnitude = a.xor(v, a.sign_of(v, a.splat(constants.sign_bit)));
-    a.select_less(magnitude, a.splat(constants.smallest), a.splat(0.0), v)
-}
-
 /// gradient · value · slope, flushed: the gradient of the sum that a gate is a function of. No number on the way is a denormal one.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn gate_gradient<A: Arithmetic<Element = f32>>(
@@ -212,7 +199,7 @@ pub(crate) fn gate_gradient<A: Arithmetic<Element = f32>>(
 ) -> A::Vector {
     let normal = a.splat(constants.normal);
     let product = a.mul_add(a.mul_add(gradient, value, normal), slope, normal);
-    flush(a, product, constants)
+    a.flush(product)
 }
 
 /// A function of one variable, applied to each lane.

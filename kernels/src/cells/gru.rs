@@ -9,7 +9,7 @@
 //! this order, so that what W feeds lies side by side, and what R feeds too. Like that of an LSTM ([`super::lstm`]), the cell is
 //! cut into two pieces, which run over several lines side by side, or beside the K loops of the next tile.
 
-use crate::cells::activation::{Constants, GATE_CONSTANTS, flush, sigmoid, tanh_fraction};
+use crate::cells::activation::{Constants, GATE_CONSTANTS, sigmoid, tanh_fraction};
 use crate::cells::lines::{Cell, Line};
 use crate::gemm::micro::Deferred;
 use crate::gemm::panel::PANEL_VECTORS;
@@ -63,7 +63,7 @@ fn mix<A: Arithmetic<Element = f32>>(
 ) -> [A::Vector; 2] {
     let update = sigmoid(a, update, constants);
     let hidden = a.mul_add(update, a.sub(previous, candidate), candidate);
-    [flush(a, hidden, constants), update]
+    [a.flush(hidden), update]
 }
 
 impl<S: Simd<Element = f32>> Cell<S> for GruRows {

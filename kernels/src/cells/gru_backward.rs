@@ -11,7 +11,7 @@
 //!
 //! Gates and ĥ come from the tape. Gradients that decay become zero like states.
 
-use crate::cells::activation::{GATE_CONSTANTS, flush, gate_gradient};
+use crate::cells::activation::{GATE_CONSTANTS, gate_gradient};
 use crate::cells::gru::GRU_SUMS;
 use crate::cells::lines::{Cell, Line};
 use crate::gemm::sweep::Destination;
@@ -68,7 +68,7 @@ impl<S: Simd<Element = f32>> Cell<S> for GruBackwardRows {
                 previous[n] = s.load(self.previous_hidden.at(*row, *unit));
             }
             let [n, r, z, product] = recorded;
-            let dh = flush(a, dh, constants);
+            let dh = a.flush(dh);
             let kept = a.sub(one, z);
             let carry = a.mul(dh, z);
             let dn = gate_gradient(a, dh, kept, a.neg_mul_add(n, n, one), constants);

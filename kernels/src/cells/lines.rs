@@ -35,6 +35,13 @@ pub(crate) trait Cell<S: Simd> {
     /// Units of the sweep.
     fn units(&self) -> usize;
 
+    /// Asks for what the cell will read of a line, if that may be far away.
+    ///
+    /// # Safety
+    /// - The row and the unit belong to the sweep that this was made for.
+    #[inline(always)]
+    unsafe fn fetch(&self, _s: S, _line: &Line) {}
+
     /// The cell of W lines. All is read before anything is written.
     ///
     /// # Safety
@@ -110,6 +117,9 @@ impl<C> Finish<'_, C> {
         // SAFETY: as above.
         unsafe {
             while let Some((group, rest)) = lines.split_first_chunk::<W>() {
+                for line in rest.iter().take(W) {
+                    self.cell.fetch(s, line);
+                }
                 self.cell.lines(s, group);
                 lines = rest;
             }

@@ -11,9 +11,9 @@
 //!    σ(i) · tanh(g) = m / ((1 + e⁻ⁱ) · (|m| + 2)), and so for h'. What is to be recorded comes from the same fractions.
 //! 2. The cell is cut into two pieces, which run one after the other over several lines side by side ([`super::lines`]), or beside
 //!    the K loops of the next tile (see [`Deferred`]).
-//! 3. States that decay become zero before they are denormal numbers, see [`flush`].
+//! 3. States that decay become zero before they are denormal numbers, see [`Arithmetic::flush`].
 
-use crate::cells::activation::{Constants, GATE_CONSTANTS, flush, sigmoid_denominator, tanh_fraction};
+use crate::cells::activation::{Constants, GATE_CONSTANTS, sigmoid_denominator, tanh_fraction};
 use crate::cells::lines::{Cell, Line};
 use crate::gemm::micro::Deferred;
 use crate::gemm::panel::PANEL_VECTORS;
@@ -68,7 +68,7 @@ impl<V: Copy> Update<V> {
         let reciprocal = a.reciprocal(a.mul(input_denominator, candidate[1]));
         let forget = a.reciprocal(forget_denominator);
         let kept = a.mul_add(forget, previous, a.splat(constants.normal));
-        let cell = flush(a, a.mul_add(candidate[0], reciprocal, kept), constants);
+        let cell = a.flush(a.mul_add(candidate[0], reciprocal, kept));
         Self { cell, input_denominator, candidate, reciprocal, forget }
     }
 
@@ -91,7 +91,7 @@ fn expose<A: Arithmetic<Element = f32>>(
 ) -> [A::Vector; 2] {
     let [m, denominator] = tanh_fraction(a, cell, constants);
     let reciprocal = a.reciprocal(a.mul(output_denominator, denominator));
-    [flush(a, a.mul(m, reciprocal), constants), a.mul(denominator, reciprocal)]
+    [a.flush(a.mul(m, reciprocal)), a.mul(denominator, reciprocal)]
 }
 
 impl<S: Simd<Element = f32>> Cell<S> for LstmRows {
@@ -99,6 +99,23 @@ impl<S: Simd<Element = f32>> Cell<S> for LstmRows {
 
     fn units(&self) -> usize {
         self.units
+    }
+
+    /// Where a tape is written: it is far away, and the CPU cannot hold as many stores as a group has.
+    #[inline(always)]
+    unsafe fn fetch(&self, s: S, &Line { row, unit, .. }: &Line) {
+        if self.gates.is_none() {
+            return;
+        }
+        // SAFETY: the caller vouches for the row and unit, of which there is a vector in each array.
+        unsafe {
+            let gates = self.gates.at(row, unit * LSTM_GATES);
+            for gate in 0..LSTM_GATES {
+                s.prefetch(gates.add(gate * S::LANES));
+            }
+            s.prefetch(self.cell.at(row, unit));
+            s.prefetch(self.hidden.at(row, unit));
+        }
     }
 
     #[inline(always)]

@@ -13,7 +13,7 @@
 //! The sums of a unit are those of a tile; the gates and cell states come from the tape. tanh(c) is computed again
 //! rather than recorded: it costs less than the memory. Gradients that decay become zero like states.
 
-use crate::cells::activation::{GATE_CONSTANTS, flush, gate_gradient, tanh_fraction};
+use crate::cells::activation::{GATE_CONSTANTS, gate_gradient, tanh_fraction};
 use crate::cells::lines::{Cell, Line};
 use crate::cells::lstm::LSTM_GATES;
 use crate::gemm::sweep::Destination;
@@ -49,6 +49,24 @@ impl<S: Simd<Element = f32>> Cell<S> for LstmBackwardRows {
         self.units
     }
 
+    /// The tape. A group of lines is too much work for the CPU to look ahead to the loads of the next one (a training step at
+    /// 100,32,256,256 takes 3 % less time).
+    #[inline(always)]
+    unsafe fn fetch(&self, s: S, &Line { row, unit, .. }: &Line) {
+        // SAFETY: the caller vouches for the row and unit, of which there is a vector in each array.
+        unsafe {
+            let gates = self.gates.at(row, unit * LSTM_GATES);
+            for gate in 0..LSTM_GATES {
+                s.prefetch(gates.add(gate * S::LANES));
+            }
+            s.prefetch(self.cell.at(row, unit));
+            s.prefetch(self.previous_cell.at(row, unit));
+            if !self.cotangent.is_none() {
+                s.prefetch(self.cotangent.at(row, unit));
+            }
+        }
+    }
+
     #[inline(always)]
     unsafe fn lines<const W: usize>(&self, s: S, lines: &[Line; W]) {
         let (a, constants) = (Together::<S, W>(s), &GATE_CONSTANTS);
@@ -74,12 +92,12 @@ impl<S: Simd<Element = f32>> Cell<S> for LstmBackwardRows {
                 carry[n] = s.load(self.cell_gradient.at(*row, *unit).cast_const());
             }
             let [i, f, g, o] = gates;
-            let dh = flush(a, dh, constants);
+            let dh = a.flush(dh);
             let [m, denominator] = tanh_fraction(a, cell, constants);
             let tanh_cell = a.mul(m, a.reciprocal(denominator));
             let slope = a.neg_mul_add(tanh_cell, tanh_cell, one);
             let dc = a.mul_add(a.mul(dh, o), slope, a.add(carry, normal));
-            let dc = flush(a, dc, constants);
+            let dc = a.flush(dc);
             // The slope of σ is v − v².
             let gradients = [
                 gate_gradient(a, dc, g, a.neg_mul_add(i, i, i), constants),

@@ -21,7 +21,6 @@
 //!    a small buffer.
 //! 3. Sums over the units of a gate have the same order of additions for any number of lanes; see [`RowSum`].
 
-use crate::cells::activation::{CONSTANTS, flush};
 use crate::cells::function::{ActivationFunction, magnitude};
 use crate::cells::lstm::LSTM_GATES;
 use crate::simd::{MAX_LANES, Operation, Simd};
@@ -446,7 +445,7 @@ impl Family {
         previous: S::Vector,
     ) -> [S::Vector; 2] {
         let update = s.mul_add(input, candidate, s.mul(forget, previous));
-        [update, flush(s, clip(s, update, self.options.cell_limit), &CONSTANTS)]
+        [update, s.flush(clip(s, update, self.options.cell_limit))]
     }
 
     /// How much of c̃ to take, if not all.
@@ -527,7 +526,7 @@ impl LstmOptionsRows {
                     let mut kept = cell;
                     if let Some(share) = family.share(s, row, place) {
                         let before = s.neg_mul_add(share, previous, previous);
-                        kept = flush(s, s.mul_add(share, cell, before), &CONSTANTS);
+                        kept = s.flush(s.mul_add(share, cell, before));
                     }
                     s.store(self.cell.at(row, place.unit), kept);
                     if has_peepholes {

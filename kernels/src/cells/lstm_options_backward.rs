@@ -19,7 +19,6 @@
 //! The sums of the forward pass are there; gates and c̃ are computed again. With normalization, a gate's ds needs the dz of
 //! all its units, so the row is visited once to o, once to i, f and g, and once to c.
 
-use crate::cells::activation::{CONSTANTS, flush};
 use crate::cells::function::ActivationFunction;
 use crate::cells::lstm::LSTM_GATES;
 use crate::cells::lstm_options::{
@@ -193,7 +192,7 @@ impl LstmOptionsBackwardRows {
             unsafe {
                 let (output, shown) = (s.load(lines.values[OUTPUT].add(at)), s.load(lines.shown.add(at)));
                 let exposed_gradient = self.exposed_gradient.at(row, place.unit);
-                let gradient = flush(s, s.load(exposed_gradient), &CONSTANTS);
+                let gradient = s.flush(s.load(exposed_gradient));
                 if !self.exposed.is_none() {
                     s.store(self.exposed.at(row, place.unit), s.mul(output, shown));
                 }
@@ -202,7 +201,7 @@ impl LstmOptionsBackwardRows {
                     carry = s.mul(carry, share);
                 }
                 let slope = s.load(lines.shown_slope.add(at));
-                let d_cell = flush(s, s.mul_add(s.mul(gradient, output), slope, carry), &CONSTANTS);
+                let d_cell = s.flush(s.mul_add(s.mul(gradient, output), slope, carry));
                 let dz = self.through_activation(s, OUTPUT, s.mul(gradient, shown), lines, at);
                 s.store_first(self.gate_gradient(row, OUTPUT, place), dz, place.count);
                 s.store(exposed_gradient, d_cell);
@@ -275,7 +274,7 @@ impl LstmOptionsBackwardRows {
                     let ds = s.load_first(self.gate_gradient(row, gate, place), place.count);
                     d_previous = self.see(s, row, place, gate, ds, previous, d_previous);
                 }
-                s.store(at, flush(s, d_previous, &CONSTANTS));
+                s.store(at, s.flush(d_previous));
             }
         }
     }

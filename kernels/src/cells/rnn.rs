@@ -4,7 +4,7 @@
 //! h' = φ(z)                                 φ is tanh, or max(0, ·)
 //! ```
 
-use crate::cells::activation::{GATE_CONSTANTS, flush, tanh_fraction};
+use crate::cells::activation::{GATE_CONSTANTS, tanh_fraction};
 use crate::cells::lines::{Cell, Line};
 use crate::gemm::sweep::Destination;
 use crate::simd::{Arithmetic, Simd, Together};
@@ -59,7 +59,7 @@ impl<S: Simd<Element = f32>> Cell<S> for RnnRows {
                 }
                 Nonlinearity::Relu => a.at_least([s.zero(); W], sums),
             };
-            let hidden = flush(a, hidden, constants);
+            let hidden = a.flush(hidden);
             for n in 0..W {
                 let Line { row, unit, .. } = lines[n];
                 s.store(self.hidden.at(row, unit), hidden[n]);

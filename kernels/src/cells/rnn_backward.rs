@@ -7,7 +7,7 @@
 //!
 //! φ' follows from h, so nothing but h is recorded. Gradients that decay become zero like states.
 
-use crate::cells::activation::{GATE_CONSTANTS, flush, gate_gradient};
+use crate::cells::activation::{GATE_CONSTANTS, gate_gradient};
 use crate::cells::lines::{Cell, Line};
 use crate::cells::rnn::Nonlinearity;
 use crate::gemm::sweep::Destination;
@@ -54,7 +54,7 @@ impl<S: Simd<Element = f32>> Cell<S> for RnnBackwardRows {
                 }
                 hidden[n] = s.load(self.hidden.at(*row, *unit));
             }
-            let dh = flush(a, dh, constants);
+            let dh = a.flush(dh);
             let dz = match self.function {
                 Nonlinearity::Tanh => {
                     gate_gradient(a, dh, a.neg_mul_add(hidden, hidden, one), one, constants)

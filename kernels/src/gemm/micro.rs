@@ -30,9 +30,9 @@ use crate::simd::{MAX_LANES, Operation, Simd};
 use core::ops::Range;
 use core::ptr;
 
-/// Most k of a chain of multiply-adds. docs/NUMERICS.md has the errors, which grow with it; 512 would be no faster (±1 %, 64 rows of
-/// K = 1024 with AVX-512).
-pub(crate) const CHAIN: usize = 128;
+/// Most k of a chain of multiply-adds. docs/NUMERICS.md has the errors, which grow with it. With 128 a training step at 50,64,512,512
+/// takes 7 % longer (AVX-512 on an Emerald Rapids), with 512 it is no faster.
+pub(crate) const CHAIN: usize = 256;
 
 /// Rows times panels of the largest tile of any instruction set.
 pub(crate) const MOST_LINES: usize = 6;
@@ -73,6 +73,10 @@ pub(crate) struct Tile {
     pub(crate) to: *mut f32,
     /// Elements between its rows.
     pub(crate) to_stride: usize,
+    /// What the sums are added to in the end, null if nothing; then all blocks of rows use the first of `to` for their totals.
+    pub(crate) into: *mut f32,
+    /// Elements between its rows.
+    pub(crate) into_stride: usize,
     /// How many such blocks of rows there are, one below the other.
     pub(crate) blocks: usize,
 }
@@ -103,6 +107,8 @@ impl Tile {
             fetching: 0,
             to: ptr::null_mut(),
             to_stride: 0,
+            into: ptr::null_mut(),
+            into_stride: 0,
             blocks: 0,
         }
     };
@@ -232,7 +238,8 @@ impl<'a, D, const G: usize, const R: usize, const P: usize> RunTile<'a, D, G, R,
     /// A tile, and the one before it, whose epilogue is to be done meanwhile.
     ///
     /// # Safety
-    /// - For each of `blocks` times R rows and P · G vectors, `start` is valid for reads, or null, and `to` for reads and writes,
+    /// - For each of `blocks` times R rows and P · G vectors, `start` is valid for reads, or null, and `to` and `into`, if that is
+    ///   not null, for reads and writes,
     /// - for each term, each of its k and each of these rows, `left` is valid for a read of an element, and for each of its k and of P
     ///   panels, `right` for reads of G vectors,
     /// - `waiting` has no lines, or there is one block, and it is a tile of full panels that waits for `epilogue` in a sweep that still runs; its sums
@@ -270,7 +277,9 @@ where
             }
             // SAFETY: `new`'s caller vouches for all of it.
             unsafe {
-                let to = tile.to.add(row * tile.to_stride);
+                let adds = !tile.into.is_null();
+                let to = tile.to.add(if adds { 0 } else { row * tile.to_stride });
+                let into = tile.into.wrapping_add(row * tile.into_stride);
                 let (mut from, mut from_stride) = (tile.start, tile.start_stride);
                 if !from.is_null() {
                     from = from.add(row * from_stride);
@@ -279,23 +288,42 @@ where
                 if totals_fit || depth == 0 {
                     totals = add_at(s, totals, from, from_stride);
                 }
+                let mut left = depth;
                 for term in &tile.terms {
                     let mut first = 0;
                     while first < term.depth {
                         let chain = first..term.depth.min(first + CHAIN);
-                        first = chain.end;
+                        (first, left) = (chain.end, left - chain.len());
+                        // Asked for earlier, it would be pushed out of the first cache again (a training step at 100,32,256,256 takes
+                        // 3.6 % longer).
+                        if adds && left == 0 {
+                            for r in 0..R {
+                                for n in 0..P * G {
+                                    s.prefetch(into.add(r * tile.into_stride + n * S::LANES));
+                                }
+                            }
+                        }
                         let sums = accumulate(s, term, row, chain, ahead, ahead_step, &mut waiting, interval);
                         if totals_fit {
                             totals = add(s, totals, sums);
                         } else {
-                            store_at(s, add_at(s, sums, from, from_stride), to, tile.to_stride);
+                            let sums = add_at(s, sums, from, from_stride);
+                            if adds && left == 0 {
+                                store_at(s, add_at(s, sums, into, tile.into_stride), into, tile.into_stride);
+                            } else {
+                                store_at(s, sums, to, tile.to_stride);
+                            }
                             (from, from_stride) = (to, tile.to_stride);
                         }
                     }
                     ahead_step = 0;
                 }
                 if totals_fit || depth == 0 {
-                    store_at(s, totals, to, tile.to_stride);
+                    if adds {
+                        store_at(s, add_at(s, totals, into, tile.into_stride), into, tile.into_stride);
+                    } else {
+                        store_at(s, totals, to, tile.to_stride);
+                    }
                 }
             }
         }
@@ -325,7 +353,7 @@ fn add<S: Simd, const G: usize, const R: usize, const P: usize>(
     a
 }
 
-/// What lies at `from`, or zero if that is null, + sums.
+/// What lies at `from`, or zero if that is null, plus `sums`.
 ///
 /// # Safety
 /// - `from` is null, or valid for reads of P · G vectors in each of R rows.

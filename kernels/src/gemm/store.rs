@@ -17,17 +17,17 @@ pub(crate) struct Store {
 }
 
 impl Destination for Store {
-    /// Where all of the vectors are there in full, and nothing is to be added to, a tile writes them itself.
+    /// Where all of the vectors are there in full, a tile writes them itself.
     #[inline(always)]
     unsafe fn place(&self, row: usize, vector: usize, vectors: usize, lanes: usize) -> Option<Place> {
         let column = vector * lanes;
         debug_assert!(column < self.columns);
-        if self.add || self.columns - column < vectors * lanes {
+        if self.columns - column < vectors * lanes {
             return None;
         }
         // SAFETY: whoever made the sweep vouches for `columns` elements in each of its rows.
         let to = unsafe { self.to.at(row, column) };
-        Some(Place { to, stride: self.to.stride() })
+        Some(Place { to, stride: self.to.stride(), add: self.add })
     }
 }
 

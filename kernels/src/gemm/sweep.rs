@@ -93,6 +93,8 @@ pub(crate) struct Place {
     pub(crate) to: *mut f32,
     /// Elements between rows.
     pub(crate) stride: usize,
+    /// Whether to add to what is there.
+    pub(crate) add: bool,
 }
 
 /// A product to be added to the sums.
@@ -303,7 +305,7 @@ impl<C: Destination> Run<'_, C> {
     unsafe fn in_parts(&mut self, most: usize, after_all: *const f32, blocks: RowBlocks, columns: Columns) {
         let (sweep, Columns { vector, width, panels, .. }) = (self.sweep, columns);
         let mut terms = sweep.terms;
-        let place = Place { to: sweep.scratch, stride: PANEL_VECTORS * self.tiles.lanes };
+        let place = Place { to: sweep.scratch, stride: PANEL_VECTORS * self.tiles.lanes, add: false };
         debug_assert!(panels == 1 && !place.to.is_null());
         while terms[0].depth + terms[1].depth > most {
             if terms[0].depth == 0 {
@@ -468,9 +470,17 @@ impl<C: Destination> Run<'_, C> {
         let vector = vector - self.sweep.vectors[0];
         // SAFETY: the caller vouches for the rows and vectors, the place that the destination names, and calls of the epilogue.
         unsafe {
-            if let Some(Place { to, stride }) = self.destination.place(row, vector, vectors, lanes) {
-                (self.tile.to, self.tile.to_stride) = (to, stride);
+            if let Some(Place { to, stride, add }) = self.destination.place(row, vector, vectors, lanes) {
+                if add {
+                    // What is gathered has the buffer.
+                    self.finish_gathered();
+                    (self.tile.to, self.tile.to_stride) = (self.buffer.as_mut_ptr(), vectors * lanes);
+                    (self.tile.into, self.tile.into_stride) = (to, stride);
+                } else {
+                    (self.tile.to, self.tile.to_stride) = (to, stride);
+                }
                 self.sums(left, rows, panels, width);
+                self.tile.into = ptr::null_mut();
                 return left;
             }
             let sums = self.buffer.as_mut_ptr();

@@ -9,9 +9,25 @@ simd_over_pulp!(
 
 /// NEON has no masks and permutes bytes alone: lanes go through the stack.
 mod four {
-    use core::arch::aarch64::{float32x4_t, vdivq_f32, vdupq_n_f32};
+    use crate::simd::HIGH_EXPONENT;
+    use core::arch::aarch64::{
+        float32x4_t, int32x4_t, vandq_s32, vdivq_f32, vdupq_n_f32, vdupq_n_s32, vreinterpretq_s32_u32,
+        vtstq_s32,
+    };
     use core::mem::transmute;
     use pulp::f32x4;
+
+    /// # Safety
+    /// - The CPU has Advanced SIMD.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) unsafe fn flush(v: f32x4) -> f32x4 {
+        // SAFETY: the CPU has the features; both types are four f32.
+        unsafe {
+            let v = transmute::<f32x4, int32x4_t>(v);
+            let is_large = vreinterpretq_s32_u32(vtstq_s32(v, vdupq_n_s32(HIGH_EXPONENT)));
+            transmute(vandq_s32(v, is_large))
+        }
+    }
 
     /// # Safety
     /// - The CPU has Advanced SIMD.

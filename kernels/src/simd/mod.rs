@@ -68,6 +68,8 @@ pub(crate) trait Arithmetic: Copy {
         then: Self::Vector,
         other: Self::Vector,
     ) -> Self::Vector;
+    /// Zero where |v| < 2⁻⁶³, else `v`; NaN for NaN.
+    fn flush(self, v: Self::Vector) -> Self::Vector;
     /// The number whose exponent field is n, 2^(n − 127), for the integer n that ends the bit pattern of `shifted`, as adding
     /// 1.5·2²³ leaves it, if 1 ≤ n ≤ 254.
     ///
@@ -167,6 +169,9 @@ pub(crate) trait Operation<S: Simd> {
     fn run(self, s: S) -> Self::Output;
 }
 
+/// The two high bits of an exponent: one of them is set from 2⁻⁶³ on.
+pub(crate) const HIGH_EXPONENT: i32 = 0x6000_0000;
+
 /// Lanes of the widest f32 vector.
 pub(crate) const MAX_LANES: usize = 16;
 
@@ -243,6 +248,11 @@ macro_rules! simd_over_pulp {
             #[cfg_attr(not(unoptimized), inline(always))]
             fn select_less(self, a: Self::Vector, b: Self::Vector, then: Self::Vector, other: Self::Vector) -> Self::Vector {
                 pulp::Simd::select_f32s(self.0, pulp::Simd::less_than_f32s(self.0, a, b), then, other)
+            }
+            #[cfg_attr(not(unoptimized), inline(always))]
+            fn flush(self, v: Self::Vector) -> Self::Vector {
+                // SAFETY: holding `self` proves the features.
+                unsafe { $lanes::flush(v) }
             }
             #[cfg_attr(not(unoptimized), inline(always))]
             fn power_of_two(self, shifted: Self::Vector) -> Self::Vector {

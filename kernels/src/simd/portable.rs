@@ -83,6 +83,10 @@ impl Arithmetic for Portable {
         a.simd_lt(b).select(then, other)
     }
     #[cfg_attr(not(unoptimized), inline(always))]
+    fn flush(self, v: f32x4) -> f32x4 {
+        v.abs().simd_lt(f32x4::splat(f32::from_bits((127 - 63) << 23))).select(f32x4::ZERO, v)
+    }
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn power_of_two(self, shifted: f32x4) -> f32x4 {
         from_bits(bits(shifted) << 23)
     }

@@ -54,6 +54,7 @@ impl<A: Arithmetic, const W: usize> Arithmetic for Together<A, W> {
         fn sign_of(v, sign_bit);
         fn xor(v, sign);
         fn select_less(a, b, then, other);
+        fn flush(v);
         fn power_of_two(shifted);
     }
 }

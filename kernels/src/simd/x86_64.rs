@@ -12,6 +12,7 @@ simd_over_pulp!(
 );
 
 mod avx2 {
+    use crate::simd::HIGH_EXPONENT;
     use core::arch::x86_64::*;
     use core::mem::transmute;
     use pulp::f32x8;
@@ -46,6 +47,18 @@ mod avx2 {
     /// # Safety
     /// - The CPU has AVX2.
     #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) unsafe fn flush(v: f32x8) -> f32x8 {
+        // SAFETY: the CPU has the features; both types are eight f32.
+        unsafe {
+            let v = transmute::<f32x8, __m256i>(v);
+            let high = _mm256_and_si256(v, _mm256_set1_epi32(HIGH_EXPONENT));
+            transmute(_mm256_andnot_si256(_mm256_cmpeq_epi32(high, _mm256_setzero_si256()), v))
+        }
+    }
+
+    /// # Safety
+    /// - The CPU has AVX2.
+    #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) unsafe fn reciprocal(a: f32x8) -> f32x8 {
         // SAFETY: the CPU has the features; both types are eight f32.
         unsafe { transmute(_mm256_div_ps(_mm256_set1_ps(1.0), transmute::<f32x8, __m256>(a))) }
@@ -69,6 +82,7 @@ mod avx2 {
 }
 
 mod avx512 {
+    use crate::simd::HIGH_EXPONENT;
     use core::arch::x86_64::*;
     use core::mem::transmute;
     use pulp::f32x16;
@@ -91,6 +105,17 @@ mod avx512 {
     pub(super) unsafe fn store(to: *mut f32, value: f32x16, count: usize) {
         // SAFETY: masked lanes are not written; both types are sixteen f32.
         unsafe { _mm512_mask_storeu_ps(to, mask(count), transmute::<f32x16, __m512>(value)) }
+    }
+
+    /// # Safety
+    /// - The CPU has AVX-512F.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) unsafe fn flush(v: f32x16) -> f32x16 {
+        // SAFETY: the CPU has the features; both types are sixteen f32.
+        unsafe {
+            let v = transmute::<f32x16, __m512i>(v);
+            transmute(_mm512_maskz_mov_epi32(_mm512_test_epi32_mask(v, _mm512_set1_epi32(HIGH_EXPONENT)), v))
+        }
     }
 
     /// 1 / a by an estimate and two steps of Newton's: 7 operations, where a division keeps its unit busy for 16 cycles (Emerald
