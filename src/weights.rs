@@ -7,8 +7,10 @@ mod export;
 mod frameworks;
 mod gate;
 mod gru;
+mod hint;
 mod import;
 mod layout;
+mod parameters;
 
 pub use gate::{Gate, GateOrder};
 pub use gru::{GruGateOrder, GruWeights};
@@ -19,10 +21,14 @@ use layout::{Place, check};
 
 /// The weights of a layer, borrowed from the caller, checked against its sizes.
 ///
+/// Lengths are all that can be checked of a slice: `[4H, X]` and `[X, 4H]` have as many elements, so PyTorch's tensors given to
+/// [`keras`](Self::keras) make a layer that answers nonsense. Ask your file for the shapes, and compare one answer.
+///
 /// | framework | from its tensors | into them |
 /// |---|---|---|
 /// | PyTorch, candle | [`pytorch`](Self::pytorch) | [`export_pytorch`](Self::export_pytorch) |
 /// | Keras | [`keras`](Self::keras) | [`export_keras`](Self::export_keras) |
+/// | Keras, files of `CuDNNLSTM` | [`keras_cudnn`](Self::keras_cudnn) | [`export_keras_cudnn`](Self::export_keras_cudnn) |
 /// | TensorFlow, `BlockLSTM` | [`tensorflow_block`](Self::tensorflow_block) | [`export_tensorflow_block`](Self::export_tensorflow_block) |
 /// | TensorFlow, `BlockLSTMV2` | [`tensorflow_block_v2`](Self::tensorflow_block_v2) | [`export_tensorflow_block_v2`](Self::export_tensorflow_block_v2) |
 /// | ONNX | [`onnx`](Self::onnx) | [`export_onnx`](Self::export_onnx) |
@@ -32,6 +38,7 @@ use layout::{Place, check};
 /// | cuDNN | [`cudnn`](Self::cudnn) | [`export_cudnn`](Self::export_cudnn) |
 /// | TensorFlow Lite | [`tflite`](Self::tflite) | [`export_tflite`](Self::export_tflite) |
 /// | burn | [`burn`](Self::burn) | [`export_burn`](Self::export_burn) |
+/// | none: one buffer | [`from_parameters`](Self::from_parameters) | |
 /// | any other | [`joined`](Self::joined), [`separate`](Self::separate) | [`export_joined`](Self::export_joined), [`export_separate`](Self::export_separate) |
 #[derive(Clone, Copy, Debug)]
 pub struct LstmWeights<'a> {

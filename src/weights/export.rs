@@ -175,7 +175,7 @@ impl LstmWeights<'_> {
     }
 
     /// What goes to one of the biases of a target that has room for some of them.
-    fn bias_for(&self, rooms: [bool; 2], which: usize, gate: usize, unit: usize) -> f32 {
+    pub(super) fn bias_for(&self, rooms: [bool; 2], which: usize, gate: usize, unit: usize) -> f32 {
         if rooms != [true; 2] {
             return self.bias(gate, unit);
         }

@@ -2,6 +2,7 @@
 
 use super::LstmWeights;
 use super::export::fill;
+use super::hint::{Tensor, check_tensor};
 use super::import::{Sizes, sizes};
 use super::layout::{JoinedTensors, Names, Orientation, SeparateTensors, WeightLayout, check};
 use crate::{Error, LstmConfig};
@@ -89,6 +90,8 @@ impl<'a> LstmWeights<'a> {
 impl<'a> LstmWeights<'a> {
     /// Keras' `kernel [X, 4H]`, `recurrent_kernel [H, 4H]` and `bias [4H]`, gates i, f, g (which it calls c), o.
     ///
+    /// Files that were saved from `CuDNNLSTM` have a `bias [8H]` and rearranged kernels: see [`LstmWeights::keras_cudnn`].
+    ///
     /// `unit_forget_bias` is but how Keras begins: the 1 is in `bias`. `go_backwards` changes nothing here: such a layer
     /// reads its input from the last step to the first, and its output stays in the order in which it was made.
     /// `Bidirectional` has the tensors of a forward and of a backward layer. Source: `keras/src/layers/rnn/lstm.py`.
@@ -128,6 +131,115 @@ impl<'a> LstmWeights<'a> {
         let tensors = JoinedTensors { input: kernel, recurrent: recurrent_kernel, biases, peepholes: None };
         self.export_joined_named(WeightLayout::KERAS, KERAS, tensors)
     }
+}
+
+/// Where an element of a gate's matrix lies in a kernel that `CuDNNLSTM` or, with three gates, `CuDNNGRU` saved.
+///
+/// The kernel is `[inputs, gates · H]`, as that of `LSTM`. But the block of a gate, `[inputs, H]`, holds the elements of the
+/// matrix `[H, inputs]` one after the other, as if it were of that shape.
+pub(super) fn keras_cudnn_index(
+    gates: usize,
+    gate: usize,
+    [units, inputs]: [usize; 2],
+    [unit, k]: [usize; 2],
+) -> usize {
+    let number = unit * inputs + k;
+    number / units * gates * units + gate * units + number % units
+}
+
+/// Keras' files of `CuDNNLSTM`.
+impl<'a> LstmWeights<'a> {
+    /// The tensors of a Keras file that was saved from `CuDNNLSTM`: `kernel [X, 4H]` and `recurrent_kernel [H, 4H]` in which each
+    /// gate's block is transposed as cuDNN has it, and `bias [8H]`, that of W before that of R. A `bias` of 8H elements tells
+    /// such a file. Gates i, f, g, o.
+    ///
+    /// They are written to `parameters`, as [`LstmConfig::parameters`] lays them out, of which the weights are then made; no
+    /// strides could describe them where they are. Source: `_convert_rnn_weights` in
+    /// `keras/src/legacy/saving/legacy_h5_format.py`.
+    ///
+    /// ```
+    /// use quadgate::{Lstm, LstmConfig, LstmWeights};
+    ///
+    /// let config = LstmConfig::new(3, 5);
+    /// let mut parameters = vec![0.0; config.parameters()?.total()];
+    /// let (kernel, recurrent_kernel, bias) = ([0.1; 3 * 20], [0.2; 5 * 20], [0.3; 40]);
+    /// let weights = LstmWeights::keras_cudnn(&config, &kernel, &recurrent_kernel, &bias, &mut parameters)?;
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Length`] names the tensor whose length is wrong, [`Error::Zero`] if H is zero; [`Error::Unsupported`] if the
+    /// layer has tensors that `CuDNNLSTM` has not. Nothing is written then.
+    pub fn keras_cudnn(
+        config: &LstmConfig,
+        kernel: &[f32],
+        recurrent_kernel: &[f32],
+        bias: &[f32],
+        parameters: &'a mut [f32],
+    ) -> Result<Self, Error> {
+        let sizes = sizes(config)?;
+        let ranges = config.parameters()?;
+        if ranges.bias.end != ranges.total() {
+            let because = "peepholes, layer normalization or a projection, which it has not";
+            return Err(Error::Unsupported { argument: "CuDNNLSTM", because });
+        }
+        check_keras_cudnn(sizes, [kernel.len(), recurrent_kernel.len(), bias.len()])?;
+        check("parameters", 1, ranges.total(), parameters.len())?;
+        let Sizes { inputs, units, .. } = sizes;
+        for (from, range, inputs) in
+            [(kernel, ranges.weight_ih, inputs), (recurrent_kernel, ranges.weight_hh, units)]
+        {
+            // Without inputs there is nothing to write, and the size of chunks must not be zero.
+            for (row, to) in parameters[range].chunks_exact_mut(inputs.max(1)).enumerate() {
+                let (gate, unit) = (row / units, row % units);
+                fill(to, |k| from[keras_cudnn_index(4, gate, [units, inputs], [unit, k])]);
+            }
+        }
+        fill(&mut parameters[ranges.bias], |row| bias[row] + bias[4 * units + row]);
+        Self::from_parameters(config, parameters)
+    }
+
+    /// Writes the tensors that [`LstmWeights::keras_cudnn`] reads.
+    ///
+    /// # Errors
+    /// As for [`LstmWeights::export_joined`].
+    pub fn export_keras_cudnn(
+        &self,
+        kernel: &mut [f32],
+        recurrent_kernel: &mut [f32],
+        bias: &mut [f32],
+    ) -> Result<(), Error> {
+        let sizes = self.sizes();
+        let Sizes { inputs, units, outputs } = sizes;
+        check_keras_cudnn(sizes, [kernel.len(), recurrent_kernel.len(), bias.len()])?;
+        if self.peepholes.is_some() {
+            return Err(Error::Missing { argument: KERAS.peepholes });
+        }
+        for gate in 0..4 {
+            for unit in 0..units {
+                for k in 0..inputs {
+                    let index = keras_cudnn_index(4, gate, [units, inputs], [unit, k]);
+                    kernel[index] = self.input(gate).at(unit, k);
+                }
+                for k in 0..outputs {
+                    let index = keras_cudnn_index(4, gate, [units, outputs], [unit, k]);
+                    recurrent_kernel[index] = self.recurrent(gate).at(unit, k);
+                }
+                for which in 0..2 {
+                    bias[(4 * which + gate) * units + unit] = self.bias_for([true; 2], which, gate, unit);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `Ok` if the tensors of a `CuDNNLSTM` have the lengths that the sizes demand.
+fn check_keras_cudnn(sizes: Sizes, [kernel, recurrent_kernel, bias]: [usize; 3]) -> Result<(), Error> {
+    let Sizes { inputs, units, outputs } = sizes;
+    check_tensor(Tensor::Input, "kernel", [4 * units, inputs], kernel, sizes)?;
+    check_tensor(Tensor::Recurrent, "recurrent_kernel", [4 * units, outputs], recurrent_kernel, sizes)?;
+    check_tensor(Tensor::TwoBiases, "bias", [8, units], bias, sizes)
 }
 
 /// TensorFlow's block operators.
@@ -236,13 +348,10 @@ impl<'a> LstmWeights<'a> {
 }
 
 /// `Ok` if w and the peepholes have the lengths that the sizes demand.
-fn check_tensorflow(
-    Sizes { inputs, units, outputs }: Sizes,
-    w: usize,
-    peepholes: Option<[usize; 3]>,
-) -> Result<(), Error> {
+fn check_tensorflow(sizes: Sizes, w: usize, peepholes: Option<[usize; 3]>) -> Result<(), Error> {
+    let Sizes { inputs, units, outputs } = sizes;
     let rows = inputs.checked_add(outputs).ok_or(Error::Overflow { argument: "w" })?;
-    check("w", rows, 4 * units, w)?;
+    check_tensor(Tensor::Joined, "w", [rows, 4 * units], w, sizes)?;
     for (name, found) in ["wci", "wcf", "wco"].into_iter().zip(peepholes.into_iter().flatten()) {
         check(name, 1, units, found)?;
     }
@@ -274,10 +383,11 @@ impl<'a> LstmWeights<'a> {
         b: Option<&'a [f32]>,
         p: Option<&'a [f32]>,
     ) -> Result<Self, Error> {
-        let Sizes { units, .. } = sizes(config)?;
+        let sizes = sizes(config)?;
+        let Sizes { units, .. } = sizes;
         let biases = match b {
             Some(b) => {
-                check("B", 8, units, b.len())?;
+                check_tensor(Tensor::TwoBiases, "B", [8, units], b.len(), sizes)?;
                 let (input, recurrent) = b.split_at(4 * units);
                 [Some(input), Some(recurrent)]
             }

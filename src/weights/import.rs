@@ -1,5 +1,6 @@
 //! From tensors of any layout to weights.
 
+use super::hint::{Tensor, check_tensor};
 use super::layout::{
     JoinedTensors, Names, Orientation, SEPARATE_BIASES, SEPARATE_INPUT, SEPARATE_PEEPHOLES,
     SEPARATE_RECURRENT, SeparateTensors, WeightLayout, check,
@@ -140,17 +141,19 @@ impl<S> JoinedTensors<S> {
         &self,
         len: impl Fn(&S) -> usize,
         names: Names,
-        Sizes { inputs, units, outputs }: Sizes,
+        sizes: Sizes,
     ) -> Result<(), Error> {
-        check(names.input, 4 * units, inputs, len(&self.input))?;
-        check(names.recurrent, 4 * units, outputs, len(&self.recurrent))?;
+        let Sizes { inputs, units, outputs } = sizes;
+        let check = |tensor, name, shape, found: &S| check_tensor(tensor, name, shape, len(found), sizes);
+        check(Tensor::Input, names.input, [4 * units, inputs], &self.input)?;
+        check(Tensor::Recurrent, names.recurrent, [4 * units, outputs], &self.recurrent)?;
         for (bias, name) in self.biases.iter().zip(names.biases) {
             if let Some(bias) = bias {
-                check(name, 4, units, len(bias))?;
+                check(Tensor::Bias, name, [4, units], bias)?;
             }
         }
         match &self.peepholes {
-            Some(peepholes) => check(names.peepholes, 3, units, len(peepholes)),
+            Some(peepholes) => check(Tensor::Peepholes, names.peepholes, [3, units], peepholes),
             None => Ok(()),
         }
     }

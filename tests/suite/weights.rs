@@ -569,3 +569,115 @@ fn each_tensor_of_a_gate_that_is_not_read_may_be_empty_but_not_of_another_length
         }
     }
 }
+
+/// Keras' `transpose_input(from_cudnn=False)` of one gate's `[rows, columns]`: `kernel.T.reshape(kernel.shape)`.
+fn to_cudnn(kernel: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    let transposed = (0..columns).flat_map(|column| (0..rows).map(move |row| (row, column)));
+    transposed.map(|(row, column)| kernel[row * columns + column]).collect()
+}
+
+/// `np.hstack` of the gates' `[rows, H]`.
+fn stacked(gates: &[Vec<f32>], rows: usize) -> Vec<f32> {
+    let row = |row: usize| gates.iter().flat_map(move |gate| gate.chunks(UNITS).nth(row).unwrap().to_vec());
+    (0..rows).flat_map(row).collect()
+}
+
+#[test]
+fn files_of_cudnn_lstm_are_read_and_written_as_keras_converts_them() {
+    // NumPy's answer.
+    assert_eq!(to_cudnn(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0], 2, 3), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+    let config = &config();
+    let columns = |inputs: usize, of: fn(char, usize, usize) -> f32| {
+        PYTORCH.map(|gate| {
+            let kernel: Vec<f32> =
+                (0..inputs).flat_map(|k| (0..UNITS).map(move |unit| of(gate, unit, k))).collect();
+            to_cudnn(&kernel, inputs, UNITS)
+        })
+    };
+    let (kernel, recurrent) = (stacked(&columns(INPUTS, w), INPUTS), stacked(&columns(UNITS, r), UNITS));
+    let bias: Vec<f32> = (0..2)
+        .flat_map(|which| {
+            PYTORCH.iter().flat_map(move |&gate| (0..UNITS).map(move |unit| b(which, gate, unit)))
+        })
+        .collect();
+    let mut parameters = vec![7.0; config.parameters().unwrap().total()];
+    let weights = LstmWeights::keras_cudnn(config, &kernel, &recurrent, &bias, &mut parameters).unwrap();
+    let (mut weight_ih, mut weight_hh, mut sum) = ([0.0; 24], [0.0; 16], [0.0; 8]);
+    weights.export_pytorch(&mut weight_ih, &mut weight_hh, Some(&mut sum), None).unwrap();
+    assert_eq!(weight_ih[..], rows("ifgo", INPUTS, w));
+    assert_eq!(weight_hh[..], rows("ifgo", UNITS, r));
+    let both: Vec<f32> = bias[..8].iter().zip(&bias[8..]).map(|(a, b)| a + b).collect();
+    assert_eq!(sum[..], both);
+
+    let two =
+        LstmWeights::pytorch(config, &weight_ih, &weight_hh, Some(&bias[..8]), Some(&bias[8..])).unwrap();
+    let (mut to_kernel, mut to_recurrent, mut to_bias) = ([0.0; 24], [0.0; 16], [0.0; 16]);
+    two.export_keras_cudnn(&mut to_kernel, &mut to_recurrent, &mut to_bias).unwrap();
+    assert_eq!((&to_kernel[..], &to_recurrent[..], &to_bias[..]), (&kernel[..], &recurrent[..], &bias[..]));
+}
+
+#[test]
+fn parameters_in_one_buffer_make_the_layer_that_their_tensors_make() {
+    let config = config().peepholes().layer_normalization(0.5).projection(3).projection_bias();
+    let ranges = config.parameters().unwrap();
+    let parameters = Random(11).vec(ranges.total(), 1.0);
+    let part = |range: &std::ops::Range<usize>| &parameters[range.clone()];
+    let (p, s) = (part(&ranges.peepholes), part(&ranges.layer_normalization));
+    let tensors = LstmWeights::pytorch(
+        &config,
+        part(&ranges.weight_ih),
+        part(&ranges.weight_hh),
+        Some(part(&ranges.bias)),
+        None,
+    )
+    .and_then(|weights| weights.with_peepholes([&p[..2], &p[2..4], &p[4..]]))
+    .and_then(|weights| weights.with_layer_normalization([&s[..2], &s[2..4], &s[4..6], &s[6..]]))
+    .and_then(|weights| {
+        let bias = Some(part(&ranges.projection_bias));
+        weights.with_projection(Orientation::GatesByInputs, part(&ranges.projection), bias)
+    })
+    .unwrap();
+    let answer = |weights: &LstmWeights<'_>| {
+        let lstm = Lstm::new(&config, weights).unwrap();
+        let mut h = [0.0; 4 * 3];
+        let x = Random(12).vec(4 * INPUTS, 1.0);
+        let call = Forward::new(Sequence::time_major(&x, 4, 1, INPUTS));
+        let output = SequenceMut::time_major(&mut h, 4, 1, 3);
+        lstm.forward(&mut lstm.workspace(1).unwrap(), call.output(output)).unwrap();
+        h
+    };
+    let weights = LstmWeights::from_parameters(&config, &parameters).unwrap();
+    assert_eq!(answer(&weights), answer(&tensors));
+    let short = LstmWeights::from_parameters(&config, &parameters[1..]);
+    assert!(matches!(short, Err(Error::Length { argument: "parameters", .. })), "{short:?}");
+}
+
+#[test]
+fn an_error_of_a_length_says_which_convention_has_as_many_elements() {
+    let config = &config();
+    let zeros = &[0.0; 100];
+    let [w, r, b] = [24, 16, 8].map(|len| &zeros[..len]);
+    let hint = |result: Result<LstmWeights<'_>, Error>| match result.unwrap_err() {
+        error @ Error::Length { hint, .. } => {
+            assert_eq!(error.to_string().contains("as many as"), hint.is_some(), "{error}");
+            hint.unwrap_or_default().to_owned()
+        }
+        other => panic!("{other}"),
+    };
+    let keras = |w, r, b| hint(LstmWeights::keras(config, w, r, Some(b)));
+    assert!(keras(w, r, &zeros[..16]).contains("keras_cudnn"));
+    assert!(keras(&zeros[..40], r, b).contains("tensorflow_block"));
+    assert!(keras(&zeros[..18], r, b).contains("GRU"));
+    assert!(keras(w, &zeros[..12], b).contains("GRU"));
+    assert!(keras(&zeros[..6], r, b).contains("separate"));
+    assert!(keras(w, r, &zeros[..2]).contains("one gate"));
+    assert!(keras(&zeros[..48], r, b).contains("two directions"));
+    assert!(keras(w, &zeros[..8], b).contains("projection"));
+    assert!(hint(LstmWeights::onnx(config, w, r, Some(b), None)).contains("one bias"));
+    assert!(hint(LstmWeights::tensorflow_block(config, w, None, None)).contains("keras"));
+    let mut parameters = vec![7.0; config.parameters().unwrap().total()];
+    assert!(hint(LstmWeights::keras_cudnn(config, w, r, b, &mut parameters)).contains("one bias"));
+    assert!(parameters.iter().all(|&parameter| parameter == 7.0));
+    assert_eq!(keras(&w[1..], r, b), "");
+    assert_eq!(keras(&[], r, b), "");
+}

@@ -1,0 +1,84 @@
+//! What a tensor of the wrong length may be instead: which convention has as many elements.
+
+use super::import::Sizes;
+use super::layout::check;
+use crate::Error;
+
+/// A tensor that holds all gates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tensor {
+    Input,
+    Recurrent,
+    Bias,
+    /// Both biases in one.
+    TwoBiases,
+    /// W and R in one.
+    Joined,
+    Peepholes,
+}
+
+const GRU: &str = "the three gates of a GRU have";
+const ONE_GATE: &str =
+    "one gate has: give a tensor for each to `LstmWeights::separate`; a plain recurrent layer is an `Rnn`";
+const TWO_DIRECTIONS: &str = "two directions have: give each its half";
+const IN_ONE: &str = "W and R have in one matrix: see `LstmWeights::tensorflow_block_v2`";
+const TWO_BIASES: &str = "two biases have in one tensor, as ONNX's B and CuDNNLSTM's bias: see `LstmWeights::onnx` and `LstmWeights::keras_cudnn`";
+
+/// `Ok` if a tensor has `rows` × `columns` elements; else an error that says what has as many as came.
+pub(super) fn check_tensor(
+    tensor: Tensor,
+    argument: &'static str,
+    [rows, columns]: [usize; 2],
+    found: usize,
+    sizes: Sizes,
+) -> Result<(), Error> {
+    check(argument, rows, columns, found).map_err(|error| match error {
+        Error::Length { argument, expected, found, .. } => {
+            Error::Length { argument, expected, found, hint: hint(tensor, sizes, found) }
+        }
+        other => other,
+    })
+}
+
+fn hint(tensor: Tensor, Sizes { inputs, units, outputs }: Sizes, found: usize) -> Option<&'static str> {
+    let times = |number: usize, columns: usize| units.saturating_mul(columns).saturating_mul(number) == found;
+    let known: &[(bool, &str)] = match tensor {
+        _ if found == 0 => &[],
+        Tensor::Input | Tensor::Recurrent => {
+            let columns = if tensor == Tensor::Input { inputs } else { outputs };
+            let is_projected = tensor == Tensor::Recurrent && found < 4 * units * units;
+            &[
+                (times(4, inputs.saturating_add(outputs)), IN_ONE),
+                (times(8, columns), TWO_DIRECTIONS),
+                (times(3, columns), GRU),
+                (times(1, columns), ONE_GATE),
+                (
+                    tensor == Tensor::Recurrent && outputs != units && times(4, units),
+                    "a layer without a projection has",
+                ),
+                (
+                    is_projected && outputs == units && found.is_multiple_of(4 * units),
+                    "a layer with a projection may have: see `LstmConfig::projection`",
+                ),
+            ]
+        }
+        Tensor::Bias => {
+            &[(times(8, 1), TWO_BIASES), (times(3, 1) || times(6, 1), GRU), (times(1, 1), ONE_GATE)]
+        }
+        Tensor::TwoBiases => &[
+            (times(4, 1), "one bias has, as Keras' and TensorFlow's: give it, and as many zeros after it"),
+            (times(16, 1), TWO_DIRECTIONS),
+            (times(6, 1) || times(3, 1), GRU),
+        ],
+        Tensor::Joined => &[
+            (times(4, inputs), "W has alone, as Keras' kernel: see `LstmWeights::keras`"),
+            (times(3, inputs.saturating_add(outputs)), GRU),
+        ],
+        Tensor::Peepholes => &[
+            (times(1, 1), "one of three peepholes has"),
+            (times(6, 1), TWO_DIRECTIONS),
+            (times(4, 1), "four gates have: there is none of g"),
+        ],
+    };
+    known.iter().find(|(is_known, _)| *is_known).map(|&(_, hint)| hint)
+}
