@@ -164,6 +164,14 @@ pub enum Error {
         /// The steps that it has.
         found: usize,
     },
+    /// A row has a negative length, or one that no slice could have.
+    #[non_exhaustive]
+    NegativeLength {
+        /// The argument.
+        argument: &'static str,
+        /// The row.
+        row: usize,
+    },
     /// Both lengths and a mask say which steps are run.
     #[non_exhaustive]
     Exclusive {
@@ -296,6 +304,12 @@ impl fmt::Display for Error {
             }
             Error::RowLength { argument, row, expected, found } => {
                 write!(f, "{argument}: expected at most {expected} steps for row {row}, found {found}")
+            }
+            Error::NegativeLength { argument, row } => {
+                write!(
+                    f,
+                    "{argument}: expected a number of steps for row {row}, found a negative or too large one"
+                )
             }
             Error::Exclusive { argument, other } => {
                 write!(f, "{argument}: expected none beside {other}, found both")

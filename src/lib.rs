@@ -73,6 +73,7 @@ mod plan;
 mod recurrence;
 pub mod reference;
 mod rnn;
+mod row_steps;
 mod shape;
 mod stack;
 mod training;
@@ -92,6 +93,7 @@ pub use options::{Clip, Zoneout};
 pub use plan::Plan;
 pub use quadgate_kernels::{ActivationFunction, Activations, Coupling, Isa, Nonlinearity};
 pub use rnn::{Rnn, RnnConfig, RnnParameterRanges, RnnWeights};
+pub use row_steps::{Lengths, Padding};
 pub use stack::{
     Arrangement, Directions, Dropout, LstmStack, StackBackward, StackConfig, StackForward, StackPlan,
     StackState, StackTape, StackWorkspace,

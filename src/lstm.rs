@@ -16,8 +16,9 @@ use crate::options::Options;
 use crate::pack::PackedWeights;
 use crate::plan::Plan;
 use crate::recurrence::forward::Pass;
-use crate::recurrence::ragged::{Ragged, RowStepArguments, RowSteps};
+use crate::recurrence::ragged::Ragged;
 use crate::recurrence::source::Source;
+use crate::row_steps::{Lengths, Padding, RowStepArguments, RowSteps};
 use crate::shape::Shape;
 use crate::stack::dropout::Dropout;
 use crate::view::{Matrix, MatrixMut, Sequence, SequenceMut, StepMask, check_sequence};
@@ -217,9 +218,9 @@ impl<'a, T> Forward<'a, T> {
         self
     }
 
-    /// Runs only the first `lengths[b]` steps of each row b: `[B]`, each at most T.
+    /// Runs only the first `lengths[b]` steps of each row b: `[B]` of `usize`, `i32` or `i64`, each from 0 to T.
     ///
-    /// The output past a row's end is zero, and the last states are those at its end; in reverse, a row begins there. A
+    /// The output past a row's end is zero, unless [`Forward::padding`] says otherwise, and the last states are those at its end; in reverse, a row begins there. A
     /// row of length 0 keeps its initial states. Rows need not be sorted. The time that a call takes goes with the sum of
     /// the lengths. Outputs and states have the bits of a call for the row alone.
     ///
@@ -238,15 +239,16 @@ impl<'a, T> Forward<'a, T> {
     /// assert_eq!((h[2], &h[..2]), (0.0, &h[3..5]));
     /// # Ok::<(), quadgate::Error>(())
     /// ```
-    pub fn lengths(mut self, lengths: &'a [usize]) -> Self {
-        self.row_steps.lengths = Some(lengths);
+    pub fn lengths(mut self, lengths: impl Into<Lengths<'a>>) -> Self {
+        self.row_steps.lengths = Some(lengths.into());
         self
     }
 
     /// Runs only the steps of each row at which the mask, `[T, B]`, is true; there can be no lengths beside it.
     ///
     /// At the others the state stays as it is, and the output is h as it was: the initial h before the first step that is
-    /// run. These are Keras' masks. The time that a call takes goes with the number of steps that are run.
+    /// run. These are the masks of a layer of Keras; its `Bidirectional` puts out zeros there: [`Forward::padding`]. The time
+    /// that a call takes goes with the number of steps that are run.
     ///
     /// ```
     /// # use quadgate::{Forward, Lstm, LstmConfig, LstmWeights, Sequence, SequenceMut, StepMask};
@@ -262,6 +264,27 @@ impl<'a, T> Forward<'a, T> {
     /// ```
     pub fn mask(mut self, mask: StepMask<'a>) -> Self {
         self.row_steps.mask = Some(mask);
+        self
+    }
+
+    /// What the output of steps that are not run is, beside [`Forward::lengths`] or [`Forward::mask`]; frameworks differ:
+    /// [`Padding`]. A tape remembers it for the backward pass.
+    ///
+    /// ```
+    /// # use quadgate::{Forward, Lstm, LstmConfig, LstmWeights, Padding, Sequence, SequenceMut, StepMask};
+    /// # let config = LstmConfig::new(1, 1);
+    /// # let lstm = Lstm::new(&config, &LstmWeights::pytorch(&config, &[1.0; 4], &[1.0; 4], None, None)?)?;
+    /// let (x, mut h) = ([1.0; 3], [f32::NAN; 3]);
+    /// let call = Forward::new(Sequence::time_major(&x, 3, 1, 1))
+    ///     .mask(StepMask::time_major(&[true, false, true], 3, 1))
+    ///     .padding(Padding::Zero) // as Keras' Bidirectional
+    ///     .output(SequenceMut::time_major(&mut h, 3, 1, 1));
+    /// lstm.forward(&mut lstm.workspace(1)?, call)?;
+    /// assert!(h[0] > 0.0 && h[1] == 0.0 && h[2] > h[0]);
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    pub fn padding(mut self, padding: Padding) -> Self {
+        self.row_steps.padding = Some(padding);
         self
     }
 }

@@ -7,8 +7,8 @@ use crate::memory::tape::{self, Tape, automatic_segment};
 use crate::memory::workspace::Workspace;
 use crate::plan::block_steps;
 use crate::recurrence::backward::{BackwardPass, Outputs, Parameters, Segment};
-use crate::recurrence::ragged::RowStepArguments;
 use crate::recurrence::ragged_backward::RaggedBackward;
+use crate::row_steps::{Lengths, RowStepArguments};
 use crate::view::{Matrix, MatrixMut, Sequence, SequenceMut, StepMask, check_sequence};
 use std::marker::PhantomData;
 use std::num::NonZeroUsize;
@@ -136,14 +136,15 @@ impl<'a, T> Backward<'a, T> {
     /// The lengths that the forward pass was given with [`Forward::lengths`](crate::Forward::lengths).
     ///
     /// Cotangents past a row's end are not read, and the gradient of x there is zero.
-    pub fn lengths(mut self, lengths: &'a [usize]) -> Self {
-        self.row_steps.lengths = Some(lengths);
+    pub fn lengths(mut self, lengths: impl Into<Lengths<'a>>) -> Self {
+        self.row_steps.lengths = Some(lengths.into());
         self
     }
 
     /// The mask that the forward pass was given with [`Forward::mask`](crate::Forward::mask).
     ///
-    /// The cotangent of a step that was not run is one of the h that it repeats; the gradient of its x is zero.
+    /// The cotangent of a step that was not run is one of the h that it repeats, or not read if it repeated none
+    /// ([`Forward::padding`](crate::Forward::padding)); the gradient of its x is zero.
     pub fn mask(mut self, mask: StepMask<'a>) -> Self {
         self.row_steps.mask = Some(mask);
         self
@@ -277,7 +278,8 @@ impl Lstm {
         }
         let masks = call.masks.checked(&self.config, [steps, batch])?;
         let row_steps = call.row_steps.checked([steps, batch])?;
-        tape.check_recorded(self.shape(), self.config.options(), [steps, batch], row_steps)?;
+        let row_steps =
+            tape.check_recorded(self.shape(), self.config.options(), [steps, batch], row_steps)?;
         let plan = self.plan_within(workspace, [steps, batch], most)?;
         let Workspace { sums, tools, backward, ragged, .. } = workspace;
         let Some(backward) = backward else { return Err(Error::NotForTraining { argument: "workspace" }) };

@@ -10,7 +10,7 @@ use crate::memory::state::State;
 use crate::memory::states::States;
 use crate::memory::views;
 use crate::options::Options;
-use crate::recurrence::ragged::{Recorded, RowSteps};
+use crate::row_steps::{Recorded, RowSteps};
 use crate::shape::Shape;
 use quadgate_kernels::SequenceMut;
 use std::num::NonZeroUsize;
@@ -146,20 +146,23 @@ impl Tape {
         Error::check_room("tape", "batch", batch, self.capacity[1])
     }
 
-    /// `Ok` if the tape holds a pass of `steps` steps and `batch` rows of a layer, that ran the same of them.
-    pub(crate) fn check_recorded(
+    /// `Ok` if the tape holds a pass of `steps` steps and `batch` rows of a layer, that ran the same of them: with the padding
+    /// that it had.
+    pub(crate) fn check_recorded<'a>(
         &self,
         shape: Shape,
         options: &Options,
         [steps, batch]: [usize; 2],
-        row_steps: Option<RowSteps<'_>>,
-    ) -> Result<(), Error> {
+        row_steps: Option<RowSteps<'a>>,
+    ) -> Result<Option<RowSteps<'a>>, Error> {
         self.check_layer(shape, options)?;
         let ([recorded_steps, recorded_batch], recorded) =
             self.call.ok_or(Error::NothingRecorded { argument: "tape" })?;
         Error::check_dimension("tape", "steps", steps, recorded_steps)?;
         Error::check_dimension("tape", "batch", batch, recorded_batch)?;
-        Recorded::check(recorded, row_steps.map(|row_steps| row_steps.recorded([steps, batch])))
+        Recorded::check(recorded, row_steps.map(|row_steps| row_steps.recorded([steps, batch])))?;
+        let padding = recorded.map(|recorded| recorded.padding);
+        Ok(row_steps.zip(padding).map(|(row_steps, padding)| RowSteps { padding, ..row_steps }))
     }
 
     fn check_layer(&self, shape: Shape, options: &Options) -> Result<(), Error> {

@@ -19,86 +19,11 @@ use crate::memory::views;
 use crate::options::Options;
 use crate::parallel;
 use crate::plan::max_block_rows;
+use crate::row_steps::{RowSteps, Steps};
 use crate::shape::Shape;
-use crate::view::{Sequence, StepMask};
+use crate::view::Sequence;
 use quadgate_kernels::{Permutation, ReorderedMut, RowOrder, Rows, SequenceMut};
 use std::cmp::Reverse;
-
-/// Which steps of which rows are run.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum RowSteps<'a> {
-    /// The first steps of each row.
-    Lengths(&'a [usize]),
-    /// The steps where this is true.
-    Mask(StepMask<'a>),
-}
-
-/// What a call says of that, unchecked.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct RowStepArguments<'a> {
-    pub(crate) lengths: Option<&'a [usize]>,
-    pub(crate) mask: Option<StepMask<'a>>,
-}
-
-impl<'a> RowStepArguments<'a> {
-    /// The steps, if they fit a sequence; `None` if every step is run.
-    pub(crate) fn checked(self, [steps, batch]: [usize; 2]) -> Result<Option<RowSteps<'a>>, Error> {
-        let Self { lengths, mask } = self;
-        if let Some(lengths) = lengths {
-            Error::check_dimension("lengths", "batch", batch, lengths.len())?;
-            if let Some(row) = lengths.iter().position(|&length| length > steps) {
-                let (expected, found) = (steps, lengths[row]);
-                return Err(Error::RowLength { argument: "lengths", row, expected, found });
-            }
-        }
-        if let Some(mask) = mask {
-            mask.check("mask", [steps, batch])?;
-        }
-        match (lengths, mask) {
-            // Of no rows every step is run, however many there are.
-            (None, None) | (Some(_), None) | (None, Some(_)) if batch == 0 => Ok(None),
-            (None, None) => Ok(None),
-            (Some(lengths), None) => Ok(Some(RowSteps::Lengths(lengths))),
-            (None, Some(mask)) => Ok(Some(RowSteps::Mask(mask))),
-            (Some(_), Some(_)) => Err(Error::Exclusive { argument: "mask", other: "lengths" }),
-        }
-    }
-}
-
-impl RowSteps<'_> {
-    /// What a tape remembers of it, for a sequence of a shape.
-    pub(crate) fn recorded(self, [steps, batch]: [usize; 2]) -> Recorded {
-        // FNV-1a, a word at a time.
-        let hash = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x0100_0000_01b3);
-        let (argument, fingerprint) = match self {
-            RowSteps::Lengths(lengths) => {
-                ("lengths", lengths.iter().fold(0xcbf2_9ce4_8422_2325, |h, &length| hash(h, length as u64)))
-            }
-            RowSteps::Mask(mask) => {
-                let all = (0..steps).flat_map(|t| (0..batch).map(move |row| mask.runs(t, row)));
-                ("mask", all.fold(0xcbf2_9ce4_8422_2325, |h, runs| hash(h, u64::from(runs))))
-            }
-        };
-        Recorded { argument, fingerprint }
-    }
-}
-
-/// What a tape remembers of which steps were run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Recorded {
-    argument: &'static str,
-    fingerprint: u64,
-}
-
-impl Recorded {
-    /// `Ok` if a backward pass is asked for the steps that were recorded.
-    pub(crate) fn check(recorded: Option<Self>, asked: Option<Self>) -> Result<(), Error> {
-        match asked.or(recorded) {
-            Some(Recorded { argument, .. }) if recorded != asked => Err(Error::NotRecorded { argument }),
-            _ => Ok(()),
-        }
-    }
-}
 
 /// The rows of a call by position, and the times that they run.
 #[derive(Clone, Copy, Debug)]
@@ -154,7 +79,7 @@ impl<'a> Ragged<'a> {
     /// The time that the row at a position reads at a step that it runs. The cursor is its own and goes there, so steps
     /// are best asked for one after the other, in either direction.
     pub(crate) fn time(&self, position: usize, step: usize, cursor: &mut Cursor) -> usize {
-        let RowSteps::Mask(_) = self.row_steps else {
+        let Steps::Mask(_) = self.row_steps.steps else {
             return self.direction.time(step, self.counts[position]);
         };
         while cursor.step < step {
@@ -177,57 +102,51 @@ impl<'a> Ragged<'a> {
 
     /// The first of some places in the order of reading where the mask is true.
     fn first_run(&self, position: usize, mut places: impl Iterator<Item = usize>) -> Option<usize> {
-        let RowSteps::Mask(mask) = self.row_steps else { return None };
+        let Steps::Mask(mask) = self.row_steps.steps else { return None };
         let row = self.row(position);
         places.find(|&place| mask.runs(self.direction.time(place, self.times), row))
     }
 
-    /// The times that repeat the output of `time`, which the row at a position runs: the masked ones right after it.
+    /// The times that repeat the output of `time`, which the row at a position runs: those right after it that are not run.
     pub(crate) fn repeats(&self, position: usize, time: usize) -> impl Iterator<Item = usize> {
-        self.masked_from(position, self.direction.time(time, self.times) + 1)
+        self.idle_from(position, self.direction.time(time, self.times) + 1)
     }
 
-    /// The times that repeat the initial h: the masked ones before the first step.
+    /// The times that repeat the initial h: those before the first step.
     pub(crate) fn initial_repeats(&self, position: usize) -> impl Iterator<Item = usize> {
-        self.masked_from(position, 0)
+        self.idle_from(position, 0)
     }
 
-    /// The masked times from a place in the order of reading up to the next that is run.
-    fn masked_from(&self, position: usize, place: usize) -> impl Iterator<Item = usize> {
-        let (mask, end) = match self.row_steps {
-            RowSteps::Lengths(_) => (None, place),
-            RowSteps::Mask(mask) => (Some(mask), self.times),
-        };
-        let (row, direction, times) = (self.row(position), self.direction, self.times);
+    /// The times from a place in the order of reading up to the next that is run, if their output is h as it was.
+    fn idle_from(&self, position: usize, place: usize) -> impl Iterator<Item = usize> {
+        let (row_steps, direction, times) = (self.row_steps, self.direction, self.times);
+        let (row, end) = (self.row(position), if row_steps.repeats() { times } else { place });
         let times = (place..end).map(move |place| direction.time(place, times));
-        times.take_while(move |&time| mask.is_some_and(|mask| !mask.runs(time, row)))
+        times.take_while(move |&time| !row_steps.runs(time, row))
     }
 
     /// The times that the row at a position does not run.
     pub(crate) fn idle(&self, position: usize) -> impl Iterator<Item = usize> {
-        let row = self.row(position);
-        let (first, mask) = match self.row_steps {
-            RowSteps::Lengths(lengths) => (lengths[row], None),
-            RowSteps::Mask(mask) => (0, Some(mask)),
-        };
-        (first..self.times).filter(move |&time| mask.is_none_or(|mask| !mask.runs(time, row)))
+        let (row, row_steps) = (self.row(position), self.row_steps);
+        (0..self.times).filter(move |&time| !row_steps.runs(time, row))
     }
 
-    /// Writes the output of times that no step is to write: zero past a row's end, the initial h before its first step.
+    /// Writes the output of times that no step is to write: a number where no step is run, or the initial h before a row's
+    /// first step.
     pub(crate) fn write_idle<'h>(
         &self,
         output: &mut SequenceMut<'_>,
         threads: usize,
         initial_hidden: impl Fn(usize) -> Option<&'h [f32]> + Sync,
     ) {
-        self.over_positions(output, threads, |position, output, local| match self.row_steps {
-            RowSteps::Lengths(_) => {
-                self.idle(position).for_each(|time| output.row_mut(time, local).fill(0.0));
-            }
-            RowSteps::Mask(_) => {
-                let hidden = views::present(initial_hidden(position), "row", position, self.batch());
-                let times = self.initial_repeats(position);
-                times.for_each(|time| output.row_mut(time, local).copy_from_slice(hidden));
+        self.over_positions(output, threads, |position, output, local| {
+            match self.row_steps.padding_value() {
+                Some(value) => self.idle(position).for_each(|time| output.row_mut(time, local).fill(value)),
+                None => {
+                    let hidden = views::present(initial_hidden(position), "row", position, self.batch());
+                    let times = self.initial_repeats(position);
+                    times.for_each(|time| output.row_mut(time, local).copy_from_slice(hidden));
+                }
             }
         });
     }
@@ -394,9 +313,11 @@ impl RaggedBuffers {
     /// Orders the rows of a call, for which there is room.
     pub(crate) fn sort(&mut self, row_steps: RowSteps<'_>, [times, batch]: [usize; 2]) -> Permutation<'_> {
         let counts = &mut self.counts[..batch];
-        match row_steps {
-            RowSteps::Lengths(lengths) => counts.copy_from_slice(lengths),
-            RowSteps::Mask(mask) => {
+        match row_steps.steps {
+            Steps::Lengths(lengths) => {
+                counts.iter_mut().enumerate().for_each(|(row, count)| *count = lengths.of(row));
+            }
+            Steps::Mask(mask) => {
                 counts.fill(0);
                 for time in 0..times {
                     for (row, count) in counts.iter_mut().enumerate() {
@@ -454,6 +375,8 @@ impl RaggedBuffers {
 mod tests {
     use super::*;
     use crate::cell::kind::CellKind;
+    use crate::row_steps::{Lengths, Padding};
+    use crate::view::StepMask;
 
     const DIRECTIONS: [Direction; 2] = [Direction::Forward, Direction::Reverse];
 
@@ -466,7 +389,8 @@ mod tests {
     fn rows_lie_by_descending_steps_and_equal_ones_as_they_came() {
         let mut buffers = buffers(6);
         let lengths = [3, 0, 5, 3, 5, 1];
-        let lengths = RowSteps::Lengths(&lengths);
+        let steps = Steps::Lengths(Lengths::Usize(&lengths));
+        let lengths = RowSteps { steps, padding: Padding::Zero };
         buffers.sort(lengths, [7, 6]);
         let (ragged, ..) = buffers.begin(lengths, Direction::Forward, 7, None);
         assert_eq!(ragged.order().rows(), [2, 4, 0, 3, 5, 1]);
@@ -480,7 +404,8 @@ mod tests {
     #[test]
     fn a_reversed_row_begins_at_its_end() {
         let mut buffers = buffers(1);
-        let lengths = RowSteps::Lengths(&[3]);
+        let steps = Steps::Lengths(Lengths::I64(&[3]));
+        let lengths = RowSteps { steps, padding: Padding::Zero };
         buffers.sort(lengths, [5, 1]);
         let (ragged, room, _) = buffers.begin(lengths, Direction::Reverse, 5, None);
         let times: Vec<_> = (0..3).map(|step| ragged.time(0, step, &mut room.cursors[0])).collect();
@@ -494,7 +419,8 @@ mod tests {
             let runs: Vec<bool> = (0..5).map(|t| bits >> t & 1 == 1).collect();
             for direction in DIRECTIONS {
                 let mut buffers = buffers(1);
-                let mask = RowSteps::Mask(StepMask::time_major(&runs, 5, 1));
+                let steps = Steps::Mask(StepMask::time_major(&runs, 5, 1));
+                let mask = RowSteps { steps, padding: Padding::Repeat };
                 buffers.sort(mask, [5, 1]);
                 let (ragged, room, _) = buffers.begin(mask, direction, 5, None);
                 let mut expected: Vec<usize> = (0..5).filter(|&t| runs[t]).collect();

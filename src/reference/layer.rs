@@ -62,6 +62,8 @@ pub struct NaiveCall<R> {
     pub initial: Vec<NaiveState<R>>,
     /// Which steps are run
     pub run: NaiveRun,
+    /// Whether the output of a step that is not run is h as it was, rather than zero; if it is not as [`NaiveRun`] says
+    pub repeats: Option<bool>,
     /// The masks of each cell, in the order of `initial`
     pub masks: Vec<NaiveMasks<R>>,
 }
@@ -116,6 +118,7 @@ impl<R: Real> NaiveCall<R> {
             input,
             initial: cells.iter().map(|cell| NaiveState::zeros(cell, batch)).collect(),
             run: NaiveRun::All,
+            repeats: None,
             masks: cells.iter().map(|_| NaiveMasks::default()).collect(),
         }
     }
@@ -131,7 +134,7 @@ impl<R: Real> NaiveCall<R> {
 
     /// Whether a step that is not run puts out h as it was, rather than zero.
     fn repeats(&self) -> bool {
-        matches!(self.run, NaiveRun::Mask(_))
+        self.repeats.unwrap_or(matches!(self.run, NaiveRun::Mask(_)))
     }
 }
 

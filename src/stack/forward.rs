@@ -14,7 +14,7 @@ use crate::memory::tape::Tape;
 use crate::memory::views;
 use crate::memory::workspace::Workspace;
 use crate::parallel;
-use crate::recurrence::ragged::RowSteps;
+use crate::row_steps::{Padding, RowSteps};
 use crate::stack::config::{Arrangement, Directions};
 use crate::stack::dropout::Dropout;
 use crate::stack::layers::LstmStack;
@@ -291,6 +291,12 @@ impl LstmStack {
         };
         let initial = [part(initial[0], hidden_width), part(initial[1], cell_width)];
         let cell = lstm.cell(Masks::default());
+        // A sum has the padding once.
+        let is_added = self.config.directions() == Directions::Summed && index % 2 == 1;
+        let row_steps = row_steps.map(|row_steps| match row_steps.padding {
+            Padding::Value(_) if is_added => RowSteps { padding: Padding::Zero, ..row_steps },
+            _ => row_steps,
+        });
         lstm.begin(plan, cell, workspace, initial, tape, [steps, batch], row_steps)
     }
 

@@ -5,7 +5,7 @@ use crate::lstm::Lstm;
 use crate::memory::buffer::{Buffer, zeros};
 use crate::memory::tape::Tape;
 use crate::memory::workspace::Workspace;
-use crate::recurrence::ragged::RowSteps;
+use crate::row_steps::RowSteps;
 use crate::stack::config::{Directions, StackConfig};
 use crate::stack::dropout::Dropout;
 use crate::stack::layers::LstmStack;
@@ -281,7 +281,7 @@ impl LstmStack {
         tape.form.check("tape", &self.config, tape.form.capacity)?;
         let mut layers = self.layers.iter().zip(&tape.tapes);
         layers.try_for_each(|(lstm, tape)| {
-            tape.check_recorded(lstm.shape(), lstm.config().options(), call, row_steps)
+            tape.check_recorded(lstm.shape(), lstm.config().options(), call, row_steps).map(|_| ())
         })
     }
 }

@@ -270,6 +270,13 @@ fn lengths_that_do_not_fit_are_named() {
         refused(|call, _| call.lengths(&[usize::MAX, 0])),
         Refused::RowLength { argument: "lengths", row: 0, expected: STEPS, found: usize::MAX }
     );
+    assert_eq!(
+        refused(|call, _| call.lengths(&[1i32, 4])),
+        Refused::RowLength { argument: "lengths", row: 1, expected: STEPS, found: 4 }
+    );
+    let negative = |row| Refused::NegativeLength { argument: "lengths", row };
+    assert_eq!(refused(|call, _| call.lengths(&[1, -1])), negative(1));
+    assert_eq!(refused(|call, _| call.lengths(&[i64::MIN, 1])), negative(0));
 }
 
 #[test]

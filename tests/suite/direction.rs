@@ -32,7 +32,7 @@ fn reversed_case(case: &Case) -> Case {
 
 /// The oracle's reverse layer in f64, and its gradients.
 fn expected(case: Case, cotangents: Cotangents) -> (NaiveOutput<f64>, NaiveGradients<f64>) {
-    PartialCase::new(case, NaiveRun::All, cotangents).expected(Direction::Reverse)
+    PartialCase::new(case, NaiveRun::All, None, cotangents).expected(Direction::Reverse)
 }
 
 /// Gradients agree with those of a forward layer on the reversed sequence: bit for bit, but for the parameters, whose

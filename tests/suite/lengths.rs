@@ -3,12 +3,15 @@
 use crate::common::lengths::{Kind, PartialCase, kinds};
 use crate::common::stack::StackCase;
 use crate::common::{
-    self, Case, Cotangents, Layout, Recording, Run, Sizes, assert_close, assert_gradients_close, bits,
-    gradient_bits, levels, outcome_bits, relative_error, runs, small_sizes,
+    self, Case, Cotangents, GAP, Layout, Random, Recording, Run, Sizes, assert_close, assert_gradients_close,
+    bits, gradient_bits, levels, outcome_bits, relative_error, runs, small_sizes,
 };
 use proptest::prelude::*;
 use quadgate::reference::{NaiveRun, NaiveState};
-use quadgate::{Direction, Schedule, Split};
+use quadgate::{
+    Direction, Directions, Forward, Lengths, Lstm, LstmStack, LstmWeights, Padding, Schedule, Sequence,
+    SequenceMut, Split, StackConfig, StackForward, StepMask,
+};
 use std::num::NonZeroUsize;
 
 /// States here stay within ±4, so this is about five units in their last place.
@@ -85,7 +88,7 @@ proptest! {
         run in runs(),
     ) {
         let mut partial = PartialCase::random(seed, sizes, kind);
-        if matches!(kind, Kind::Mask(_)) {
+        if partial.repeats() {
             // A repeated output has a cotangent of its own, which a plain call has no place for.
             for t in 0..sizes.steps {
                 for b in (0..sizes.batch).filter(|&b| !partial.runs(t, b)).collect::<Vec<_>>() {
@@ -125,7 +128,7 @@ proptest! {
         run in runs(),
     ) {
         let run = run.direction(direction);
-        let with = |steps| PartialCase::new(Case::random(seed, sizes), steps, Cotangents::random(seed, sizes));
+        let with = |steps| PartialCase::new(Case::random(seed, sizes), steps, None, Cotangents::random(seed, sizes));
         let (outcome, gradients) = with(NaiveRun::All).gradients(run, Recording::Full);
         let lengths = NaiveRun::Lengths(vec![sizes.steps; sizes.batch]);
         for steps in [lengths, NaiveRun::Mask(vec![true; sizes.steps * sizes.batch])] {
@@ -148,7 +151,7 @@ proptest! {
         let run = run.direction(direction);
         let of = |sizes, kind: Option<Kind>| match kind {
             Some(kind) => PartialCase::random(seed, sizes, kind),
-            None => PartialCase::new(Case::random(seed, sizes), NaiveRun::All, Cotangents::random(seed, sizes)),
+            None => PartialCase::new(Case::random(seed, sizes), NaiveRun::All, None, Cotangents::random(seed, sizes)),
         };
         let large = Sizes { steps: sizes.steps + more.0, batch: sizes.batch + more.1, ..sizes };
         // Calls of all steps and of a part of them have buffers of their own.
@@ -186,7 +189,8 @@ proptest! {
         recording in recordings(),
     ) {
         let steps = PartialCase::random(seed, sizes, kind).steps;
-        let case = StackCase { steps, ..StackCase::random(seed, sizes, form) };
+        let padding = common::lengths::padding_of(&mut Random(seed));
+        let case = StackCase { steps, padding, ..StackCase::random(seed, sizes, form) };
         let cotangents = case.cotangents(seed);
         let (expected, expected_gradients) = case.expected(&cotangents);
         let context = (&case.steps, sizes, form, run, recording);
@@ -243,6 +247,45 @@ fn blocks_longer_and_shorter_than_the_rows_agree_with_the_oracle() {
                     assert_eq!(gradient_bits(&found), gradient_bits(&full), "{sizes:?} {kind:?} {every:?}");
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn a_masked_step_repeats_as_in_a_layer_of_keras_or_is_zero_as_in_its_bidirectional() {
+    // Weights of zero and a bias of one for g: h = σ(0)·tanh(σ(0)·tanh 1) after one step.
+    let h = (0.5 * (0.5 * 1f32.tanh()).tanh() * 1e4).round() / 1e4;
+    let config = StackConfig::new(1, 1, 1, Directions::Concatenated);
+    let bias = [0.0, 0.0, 1.0, 0.0];
+    let layer = config.directed_layer(0);
+    let weights = LstmWeights::keras(&layer, &[0.0; 4], &[0.0; 4], Some(&bias)).unwrap();
+    let stack = LstmStack::new(&config, &[weights, weights]).unwrap();
+    let lstm = Lstm::new(&layer, &weights).unwrap();
+    let x = Sequence::time_major(&[0.0, 0.0], 2, 1, 1);
+    let mask = StepMask::time_major(&[true, false], 2, 1);
+    let one = vec![1i64];
+    let lengths: [Lengths<'_>; 3] = [(&[1usize]).into(), (&[1i32]).into(), (&one).into()];
+    let rounded = |values: &[f32]| values.iter().map(|h| (h * 1e4).round() / 1e4).collect::<Vec<f32>>();
+    for (padding, of_mask, of_lengths) in [
+        (None, [h, 0.0], [0.0, 0.0]),
+        (Some(Padding::Repeat), [h, 0.0], [h, 0.0]),
+        (Some(Padding::Zero), [0.0, 0.0], [0.0, 0.0]),
+        (Some(Padding::Value(7.0)), [7.0, 7.0], [7.0, 7.0]),
+    ] {
+        let of = |call: Forward<'_>, stacked: StackForward<'_>, [forward, reverse]: [f32; 2]| {
+            let (mut one, mut both) = ([GAP; 2], [GAP; 4]);
+            let call = padding.into_iter().fold(call, Forward::padding);
+            let stacked = padding.into_iter().fold(stacked, StackForward::padding);
+            let call = call.output(SequenceMut::time_major(&mut one, 2, 1, 1));
+            let stacked = stacked.output(SequenceMut::time_major(&mut both, 2, 1, 2));
+            lstm.forward(&mut lstm.workspace(1).unwrap(), call).unwrap();
+            stack.forward(&mut stack.workspace(2, 1).unwrap(), stacked).unwrap();
+            assert_eq!(rounded(&one), [h, forward], "{padding:?}");
+            assert_eq!(rounded(&both), [h, h, forward, reverse], "{padding:?}");
+        };
+        of(Forward::new(x).mask(mask), StackForward::new(x).mask(mask), of_mask);
+        for lengths in lengths {
+            of(Forward::new(x).lengths(lengths), StackForward::new(x).lengths(lengths), of_lengths);
         }
     }
 }

@@ -43,7 +43,7 @@ fn a_layer_runs_any_number_of_steps_of_no_rows_at_once() {
                 let call = Forward::new(x).output(output).last_cell(MatrixMut::new(&mut [], 0, UNITS));
                 let call = match which {
                     Which::All => call,
-                    Which::Lengths => call.lengths(&[]),
+                    Which::Lengths => call.lengths(&[0usize; 0]),
                     Which::Mask => call.mask(mask),
                 };
                 lstm.forward(&mut workspace, call.tape(&mut tape)).unwrap();
@@ -53,7 +53,7 @@ fn a_layer_runs_any_number_of_steps_of_no_rows_at_once() {
                     .parameter_gradients(&mut gradients, GradientMode::Overwrite);
                 let call = match which {
                     Which::All => call,
-                    Which::Lengths => call.lengths(&[]),
+                    Which::Lengths => call.lengths(&[0usize; 0]),
                     Which::Mask => call.mask(mask),
                 };
                 lstm.backward(&mut workspace, &mut tape, call).unwrap();
@@ -85,7 +85,7 @@ fn a_stack_runs_any_number_of_steps_of_no_rows_at_once() {
                         let call = StackForward::new(x).output(output);
                         let call = match which {
                             Which::All => call,
-                            Which::Lengths => call.lengths(&[]),
+                            Which::Lengths => call.lengths(&[0usize; 0]),
                             Which::Mask => call.mask(mask),
                         };
                         stack.forward(&mut workspace, call.tape(&mut tape)).unwrap();
@@ -95,7 +95,7 @@ fn a_stack_runs_any_number_of_steps_of_no_rows_at_once() {
                             .parameter_gradients(&mut gradients, GradientMode::Overwrite);
                         let call = match which {
                             Which::All => call,
-                            Which::Lengths => call.lengths(&[]),
+                            Which::Lengths => call.lengths(&[0usize; 0]),
                             Which::Mask => call.mask(mask),
                         };
                         stack.backward(&mut workspace, &mut tape, call).unwrap();

@@ -2,7 +2,7 @@
 
 use crate::common::family::{Tensors, config_of, random_cell};
 use crate::common::golden::{GoldenFile, assert_relative, transpose};
-use crate::common::lengths::{Kind, PartialCase, kinds};
+use crate::common::lengths::{Kind, PartialCase, kinds, padding_of};
 use crate::common::refused::{Refused, assert_refused};
 use crate::common::stack::{StackCase, dropouts, forms, naive, sizes};
 use crate::common::{
@@ -298,7 +298,8 @@ proptest! {
         let recording = every.map_or(Recording::Full, |every| Recording::Checkpoints(NonZeroUsize::new(every)));
         let of = |sizes, kind: Option<Kind>| {
             let steps = kind.map_or(NaiveRun::All, |kind| PartialCase::random(seed, sizes, kind).steps);
-            StackCase { steps, ..StackCase::random(seed, sizes, form).dropout(dropout) }
+            let padding = padding_of(&mut Random(seed));
+            StackCase { steps, padding, ..StackCase::random(seed, sizes, form).dropout(dropout) }
         };
         let large = Sizes { steps: sizes.steps + more.0, batch: sizes.batch + more.1, ..sizes };
         let clean = of(sizes, kind);

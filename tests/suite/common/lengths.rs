@@ -10,8 +10,8 @@ use quadgate::reference::{
     NaiveResult, NaiveRun, NaiveState,
 };
 use quadgate::{
-    Backward, Direction, Forward, GradientMode, Lstm, Matrix, MatrixMut, Sequence, SequenceMut, StepMask,
-    Tape, Workspace,
+    Backward, Direction, Forward, GradientMode, Lstm, Matrix, MatrixMut, Padding, Sequence, SequenceMut,
+    StepMask, Tape, Workspace,
 };
 
 /// How a case says which steps are run.
@@ -40,7 +40,15 @@ pub fn kinds() -> impl Strategy<Value = Kind> {
 pub struct PartialCase {
     pub case: Case,
     pub steps: NaiveRun,
+    /// What the output of the others is, if the call says it.
+    pub padding: Option<Padding>,
     pub cotangents: Cotangents,
+}
+
+/// What a call may say of the output of steps that it does not run.
+pub fn padding_of(random: &mut Random) -> Option<Padding> {
+    [None, Some(Padding::Zero), Some(Padding::Repeat), Some(Padding::Value(-0.75))]
+        [random.bits() as usize % 4]
 }
 
 impl PartialCase {
@@ -56,18 +64,27 @@ impl PartialCase {
             }
             Kind::Full => NaiveRun::Mask(vec![true; steps * batch]),
         };
-        Self::new(Case::random(seed, sizes), run, Cotangents::random(seed, sizes))
+        let padding = padding_of(&mut random);
+        Self::new(Case::random(seed, sizes), run, padding, Cotangents::random(seed, sizes))
     }
 
-    pub fn new(case: Case, steps: NaiveRun, cotangents: Cotangents) -> Self {
-        let mut partial = Self { case, steps, cotangents };
+    pub fn new(case: Case, steps: NaiveRun, padding: Option<Padding>, cotangents: Cotangents) -> Self {
+        let mut partial = Self { case, steps, padding, cotangents };
         partial.set_unread(f32::NAN);
         partial
     }
 
     /// The same layer and steps with NaN for all that a call reads.
     pub fn of_nan(self) -> Self {
-        Self { case: self.case.of_nan(), steps: self.steps, cotangents: self.cotangents.of_nan() }
+        Self { case: self.case.of_nan(), cotangents: self.cotangents.of_nan(), ..self }
+    }
+
+    /// Whether the output of a step that is not run is h as it was.
+    pub fn repeats(&self) -> bool {
+        match self.padding {
+            Some(padding) => padding == Padding::Repeat,
+            None => matches!(self.steps, NaiveRun::Mask(_)),
+        }
     }
 
     /// Whether row `b` runs at time `t`.
@@ -79,14 +96,14 @@ impl PartialCase {
         }
     }
 
-    /// Sets x of steps that are not run, and cotangents of outputs that are always zero.
+    /// Sets x of steps that are not run, and cotangents of outputs that are always the same.
     fn set_unread(&mut self, value: f32) {
         let Sizes { steps, batch, inputs, units } = self.case.sizes;
         for t in 0..steps {
             for b in 0..batch {
                 if !self.runs(t, b) {
                     self.case.x[(t * batch + b) * inputs..][..inputs].fill(value);
-                    if matches!(self.steps, NaiveRun::Lengths(_)) {
+                    if !self.repeats() {
                         self.cotangents.output[(t * batch + b) * units..][..units].fill(value);
                     }
                 }
@@ -98,7 +115,8 @@ impl PartialCase {
     pub fn expected(&self, direction: Direction) -> (NaiveOutput<f64>, NaiveGradients<f64>) {
         let mut read = self.clone();
         read.set_unread(0.0);
-        let PartialCase { case, steps: run, cotangents } = read;
+        let repeats = Some(read.repeats());
+        let PartialCase { case, steps: run, padding, cotangents } = read;
         let Sizes { steps, batch, inputs, units } = case.sizes;
         let naive = case.naive();
         let parameters = NaiveParameters::new(naive.weight_ih, naive.weight_hh, naive.bias);
@@ -108,6 +126,7 @@ impl PartialCase {
         let call = NaiveCall {
             initial: state(&case.initial_hidden, &case.initial_cell),
             run,
+            repeats,
             ..NaiveCall::new([steps, batch], widen(&case.x), &cells)
         };
         let directions = match direction {
@@ -117,6 +136,13 @@ impl PartialCase {
         let layer = NaiveLayer { cells, directions };
         let mut result = layer.forward(&call);
         let last = result.last.remove(0);
+        if let Some(Padding::Value(value)) = padding {
+            for (position, row) in result.output.chunks_exact_mut(units).enumerate() {
+                if !self.runs(position / batch, position % batch) {
+                    row.fill(value.into());
+                }
+            }
+        }
         let cotangents = NaiveResult {
             output: widen(&cotangents.output),
             last: state(&cotangents.last_hidden, &cotangents.last_cell),
@@ -164,6 +190,7 @@ impl PartialCase {
             .last_hidden(MatrixMut::new(&mut last_hidden, batch, units))
             .last_cell(MatrixMut::new(&mut last_cell, batch, units));
         let call = tape.into_iter().fold(call, Forward::tape);
+        let call = self.padding.into_iter().fold(call, Forward::padding);
         let mask = self.mask(run.layout);
         let call = match &self.steps {
             NaiveRun::All => call,
@@ -268,6 +295,6 @@ impl PartialCase {
             last_hidden: row(&self.cotangents.last_hidden, units),
             last_cell: row(&self.cotangents.last_cell, units),
         };
-        (PartialCase { case, steps: NaiveRun::All, cotangents }, times)
+        (PartialCase { case, steps: NaiveRun::All, padding: None, cotangents }, times)
     }
 }

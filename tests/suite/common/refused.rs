@@ -43,6 +43,7 @@ refused! {
     NotForTraining { argument: &'static str }
     NothingRecorded { argument: &'static str }
     RowLength { argument: &'static str, row: usize, expected: usize, found: usize }
+    NegativeLength { argument: &'static str, row: usize }
     Exclusive { argument: &'static str, other: &'static str }
     NotRecorded { argument: &'static str }
     UnsupportedIsa { expected: Isa, found: Isa }

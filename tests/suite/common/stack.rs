@@ -9,8 +9,8 @@ use quadgate::reference::{
     NaiveRun, NaiveStack, NaiveState,
 };
 use quadgate::{
-    Directions, Dropout, GradientMode, LstmConfig, LstmStack, LstmWeights, Matrix, MatrixMut, Sequence,
-    SequenceMut, StackBackward, StackConfig, StackForward, StackTape, StackWorkspace, StepMask,
+    Directions, Dropout, GradientMode, LstmConfig, LstmStack, LstmWeights, Matrix, MatrixMut, Padding,
+    Sequence, SequenceMut, StackBackward, StackConfig, StackForward, StackTape, StackWorkspace, StepMask,
 };
 
 /// A stack and a sequence for it; x is time-major, states are `[layers · directions, B, H]`.
@@ -28,6 +28,8 @@ pub struct StackCase {
     pub dropout: Option<Dropout>,
     /// Which steps are run.
     pub steps: NaiveRun,
+    /// What the output of the others is, if the call says it.
+    pub padding: Option<Padding>,
 }
 
 /// Few layers of any directions.
@@ -81,6 +83,7 @@ impl StackCase {
             initial_cell: random.vec(states, 1.0),
             dropout: None,
             steps: NaiveRun::All,
+            padding: None,
         }
     }
 
@@ -163,6 +166,7 @@ impl StackCase {
             .last_hidden(MatrixMut::new(&mut last_hidden, rows, units))
             .last_cell(MatrixMut::new(&mut last_cell, rows, units));
         let call = tape.into_iter().fold(call, StackForward::tape);
+        let call = self.padding.into_iter().fold(call, StackForward::padding);
         let call = self.dropout.into_iter().fold(call, StackForward::dropout);
         let call = match &self.steps {
             NaiveRun::All => call,
@@ -256,6 +260,7 @@ impl StackCase {
         let call = NaiveCall {
             initial: states(&self.initial_hidden, &self.initial_cell),
             run: self.steps.clone(),
+            repeats: self.padding.map(|padding| padding == Padding::Repeat),
             ..NaiveCall::new([steps, batch], widen(&self.x), &cells)
         };
         let cotangents = NaiveResult {
@@ -267,7 +272,20 @@ impl StackCase {
         let layers = layers.map(|cells| NaiveLayer { cells: cells.to_vec(), directions }).collect();
         let stack = NaiveStack { layers };
         let masks = self.masks();
-        (stack.forward(&call, &masks), stack.backward(&call, &masks, &cotangents))
+        let mut result = stack.forward(&call, &masks);
+        if let Some(Padding::Value(value)) = self.padding {
+            for (position, row) in result.output.chunks_exact_mut(self.width()).enumerate() {
+                let runs = match &self.steps {
+                    NaiveRun::All => true,
+                    NaiveRun::Lengths(lengths) => position / batch < lengths[position % batch],
+                    NaiveRun::Mask(mask) => mask[position],
+                };
+                if !runs {
+                    row.fill(value.into());
+                }
+            }
+        }
+        (result, stack.backward(&call, &masks, &cotangents))
     }
 
     /// The factors of dropout between layers, as the oracle takes them.
