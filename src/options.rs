@@ -8,13 +8,42 @@ use quadgate_kernels::{Activations, CellOptions, Coupling};
 /// Outside a limit the gradient is zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Clip {
-    /// Of what enters the activations of the gates: ONNX's `clip`. (ONNX Runtime does not clip what enters h, so nor does
-    /// this.)
+    /// Of what enters the activations of the gates.
     pub gate: Option<f32>,
+    /// Of c where it enters h = o ∘ tanh c, while c itself goes on as it is.
+    pub hidden: Option<f32>,
     /// Of f ∘ c + i ∘ g: TensorFlow Lite's `cell_clip`.
     pub cell: Option<f32>,
     /// Of the projection: TensorFlow Lite's `proj_clip`.
     pub projection: Option<f32>,
+}
+
+impl Clip {
+    /// ONNX's `clip` as ONNX Runtime has it: what enters the activations of the gates.
+    pub fn onnx_runtime(limit: f32) -> Self {
+        Self { gate: Some(limit), ..Self::default() }
+    }
+
+    /// ONNX's `clip` as the standard has it: what enters any activation, so that of h too.
+    ///
+    /// ```
+    /// use quadgate::{Clip, Lstm, LstmConfig, LstmWeights, Matrix};
+    ///
+    /// // Gates of ½, and c = 5: c′ = 2.5.
+    /// for (clip, h) in [(Clip::onnx(1.0), 0.5 * 1f32.tanh()), (Clip::onnx_runtime(1.0), 0.5 * 2.5f32.tanh())] {
+    ///     let config = LstmConfig::new(0, 1).clip(clip);
+    ///     let lstm = Lstm::new(&config, &LstmWeights::onnx(&config, &[], &[0.0; 4], None, None)?)?;
+    ///     let mut state = lstm.state(1)?;
+    ///     state.set_cell(Matrix::new(&[5.0], 1, 1))?;
+    ///     lstm.step(&mut state, Matrix::new(&[], 1, 0))?;
+    ///     assert!((state.hidden(0).unwrap()[0] - h).abs() < 1e-6);
+    ///     assert_eq!(state.cell(0).unwrap(), [2.5]);
+    /// }
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    pub fn onnx(limit: f32) -> Self {
+        Self { hidden: Some(limit), ..Self::onnx_runtime(limit) }
+    }
 }
 
 /// How much of the old state a step keeps: the rates of [zoneout](https://arxiv.org/abs/1606.01305), from 0 to 1.
@@ -85,6 +114,7 @@ impl Options {
         }
         for (argument, limit) in [
             ("gate clip", self.clip.gate),
+            ("hidden clip", self.clip.hidden),
             ("cell clip", self.clip.cell),
             ("projection clip", self.clip.projection),
         ] {
@@ -117,6 +147,7 @@ impl Options {
             coupling: self.coupling,
             gate_limit: self.clip.gate.unwrap_or(f32::INFINITY),
             cell_limit: self.clip.cell.unwrap_or(f32::INFINITY),
+            hidden_limit: self.clip.hidden.unwrap_or(f32::INFINITY),
         }
     }
 }

@@ -151,7 +151,7 @@ fn neither_forward_nor_step_nor_backward_allocates() {
 #[test]
 fn a_layer_with_every_option_does_not_allocate_either() {
     let (steps, batch, inputs, units, outputs) = (9, 5, 7, 18, 11);
-    let clip = quadgate::Clip { gate: Some(2.0), cell: Some(2.0), projection: Some(2.0) };
+    let clip = quadgate::Clip { gate: Some(2.0), hidden: Some(1.5), cell: Some(2.0), projection: Some(2.0) };
     for isa in levels() {
         let config = Run::on(isa)
             .apply(LstmConfig::new(inputs, units))

@@ -50,6 +50,7 @@ impl Options {
             clip: if draw.third()? {
                 Clip {
                     gate: draw.limit()?,
+                    hidden: draw.limit()?,
                     cell: draw.limit()?,
                     projection: if may_project { draw.limit()? } else { None },
                 }
@@ -82,7 +83,7 @@ impl Options {
             None => !projection_bias && clip.projection.is_none(),
             Some(size) => (1..usize::MAX / 4).contains(size),
         };
-        let limits = [clip.gate, clip.cell, clip.projection];
+        let limits = [clip.gate, clip.hidden, clip.cell, clip.projection];
         let functions = [activations.gate, activations.candidate, activations.cell];
         projects
             && limits.into_iter().flatten().all(|limit| limit > 0.0)
@@ -151,6 +152,7 @@ impl Options {
             },
             clip: NaiveClip {
                 gate: limit(clip.gate),
+                hidden: limit(clip.hidden),
                 cell: limit(clip.cell),
                 projection: limit(clip.projection),
             },

@@ -26,6 +26,8 @@ pub enum NaiveCoupling {
 pub struct NaiveClip<R> {
     /// Of what enters the activations of the four gates: ONNX's `clip`
     pub gate: Option<R>,
+    /// Of what enters h: ONNX's `clip` by the standard
+    pub hidden: Option<R>,
     /// Of f ⊙ c + i ⊙ g: TensorFlow Lite's `cell_clip`
     pub cell: Option<R>,
     /// Of the projection: TensorFlow Lite's `proj_clip`
@@ -35,7 +37,7 @@ pub struct NaiveClip<R> {
 impl<R> Default for NaiveClip<R> {
     /// No limits
     fn default() -> Self {
-        Self { gate: None, cell: None, projection: None }
+        Self { gate: None, hidden: None, cell: None, projection: None }
     }
 }
 
@@ -50,7 +52,7 @@ impl<R> Default for NaiveClip<R> {
 /// i = f(clip z_i),  f = f(clip z_f),  g = g(clip z_g),  o = f(clip z_o)
 /// f = 1 − i  or  i = 1 − f                     if the two are coupled
 /// c̃ = clip(f ⊙ c + i ⊙ g)
-/// h̃ = o ⊙ h(c̃),   or clip(V·(o ⊙ h(c̃)) + v) with a projection
+/// h̃ = o ⊙ h(clip c̃),   or clip(V·(o ⊙ h(clip c̃)) + v) with a projection
 /// c′ = m_c ⊙ c̃ + (1 − m_c) ⊙ c
 /// h′ = m_h ⊙ h̃ + (1 − m_h) ⊙ h
 /// ```
@@ -58,7 +60,7 @@ impl<R> Default for NaiveClip<R> {
 /// where f(…), g(…) and h(…) are the [`activations`](Self::activations). Where the options come from:
 ///
 /// - [ONNX](https://onnx.ai/onnx/operators/onnx__LSTM.html): peepholes, the coupling f = 1 − i, the activations, and the
-///   clip of what enters the gates. ONNX Runtime does not clip what enters h, so nor does this.
+///   clips of what enters the gates and of what enters h. ONNX Runtime clips the former alone.
 /// - TensorFlow Lite (`lstm_eval.cc`): layer normalization, with ε = 10⁻⁸ and the peephole's term among what is
 ///   normalized, the coupling i = 1 − f, the clips of c̃ and of the projection, and the projection's bias v.
 /// - PyTorch: the projection, `proj_size`.
@@ -199,7 +201,9 @@ impl<R: Real> NaiveCell<R> {
         let cell: Vec<R> = update.iter().map(|&update| clip(update, self.clip.cell)).collect();
 
         let output = self.gate(OUTPUT, inputs, &cell);
-        let exposed: Vec<R> = units.map(|u| output.value[u] * self.activations.cell.value(cell[u])).collect();
+        let exposed: Vec<R> = units
+            .map(|u| output.value[u] * self.activations.cell.value(clip(cell[u], self.clip.hidden)))
+            .collect();
         let projected = self.project(&exposed);
         let hidden: Vec<R> = match self.parameters.projection {
             Some(_) => projected.iter().map(|&h| clip(h, self.clip.projection)).collect(),
@@ -243,8 +247,11 @@ impl<R: Real> NaiveCell<R> {
         let d_exposed = self.project_backward(step, &d_new_hidden, parameter_gradients);
         let mut d_output = vec![R::ZERO; self.hidden_size];
         for u in units.clone() {
-            let (value, slope) =
-                (self.activations.cell.value(step.cell[u]), self.activations.cell.derivative(step.cell[u]));
+            let (cell, limit) = (step.cell[u], self.clip.hidden);
+            let (value, slope) = (
+                self.activations.cell.value(clip(cell, limit)),
+                self.activations.cell.derivative(clip(cell, limit)) * passes(cell, limit),
+            );
             d_output[u] = d_exposed[u] * value;
             d_cell[u] = d_cell[u] + d_exposed[u] * o[u] * slope;
         }

@@ -438,6 +438,8 @@ fn options_that_make_no_sense_are_named() {
     for limit in [0.0, -1.0, f32::NAN] {
         let clip = Clip { gate: Some(limit), ..Clip::default() };
         assert_eq!(value(refused_options(|config| config.clip(clip))), "gate clip");
+        let clip = Clip { hidden: Some(limit), ..Clip::default() };
+        assert_eq!(value(refused_options(|config| config.clip(clip))), "hidden clip");
         let clip = Clip { cell: Some(limit), ..Clip::default() };
         assert_eq!(value(refused_options(|config| config.clip(clip))), "cell clip");
         let clip = Clip { projection: Some(limit), ..Clip::default() };

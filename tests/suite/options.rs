@@ -24,6 +24,15 @@ fn case(seed: u64, sizes: [usize; 2], inputs: usize, units: usize) -> FamilyCase
     FamilyCase::random(random, sizes, cell, reverse)
 }
 
+/// The same with what a recorded case has not: a limit of what enters h.
+fn any_case(seed: u64, sizes: [usize; 2], inputs: usize, units: usize) -> FamilyCase {
+    let random = &mut Random(seed ^ 0xc11b);
+    let mut case = case(seed, sizes, inputs, units);
+    case.layer.cells[0].clip.hidden =
+        random.bits().is_multiple_of(3).then(|| f64::from(random.uniform(0.3).abs()) + 0.25);
+    case
+}
+
 /// How far the answers move when every weight moves by 3e-6 of itself, up or down: what rounding may do to them, and far
 /// more where a number is at a kink of a function or at a limit.
 fn sensitivity(case: &FamilyCase) -> f64 {
@@ -64,7 +73,7 @@ proptest! {
         run in runs(),
         recording in recordings(),
     ) {
-        let case = case(seed, sizes, inputs, units).partial(&mut Random(seed ^ 0x1e55));
+        let case = any_case(seed, sizes, inputs, units).partial(&mut Random(seed ^ 0x1e55));
         let sensitivity = sensitivity(&case);
         prop_assume!(sensitivity < 1e-3 && is_bounded(&case));
         let run = allowed(&case, run);
@@ -81,7 +90,7 @@ proptest! {
         run in runs(),
         recording in recordings(),
     ) {
-        let case = case(seed, sizes, inputs, units).partial(&mut Random(seed ^ 0x1e55));
+        let case = any_case(seed, sizes, inputs, units).partial(&mut Random(seed ^ 0x1e55));
         prop_assume!(is_bounded(&case));
         let fused = fused_levels();
         let isa = if fused.contains(&run.isa) { fused[0] } else { run.isa };
@@ -99,7 +108,7 @@ proptest! {
         run in runs(),
         recording in recordings(),
     ) {
-        let whole = case(seed, sizes, inputs, units);
+        let whole = any_case(seed, sizes, inputs, units);
         let clean = whole.clone().partial(&mut Random(seed ^ 0x1e55));
         prop_assume!(is_bounded(&clean));
         let run = allowed(&clean, run);
@@ -122,7 +131,7 @@ proptest! {
         units in 1usize..40,
         run in runs(),
     ) {
-        let mut case = case(seed, sizes, inputs, units);
+        let mut case = any_case(seed, sizes, inputs, units);
         case.call.masks[0] = NaiveMasks::default();
         prop_assume!(is_bounded(&case));
         let run = allowed(&case, run);

@@ -355,7 +355,7 @@ fn random_cell(seed: u64, [inputs, units, outputs]: [usize; 3], projected: bool)
     let (peephole, normalization) = (some(3 * units), some(4 * units));
     let projection_bias = some(outputs).filter(|_| projected);
     let mut limit = |at: f64| random.bits().is_multiple_of(3).then_some(at);
-    let clip = NaiveClip { gate: limit(0.8), cell: limit(0.7), projection: limit(0.6) };
+    let clip = NaiveClip { gate: limit(0.8), hidden: limit(0.5), cell: limit(0.7), projection: limit(0.6) };
     let mut activation = || {
         use NaiveActivation::*;
         [

@@ -85,6 +85,8 @@ pub struct CellOptions {
     pub gate_limit: f32,
     /// Limit of c̃; infinite for none.
     pub cell_limit: f32,
+    /// Limit of what enters h(c̃); infinite for none.
+    pub hidden_limit: f32,
 }
 
 /// Layer normalization of the gates: z = scale · (s − mean s) / √(var s + ε) + shift, over the units of each gate.
@@ -448,6 +450,13 @@ impl Family {
         [update, s.flush(clip(s, update, self.options.cell_limit))]
     }
 
+    /// What of c̃ enters h.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn shown<S: Simd<Element = f32>>(&self, s: S, cell: S::Vector) -> S::Vector {
+        let limit = self.options.hidden_limit;
+        if limit == f32::INFINITY { cell } else { clip(s, cell, limit) }
+    }
+
     /// How much of c̃ to take, if not all.
     ///
     /// # Safety
@@ -522,7 +531,7 @@ impl LstmOptionsRows {
                     let previous = s.load(self.previous_cell.at(row, place.unit));
                     let [i, f] = family.coupled(s, [s.load(input.add(at)), s.load(forget.add(at))]);
                     let [_, cell] = family.update(s, [i, f, s.load(candidate.add(at))], previous);
-                    s.store(candidate.add(at), cell);
+                    s.store(candidate.add(at), family.shown(s, cell));
                     let mut kept = cell;
                     if let Some(share) = family.share(s, row, place) {
                         let before = s.neg_mul_add(share, previous, previous);

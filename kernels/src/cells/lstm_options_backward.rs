@@ -65,7 +65,7 @@ struct Recomputed {
     preactivations: [*mut f32; LSTM_GATES],
     values: [*mut f32; LSTM_GATES],
     slopes: [*mut f32; LSTM_GATES],
-    /// f · c + i · g, c̃, h(c̃) and h′(c̃).
+    /// f · c + i · g, c̃, h(clip c̃) and h′(clip c̃).
     update: *mut f32,
     cell: *mut f32,
     shown: *mut f32,
@@ -133,8 +133,9 @@ impl LstmOptionsBackwardRows {
                 let [i, f] = family.coupled(s, [s.load(input.add(at)), s.load(forget.add(at))]);
                 let [update, cell] = family.update(s, [i, f, s.load(candidate.add(at))], previous);
                 s.store(lines.update.add(at), update);
-                for line in [lines.cell, lines.shown, lines.shown_slope] {
-                    s.store(line.add(at), cell);
+                s.store(lines.cell.add(at), cell);
+                for line in [lines.shown, lines.shown_slope] {
+                    s.store(line.add(at), family.shown(s, cell));
                 }
             }
             family.activate(s, functions.cell, lines.shown, len);
@@ -200,7 +201,8 @@ impl LstmOptionsBackwardRows {
                 if let Some(share) = family.share(s, row, place) {
                     carry = s.mul(carry, share);
                 }
-                let slope = s.load(lines.shown_slope.add(at));
+                let (cell, slope) = (s.load(lines.cell.add(at)), s.load(lines.shown_slope.add(at)));
+                let slope = clip_backward(s, cell, family.options.hidden_limit, slope);
                 let d_cell = s.flush(s.mul_add(s.mul(gradient, output), slope, carry));
                 let dz = self.through_activation(s, OUTPUT, s.mul(gradient, shown), lines, at);
                 s.store_first(self.gate_gradient(row, OUTPUT, place), dz, place.count);

@@ -97,6 +97,7 @@ pub fn config_of(cell: &NaiveCell<f64>, masks: &NaiveMasks<f64>) -> LstmConfig {
         })
         .clip(Clip {
             gate: limit(cell.clip.gate),
+            hidden: limit(cell.clip.hidden),
             cell: limit(cell.clip.cell),
             projection: limit(cell.clip.projection),
         })
@@ -204,7 +205,8 @@ pub fn random_cell(random: &mut Random, inputs: usize, units: usize) -> NaiveCel
         .find(|_| coin(random))
         .unwrap_or_default();
     let mut draw = || coin(random).then(|| limit(random));
-    cell.clip = NaiveClip { gate: draw(), cell: draw(), projection: draw().filter(|_| has_projection) };
+    cell.clip =
+        NaiveClip { gate: draw(), hidden: None, cell: draw(), projection: draw().filter(|_| has_projection) };
     cell
 }
 
