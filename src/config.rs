@@ -63,7 +63,7 @@ pub enum Threads {
 /// let config = LstmConfig::new(40, 100).threads(Threads::Serial).schedule(Schedule::Fused);
 /// assert_eq!((config.input_size(), config.hidden_size()), (40, 100));
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LstmConfig {
     kind: CellKind,
     input_size: usize,

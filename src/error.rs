@@ -152,6 +152,12 @@ pub enum Error {
         /// The argument.
         argument: &'static str,
     },
+    /// A layer got other weights between a recorded forward pass and its backward pass.
+    #[non_exhaustive]
+    WeightsReplaced {
+        /// The argument.
+        argument: &'static str,
+    },
     /// A row has more steps than the input.
     #[non_exhaustive]
     RowLength {
@@ -301,6 +307,12 @@ impl fmt::Display for Error {
             }
             Error::NothingRecorded { argument } => {
                 write!(f, "{argument}: expected a recorded forward pass, found none")
+            }
+            Error::WeightsReplaced { argument } => {
+                write!(
+                    f,
+                    "{argument}: expected the weights of its forward pass, found others that were set since"
+                )
             }
             Error::RowLength { argument, row, expected, found } => {
                 write!(f, "{argument}: expected at most {expected} steps for row {row}, found {found}")

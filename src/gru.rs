@@ -39,7 +39,7 @@ use crate::weights::GruWeights;
 /// assert!((h[0] - (1.0 - z) * 0.3f32.tanh()).abs() < 1e-6);
 /// # Ok::<(), quadgate::Error>(())
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Gru {
     config: GruConfig,
     layer: Lstm,

@@ -64,18 +64,17 @@ macro_rules! layer_methods {
             pub fn new(config: &$config, weights: &$weights<'_>) -> Result<Self, $crate::Error> {
                 weights.check(config)?;
                 let mut layer = $crate::Lstm::empty(&config.layer)?;
-                layer.weights.pack_gates(weights);
+                layer.replace_weights(|packed| packed.pack_gates(weights))?;
                 Ok(Self { config: config.clone(), layer })
             }
 
-            /// Replaces the weights, as after an optimizer's step. Allocates nothing.
+            /// Replaces the weights, as after an optimizer's step; see [`Lstm::set_weights`](crate::Lstm::set_weights).
             ///
             /// # Errors
             /// As for the weights in `new`.
             pub fn set_weights(&mut self, weights: &$weights<'_>) -> Result<(), $crate::Error> {
                 weights.check(&self.config)?;
-                self.layer.weights.pack_gates(weights);
-                Ok(())
+                self.layer.replace_weights(|packed| packed.pack_gates(weights))
             }
 
             /// The configuration.

@@ -68,6 +68,7 @@ mod lstm;
 mod memory;
 mod options;
 mod pack;
+mod packed_sequence;
 mod parallel;
 mod plan;
 mod recurrence;
@@ -75,6 +76,7 @@ pub mod reference;
 mod rnn;
 mod row_steps;
 mod shape;
+mod shared;
 mod stack;
 mod training;
 mod view;
@@ -90,6 +92,7 @@ pub use memory::state::State;
 pub use memory::tape::Tape;
 pub use memory::workspace::Workspace;
 pub use options::{Clip, Zoneout};
+pub use packed_sequence::BatchSizes;
 pub use plan::Plan;
 pub use quadgate_kernels::{ActivationFunction, Activations, Coupling, Isa, Nonlinearity};
 pub use rnn::{Rnn, RnnConfig, RnnParameterRanges, RnnWeights};
@@ -98,7 +101,7 @@ pub use stack::{
     Arrangement, Directions, Dropout, LstmStack, StackBackward, StackConfig, StackForward, StackPlan,
     StackState, StackTape, StackWorkspace,
 };
-pub use training::{Backward, GradientMode};
+pub use training::{Backward, GradientMode, LstmGradients};
 pub use view::{Matrix, MatrixMut, Sequence, SequenceMut, StepMask};
 pub use weights::{
     Gate, GateOrder, GruGateOrder, GruWeights, JoinedTensors, LstmWeights, Orientation, SeparateTensors,

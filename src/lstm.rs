@@ -20,6 +20,7 @@ use crate::recurrence::ragged::Ragged;
 use crate::recurrence::source::Source;
 use crate::row_steps::{Lengths, Padding, RowStepArguments, RowSteps};
 use crate::shape::Shape;
+use crate::shared::SharedWeights;
 use crate::stack::dropout::Dropout;
 use crate::view::{Matrix, MatrixMut, Sequence, SequenceMut, StepMask, check_sequence};
 use crate::weights::LstmWeights;
@@ -43,7 +44,8 @@ use quadgate_kernels::{Isa, Kernels, Permutation, Rows, RowsMut, Start};
 /// normalization, zoneout and recurrent dropout. With a projection, h has P elements rather than H, here and in all that
 /// follows. A layer without options runs the fused kernels of the plain cell.
 ///
-/// The layer is immutable and [`Sync`]: threads may share it by reference, each with a workspace of its own.
+/// The layer is immutable and [`Sync`]: threads may share it by reference, each with a workspace of its own. A clone shares the
+/// packed weights too, until one of them gets others.
 ///
 /// ```
 /// use quadgate::{Forward, Lstm, LstmConfig, LstmWeights, Sequence, SequenceMut};
@@ -64,11 +66,11 @@ use quadgate_kernels::{Isa, Kernels, Permutation, Rows, RowsMut, Start};
 /// )?;
 /// # Ok::<(), quadgate::Error>(())
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Lstm {
     pub(crate) config: LstmConfig,
     pub(crate) kernels: &'static Kernels,
-    pub(crate) weights: PackedWeights,
+    pub(crate) weights: SharedWeights,
 }
 
 /// The arguments of [`Lstm::forward`] or, with another tape, of [`LstmStack::forward`](crate::LstmStack::forward): the input,
@@ -308,7 +310,7 @@ impl Lstm {
         }
         weights.check(config)?;
         let mut lstm = Self::empty(config)?;
-        lstm.weights.pack(weights);
+        lstm.replace_weights(|packed| packed.pack(weights))?;
         Ok(lstm)
     }
 
@@ -322,19 +324,24 @@ impl Lstm {
             lanes: kernels.lanes(),
             kind: config.kind(),
         };
-        let weights = PackedWeights::new(shape, config.options(), config.is_for_training())?;
+        let weights = SharedWeights::new(shape, config.options(), config.is_for_training())?;
         Ok(Self { config: config.clone(), kernels, weights })
     }
 
-    /// Replaces the weights, as after an optimizer's step. Allocates nothing.
+    /// Replaces the weights, as after an optimizer's step. Allocates nothing, unless a clone shares the weights that there were;
+    /// it keeps them. What a tape has recorded before has no backward pass any more.
     ///
     /// # Errors
     /// [`Error::Dimension`] if `weights` were checked against other sizes than the layer's; [`Error::Missing`] or
     /// [`Error::Unexpected`] if they lack what its options need, or have more.
     pub fn set_weights(&mut self, weights: &LstmWeights<'_>) -> Result<(), Error> {
         weights.check(&self.config)?;
-        self.weights.pack(weights);
-        Ok(())
+        self.replace_weights(|packed| packed.pack(weights))
+    }
+
+    /// Packs other weights.
+    pub(crate) fn replace_weights(&mut self, pack: impl FnOnce(&mut PackedWeights)) -> Result<(), Error> {
+        self.weights.replace(self.config.options(), self.config.is_for_training(), pack)
     }
 
     /// The configuration.
@@ -384,6 +391,17 @@ impl Lstm {
     /// [`Error::Overflow`] if it could not be addressed.
     pub fn workspace(&self, batch: usize) -> Result<Workspace, Error> {
         Workspace::new(&self.config, self.shape(), batch)
+    }
+
+    /// Makes sure that a workspace has room for `batch` rows of this layer: it is left as it is, or replaced.
+    ///
+    /// # Errors
+    /// As for [`Lstm::workspace`].
+    pub fn reserve_workspace(&self, workspace: &mut Workspace, batch: usize) -> Result<(), Error> {
+        if !workspace.fits(&self.config, self.shape(), batch) {
+            *workspace = self.workspace(batch)?;
+        }
+        Ok(())
     }
 
     /// Bytes that a workspace for `batch` rows would own.
@@ -459,7 +477,7 @@ impl Lstm {
         }
         if let Some(tape) = &mut tape {
             let (state, [hidden_len, cell_len]) = (&mut workspace.state, self.state_lengths(batch));
-            tape.begin([steps, batch], row_steps);
+            tape.begin([steps, batch], row_steps, self.weights.version());
             tape.hidden[..hidden_len].copy_from_slice(&state.latest_hidden()[..hidden_len]);
             tape.cell[..cell_len].copy_from_slice(&state.latest_cell()[..cell_len]);
         }
@@ -476,7 +494,7 @@ impl Lstm {
         first_step: usize,
         steps: usize,
     ) -> Pass<'a> {
-        let (kernels, weights) = (self.kernels, &self.weights);
+        let (kernels, weights) = (self.kernels, &*self.weights);
         let direction = self.config.reading_direction();
         let source = Source { input, direction, ragged, first_step, steps };
         Pass { kernels, weights, cell, plan, source }

@@ -2,6 +2,8 @@
 
 use crate::Error;
 use quadgate_kernels::{Activations, CellOptions, Coupling};
+use std::hash::{Hash, Hasher};
+use std::mem;
 
 /// Limits to ±limit; `None` for no limit.
 ///
@@ -58,8 +60,8 @@ pub struct Zoneout {
     pub cell: f32,
 }
 
-/// All options of a layer.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// All options of a layer. Numbers are compared by their bits, so that configurations can be keys of a map.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Options {
     /// P
     pub(crate) projection: Option<usize>,
@@ -74,7 +76,37 @@ pub(crate) struct Options {
     pub(crate) recurrent_dropout: bool,
 }
 
+impl PartialEq for Options {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Options {}
+
+impl Hash for Options {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+
 impl Options {
+    /// What they are compared and hashed by.
+    fn key(&self) -> impl Eq + Hash {
+        let Self { projection, projection_bias, peepholes, coupling, clip, activations, .. } = *self;
+        let Self { normalization, zoneout, recurrent_dropout, .. } = *self;
+        let bits = |number: Option<f32>| number.map(f32::to_bits);
+        let Activations { gate, candidate, cell } = activations;
+        let functions = [gate, candidate, cell]
+            .map(|function| (mem::discriminant(&function), function.parameters().map(f32::to_bits)));
+        (
+            (projection, projection_bias, peepholes, coupling, recurrent_dropout),
+            [clip.gate, clip.hidden, clip.cell, clip.projection, normalization].map(bits),
+            zoneout.map(|zoneout| [zoneout.hidden, zoneout.cell].map(f32::to_bits)),
+            functions,
+        )
+    }
+
     /// Whether there are none.
     pub(crate) fn are_plain(&self) -> bool {
         *self == Self::default()

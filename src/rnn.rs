@@ -21,7 +21,7 @@ use std::ops::Range;
 /// let config = RnnConfig::new(40, 100).nonlinearity(Nonlinearity::Relu).training();
 /// assert_eq!((config.input_size(), config.hidden_size()), (40, 100));
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RnnConfig {
     /// The same sizes and ways to run, of this kind of cell.
     layer: LstmConfig,
@@ -193,7 +193,7 @@ impl GateTensors for RnnWeights<'_> {
 /// assert!((h[0] - 0.3f32.tanh()).abs() < 1e-6);
 /// # Ok::<(), quadgate::Error>(())
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Rnn {
     config: RnnConfig,
     layer: Lstm,

@@ -1,6 +1,7 @@
 //! Tapes and the backward pass of a layer.
 
 use crate::cell::lstm_options_backward::CellGradients;
+use crate::config::ParameterRanges;
 use crate::error::Error;
 use crate::lstm::{Lstm, MaskArguments, mask_builders, write_rows, write_rows_in_order};
 use crate::memory::tape::{self, Tape, automatic_segment};
@@ -12,7 +13,7 @@ use crate::row_steps::{Lengths, RowStepArguments};
 use crate::view::{Matrix, MatrixMut, Sequence, SequenceMut, StepMask, check_sequence};
 use std::marker::PhantomData;
 use std::num::NonZeroUsize;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 
 /// What happens to parameter gradients that are already in the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,6 +64,8 @@ pub struct Backward<'a, T = Tape> {
     pub(crate) initial_hidden_gradient: Option<MatrixMut<'a>>,
     pub(crate) initial_cell_gradient: Option<MatrixMut<'a>>,
     pub(crate) parameter_gradients: Option<(&'a mut [f32], GradientMode)>,
+    /// Of a layer.
+    pub(crate) tensor_gradients: Option<(LstmGradients<'a>, GradientMode)>,
     pub(crate) masks: MaskArguments<'a>,
     pub(crate) row_steps: RowStepArguments<'a>,
     /// The tape is an argument of its own.
@@ -83,6 +86,7 @@ impl<'a, T> Backward<'a, T> {
             initial_hidden_gradient: None,
             initial_cell_gradient: None,
             parameter_gradients: None,
+            tensor_gradients: None,
             masks: MaskArguments::default(),
             row_steps: RowStepArguments::default(),
             tape: PhantomData,
@@ -151,6 +155,124 @@ impl<'a, T> Backward<'a, T> {
     }
 }
 
+impl<'a> Backward<'a> {
+    /// Writes the gradients of all parameters of a layer to a buffer for each tensor.
+    pub fn tensor_gradients(mut self, gradients: LstmGradients<'a>, mode: GradientMode) -> Self {
+        self.tensor_gradients = Some((gradients, mode));
+        self
+    }
+}
+
+/// Where gradients of the tensors of a layer go, those of options if it has them; row-major, gates i, f, g, o.
+///
+/// ```
+/// # use quadgate::{Backward, Forward, GradientMode, Lstm, LstmConfig, LstmGradients, LstmWeights, Matrix, Sequence};
+/// # let config = LstmConfig::new(1, 1).training();
+/// # let lstm = Lstm::new(&config, &LstmWeights::pytorch(&config, &[1.0; 4], &[1.0; 4], None, None)?)?;
+/// # let (mut workspace, mut tape) = (lstm.workspace(1)?, lstm.tape(2, 1)?);
+/// # let x = Sequence::time_major(&[1.0; 2], 2, 1, 1);
+/// # lstm.forward(&mut workspace, Forward::new(x).tape(&mut tape))?;
+/// let (mut w, mut r, mut b) = ([0.0; 4], [0.0; 4], [0.0; 4]);
+/// let gradients =
+///     LstmGradients { weight_ih: &mut w, weight_hh: &mut r, bias: &mut b, ..LstmGradients::default() };
+/// let call = Backward::new(x)
+///     .last_hidden_cotangent(Matrix::new(&[1.0], 1, 1))
+///     .tensor_gradients(gradients, GradientMode::Overwrite);
+/// lstm.backward(&mut workspace, &mut tape, call)?;
+/// assert!(b[0] > 0.0);
+/// # Ok::<(), quadgate::Error>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct LstmGradients<'a> {
+    /// Of `weight_ih`, `[4H, X]`.
+    pub weight_ih: &'a mut [f32],
+    /// Of `weight_hh`, `[4H, H]`; `[4H, P]` with a projection.
+    pub weight_hh: &'a mut [f32],
+    /// Of the sum of the biases, `[4H]`, which is that of each.
+    pub bias: &'a mut [f32],
+    /// Of the peepholes of i, f and o, `[3H]`.
+    pub peepholes: &'a mut [f32],
+    /// Of the scales of the layer normalization, `[4H]`.
+    pub layer_normalization: &'a mut [f32],
+    /// Of V, `[P, H]`.
+    pub projection: &'a mut [f32],
+    /// Of the bias of the projection, `[P]`.
+    pub projection_bias: &'a mut [f32],
+}
+
+impl<'a> LstmGradients<'a> {
+    /// The parts of a buffer of all of them.
+    fn parts(ranges: &ParameterRanges, gradients: &'a mut [f32]) -> Self {
+        let mut rest = gradients;
+        let mut next = |range: &Range<usize>| rest.split_off_mut(..range.len()).unwrap_or_default();
+        Self {
+            weight_ih: next(&ranges.weight_ih),
+            weight_hh: next(&ranges.weight_hh),
+            bias: next(&ranges.bias),
+            peepholes: next(&ranges.peepholes),
+            layer_normalization: next(&ranges.layer_normalization),
+            projection: next(&ranges.projection),
+            projection_bias: next(&ranges.projection_bias),
+        }
+    }
+
+    /// `Ok` if each has the length of its parameter.
+    fn check(&self, ranges: &ParameterRanges) -> Result<(), Error> {
+        for (argument, gradient, range) in [
+            ("gradient of weight_ih", &self.weight_ih, &ranges.weight_ih),
+            ("gradient of weight_hh", &self.weight_hh, &ranges.weight_hh),
+            ("gradient of bias", &self.bias, &ranges.bias),
+            ("gradient of peepholes", &self.peepholes, &ranges.peepholes),
+            ("gradient of layer_normalization", &self.layer_normalization, &ranges.layer_normalization),
+            ("gradient of projection", &self.projection, &ranges.projection),
+            ("gradient of projection_bias", &self.projection_bias, &ranges.projection_bias),
+        ] {
+            if gradient.len() != range.len() {
+                return Err(Error::length(argument, range.len(), gradient.len()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for a backward pass.
+    fn parameters(self, mode: GradientMode) -> Parameters<'a> {
+        let Self { weight_ih, weight_hh, bias, .. } = self;
+        let Self { peepholes, layer_normalization, projection, projection_bias, .. } = self;
+        let others = CellGradients { peepholes, layer_normalization, projection, projection_bias };
+        Parameters { weight_ih, weight_hh, bias, others, add: mode == GradientMode::Accumulate }
+    }
+}
+
+/// A tape for a backward pass: one that has to run segments again writes to it.
+pub(crate) enum TapeAccess<'a> {
+    Read(&'a Tape),
+    Write(&'a mut Tape),
+}
+
+impl TapeAccess<'_> {
+    /// `Ok` if a pass of so many steps need not write to a tape that it may but read.
+    fn check_access(&self, steps: usize) -> Result<(), Error> {
+        match self {
+            TapeAccess::Read(tape) if steps > tape.segment() => {
+                let because = "checkpoints, whose steps are run again: give the tape to `backward`";
+                Err(Error::Unsupported { argument: "tape", because })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Deref for TapeAccess<'_> {
+    type Target = Tape;
+
+    fn deref(&self) -> &Tape {
+        match self {
+            TapeAccess::Read(tape) => tape,
+            TapeAccess::Write(tape) => tape,
+        }
+    }
+}
+
 impl Lstm {
     /// A tape for up to `steps` steps of up to `batch` rows, which keeps everything: about 6·T·B·H elements.
     ///
@@ -174,6 +296,21 @@ impl Lstm {
         every: Option<NonZeroUsize>,
     ) -> Result<Tape, Error> {
         Tape::new(self.shape(), self.config.options(), [steps, batch], segment(steps, every))
+    }
+
+    /// Makes sure that a tape has room for `steps` steps of `batch` rows of this layer: it is left as it is, or replaced by one
+    /// that keeps as much, with nothing recorded.
+    ///
+    /// # Errors
+    /// As for [`Lstm::tape`].
+    pub fn reserve_tape(&self, tape: &mut Tape, steps: usize, batch: usize) -> Result<(), Error> {
+        if tape.check_room(self.shape(), self.config.options(), steps, batch).is_err() {
+            *tape = match tape.every() {
+                None => self.tape(steps, batch)?,
+                every => self.checkpointed_tape(steps, batch, every)?,
+            };
+        }
+        Ok(())
     }
 
     /// Bytes that [`Lstm::tape`] would own.
@@ -225,7 +362,20 @@ impl Lstm {
         tape: &mut Tape,
         call: Backward<'_>,
     ) -> Result<(), Error> {
-        self.backward_on(usize::MAX, workspace, tape, call)
+        self.backward_on(usize::MAX, workspace, TapeAccess::Write(tape), call)
+    }
+
+    /// The same from a tape that is only read, as several backward passes of one forward pass may at the same time.
+    ///
+    /// # Errors
+    /// Those of [`Lstm::backward`]; [`Error::Unsupported`] if the tape has checkpoints, whose steps must be run again.
+    pub fn backward_of(
+        &self,
+        workspace: &mut Workspace,
+        tape: &Tape,
+        call: Backward<'_>,
+    ) -> Result<(), Error> {
+        self.backward_on(usize::MAX, workspace, TapeAccess::Read(tape), call)
     }
 
     /// The same, with no more than `most` threads.
@@ -233,7 +383,7 @@ impl Lstm {
         &self,
         most: usize,
         workspace: &mut Workspace,
-        tape: &mut Tape,
+        mut tape: TapeAccess<'_>,
         call: Backward<'_>,
     ) -> Result<(), Error> {
         let input = call.input;
@@ -269,17 +419,23 @@ impl Lstm {
             .initial_cell_gradient
             .map(|rows| rows.checked("initial_cell_gradient", batch, units))
             .transpose()?;
-        let total = self.config.parameters()?.total();
-        if let Some((gradients, _)) = &call.parameter_gradients {
-            let found = gradients.len();
-            if found != total {
-                return Err(Error::length("parameter_gradients", total, found));
+        let ranges = self.config.parameters()?;
+        let gradients = match (call.parameter_gradients, call.tensor_gradients) {
+            (Some(_), Some(_)) => {
+                return Err(Error::Exclusive { argument: "tensor_gradients", other: "parameter_gradients" });
             }
-        }
+            (Some((gradients, _)), None) if gradients.len() != ranges.total() => {
+                return Err(Error::length("parameter_gradients", ranges.total(), gradients.len()));
+            }
+            (Some((gradients, mode)), None) => Some((LstmGradients::parts(&ranges, gradients), mode)),
+            (None, gradients) => gradients,
+        };
+        gradients.as_ref().map_or(Ok(()), |(gradients, _)| gradients.check(&ranges))?;
         let masks = call.masks.checked(&self.config, [steps, batch])?;
         let row_steps = call.row_steps.checked([steps, batch])?;
-        let row_steps =
-            tape.check_recorded(self.shape(), self.config.options(), [steps, batch], row_steps)?;
+        let (options, version) = (self.config.options(), self.weights.version());
+        let row_steps = tape.check_recorded(self.shape(), options, [steps, batch], row_steps, version)?;
+        tape.check_access(steps)?;
         let plan = self.plan_within(workspace, [steps, batch], most)?;
         let Workspace { sums, tools, backward, ragged, .. } = workspace;
         let Some(backward) = backward else { return Err(Error::NotForTraining { argument: "workspace" }) };
@@ -299,12 +455,9 @@ impl Lstm {
         let mut scratch = backward.scratch(self.shape(), batch, order, last_hidden, last_cell);
         let mut outputs = Outputs {
             input: input_gradient,
-            parameters: match call.parameter_gradients {
-                Some((gradients, mode)) => Some(self.split(gradients, mode)?),
-                None => None,
-            },
+            parameters: gradients.map(|(gradients, mode)| gradients.parameters(mode)),
         };
-        let (kernels, weights) = (self.kernels, &self.weights);
+        let (kernels, weights) = (self.kernels, &*self.weights);
         let cotangent = call.output_cotangent;
         let block_steps = block_steps(self.shape(), batch);
         let pass = BackwardPass { kernels, weights, cell, input, cotangent, direction, plan, block_steps };
@@ -318,7 +471,7 @@ impl Lstm {
             let first_step = index * tape.segment();
             let end = (first_step + tape.segment()).min(steps);
             // The forward pass left the last segment on the tape; a backward pass leaves the first.
-            if !tape.holds(index) {
+            if let (false, TapeAccess::Write(tape)) = (tape.holds(index), &mut tape) {
                 tape.restore(index, batch);
                 let rows = ragged.as_ref().map(|(ragged, _)| *ragged);
                 let forward = self.pass(plan, cell, input, rows, first_step, end - first_step);
@@ -370,25 +523,6 @@ impl Lstm {
             }
         }
         Ok(())
-    }
-
-    /// The parts of a buffer of parameter gradients.
-    fn split<'a>(&self, gradients: &'a mut [f32], mode: GradientMode) -> Result<Parameters<'a>, Error> {
-        let ranges = self.config.parameters()?;
-        let mut rest = gradients;
-        let mut next = |range: Range<usize>| rest.split_off_mut(..range.len()).unwrap_or_default();
-        Ok(Parameters {
-            weight_ih: next(ranges.weight_ih),
-            weight_hh: next(ranges.weight_hh),
-            bias: next(ranges.bias),
-            others: CellGradients {
-                peepholes: next(ranges.peepholes),
-                layer_normalization: next(ranges.layer_normalization),
-                projection: next(ranges.projection),
-                projection_bias: next(ranges.projection_bias),
-            },
-            add: mode == GradientMode::Accumulate,
-        })
     }
 }
 

@@ -7,7 +7,8 @@ use std::ops::Range;
 /// A sequence to read: `steps × batch` rows of `features` elements.
 ///
 /// Row (t, b) starts at `t · time_stride + b · batch_stride`. Strides are in elements; rows may overlap. The slice may be
-/// longer than that reaches.
+/// longer than that reaches. The features of a row follow each other: of a view with another stride of its features, such as
+/// `[features, T]`, make a copy first, which costs little beside a step.
 #[derive(Clone, Copy, Debug)]
 pub struct Sequence<'a> {
     pub(crate) data: &'a [f32],
@@ -162,6 +163,13 @@ pub(crate) fn check_sequence(
         Error::check_dimension(argument, dimension, expected[i], found[i])?;
     }
     Ok(())
+}
+
+impl<'a> Matrix<'a> {
+    /// The elements from the first row on, and the distance between the starts of two rows.
+    pub(crate) fn elements(self) -> (&'a [f32], usize) {
+        (self.data, self.stride)
+    }
 }
 
 /// Parts of matrices whose bounds were checked.

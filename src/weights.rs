@@ -39,7 +39,7 @@ use layout::{Place, check};
 /// | TensorFlow Lite | [`tflite`](Self::tflite) | [`export_tflite`](Self::export_tflite) |
 /// | burn | [`burn`](Self::burn) | [`export_burn`](Self::export_burn) |
 /// | none: one buffer | [`from_parameters`](Self::from_parameters) | |
-/// | any other | [`joined`](Self::joined), [`separate`](Self::separate) | [`export_joined`](Self::export_joined), [`export_separate`](Self::export_separate) |
+/// | any other | [`joined`](Self::joined), [`separate`](Self::separate), with row strides [`from_matrices`](Self::from_matrices) | [`export_joined`](Self::export_joined), [`export_separate`](Self::export_separate) |
 #[derive(Clone, Copy, Debug)]
 pub struct LstmWeights<'a> {
     input_size: usize,

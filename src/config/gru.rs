@@ -14,7 +14,7 @@ use std::ops::Range;
 /// let config = GruConfig::new(40, 100).training();
 /// assert_eq!((config.input_size(), config.hidden_size()), (40, 100));
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GruConfig {
     /// The same sizes and ways to run, of this kind of cell.
     pub(crate) layer: LstmConfig,

@@ -27,6 +27,8 @@ pub struct Tape {
     segment: usize,
     /// Steps and rows that the last forward pass recorded, and which of the steps were run, if not all.
     call: Option<([usize; 2], Option<Recorded>)>,
+    /// Which weights it ran with.
+    version: usize,
     /// h before and after each step of a segment.
     pub(crate) hidden: Buffer,
     /// c before and after each step of a segment.
@@ -95,6 +97,7 @@ impl Tape {
             capacity,
             segment,
             call: None,
+            version: 0,
             hidden: buffer(0)?,
             cell: buffer(1)?,
             recorded: buffer(2)?,
@@ -128,6 +131,11 @@ impl Tape {
         buffers.iter().map(|buffer| buffer.len()).sum::<usize>() * size_of::<f32>()
     }
 
+    /// Steps from one checkpoint to the next, if there are checkpoints.
+    pub(crate) fn every(&self) -> Option<NonZeroUsize> {
+        NonZeroUsize::new(self.segment).filter(|_| self.segment < self.capacity[0])
+    }
+
     /// Steps in a segment: those between two checkpoints.
     pub(crate) fn segment(&self) -> usize {
         self.segment
@@ -154,6 +162,7 @@ impl Tape {
         options: &Options,
         [steps, batch]: [usize; 2],
         row_steps: Option<RowSteps<'a>>,
+        version: usize,
     ) -> Result<Option<RowSteps<'a>>, Error> {
         self.check_layer(shape, options)?;
         let ([recorded_steps, recorded_batch], recorded) =
@@ -161,6 +170,9 @@ impl Tape {
         Error::check_dimension("tape", "steps", steps, recorded_steps)?;
         Error::check_dimension("tape", "batch", batch, recorded_batch)?;
         Recorded::check(recorded, row_steps.map(|row_steps| row_steps.recorded([steps, batch])))?;
+        if self.version != version {
+            return Err(Error::WeightsReplaced { argument: "tape" });
+        }
         let padding = recorded.map(|recorded| recorded.padding);
         Ok(row_steps.zip(padding).map(|(row_steps, padding)| RowSteps { padding, ..row_steps }))
     }
@@ -182,7 +194,8 @@ impl Tape {
     }
 
     /// Notes what is about to be recorded.
-    pub(crate) fn begin(&mut self, sizes: [usize; 2], row_steps: Option<RowSteps<'_>>) {
+    pub(crate) fn begin(&mut self, sizes: [usize; 2], row_steps: Option<RowSteps<'_>>, version: usize) {
+        self.version = version;
         self.call = Some((sizes, row_steps.map(|row_steps| row_steps.recorded(sizes))));
     }
 

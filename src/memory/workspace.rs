@@ -67,6 +67,15 @@ impl Workspace {
         })
     }
 
+    /// Whether it is one of such a layer, for such a batch or a larger one.
+    pub(crate) fn fits(&self, config: &LstmConfig, shape: Shape, batch: usize) -> bool {
+        let has = |len: Option<usize>, found: usize| len.is_some_and(|len| len <= found);
+        self.state.check("workspace", shape, config.options().if_any().as_ref(), batch).is_ok()
+            && has(Plan::sums_len(config, shape, batch), self.sums.len())
+            && has(scratch_len(config, shape, batch), self.tools.scratch.len())
+            && (self.backward.is_some() || !config.is_for_training())
+    }
+
     /// The largest batch that it serves.
     pub fn batch(&self) -> usize {
         self.state.batch()

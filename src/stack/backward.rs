@@ -8,7 +8,7 @@ use crate::stack::config::{Arrangement, Directions};
 use crate::stack::layers::LstmStack;
 use crate::stack::memory::{StackTape, StackWorkspace, buffers_from};
 use crate::stack::plan::StackPlan;
-use crate::training::Backward;
+use crate::training::{Backward, TapeAccess};
 use crate::view::{MatrixMut, Sequence, SequenceMut, check_sequence};
 use std::marker::PhantomData;
 
@@ -127,6 +127,7 @@ impl LstmStack {
                     initial_hidden_gradient,
                     initial_cell_gradient,
                     parameter_gradients: written.parameters.zip(mode),
+                    tensor_gradients: None,
                     masks: MaskArguments::default(),
                     row_steps: call.row_steps,
                     tape: PhantomData,
@@ -147,8 +148,22 @@ impl LstmStack {
                 (Arrangement::SideBySide, [first, second]) => {
                     let most = plan.threads_of_layer(&self.config);
                     let results = parallel::both(
-                        || lstms[0].backward_on(most, first, &mut forward_tape[0], forward),
-                        || lstms[1].backward_on(most, second, &mut reverse_tapes[0], reverse),
+                        || {
+                            lstms[0].backward_on(
+                                most,
+                                first,
+                                TapeAccess::Write(&mut forward_tape[0]),
+                                forward,
+                            )
+                        },
+                        || {
+                            lstms[1].backward_on(
+                                most,
+                                second,
+                                TapeAccess::Write(&mut reverse_tapes[0]),
+                                reverse,
+                            )
+                        },
                     );
                     results.0.and(results.1)?;
                 }

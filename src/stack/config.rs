@@ -59,7 +59,7 @@ impl Directions {
 /// assert_eq!((config.directed_layers(), config.output_size()), (6, 200));
 /// assert_eq!((config.directed_layer(1).input_size(), config.directed_layer(2).input_size()), (40, 200));
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StackConfig {
     /// Which all layers are like but for what they read.
     layer: LstmConfig,

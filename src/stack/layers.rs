@@ -17,7 +17,8 @@ use quadgate_kernels::Isa;
 /// summed:         hˡ_t =  LSTM→ˡ(hˡ⁻¹)_t + LSTM←ˡ(hˡ⁻¹)_t
 /// ```
 ///
-/// The result has the same bits for any threads, schedule, split and tape, as that of [`Lstm`].
+/// The result has the same bits for any threads, schedule, split and tape, as that of [`Lstm`]. A clone shares the packed
+/// weights.
 ///
 /// ```
 /// use quadgate::{Directions, LstmStack, LstmWeights, Sequence, SequenceMut, StackConfig, StackForward};
@@ -47,7 +48,7 @@ use quadgate_kernels::Isa;
 /// assert!((forward - reverse).abs() < 1e-6);
 /// # Ok::<(), quadgate::Error>(())
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct LstmStack {
     pub(super) config: StackConfig,
     /// The directed layers, in PyTorch's order.
@@ -73,7 +74,7 @@ impl LstmStack {
         Ok(Self { config: config.clone(), layers: layers.collect::<Result<_, _>>()? })
     }
 
-    /// Replaces all weights, as after an optimizer's step. Allocates nothing.
+    /// Replaces all weights, as after an optimizer's step; see [`Lstm::set_weights`].
     ///
     /// # Errors
     /// As for [`LstmStack::new`]; nothing has been replaced then.

@@ -183,6 +183,46 @@ impl LstmStack {
         })
     }
 
+    /// Makes sure that a workspace has room for `steps` steps of `batch` rows of this stack: it is left as it is, or replaced.
+    ///
+    /// # Errors
+    /// As for [`LstmStack::workspace`].
+    pub fn reserve_workspace(
+        &self,
+        workspace: &mut StackWorkspace,
+        steps: usize,
+        batch: usize,
+    ) -> Result<(), Error> {
+        let workspaces = &workspace.layers.all;
+        let fits = workspace.form.check("workspace", &self.config, [steps, batch]).is_ok()
+            && workspaces.len() == self.workspace_layers().count()
+            && workspace.progress.len() >= most_side_by_side(&self.config)
+            && second_len(&self.config, [steps, batch]).is_some_and(|len| len <= workspace.second.len())
+            && self
+                .workspace_layers()
+                .zip(workspaces)
+                .all(|(lstm, workspace)| workspace.fits(lstm.config(), lstm.shape(), batch));
+        if !fits {
+            *workspace = self.workspace(steps, batch)?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that a tape has room for `steps` steps of `batch` rows of this stack: it is left as it is, or replaced by one
+    /// that keeps as much, with nothing recorded.
+    ///
+    /// # Errors
+    /// As for [`LstmStack::tape`].
+    pub fn reserve_tape(&self, tape: &mut StackTape, steps: usize, batch: usize) -> Result<(), Error> {
+        if self.check_tape(tape, [steps, batch]).is_err() {
+            *tape = match tape.tapes.first().and_then(Tape::every) {
+                None => self.tape(steps, batch)?,
+                every => self.checkpointed_tape(steps, batch, every)?,
+            };
+        }
+        Ok(())
+    }
+
     /// The layer of each workspace.
     fn workspace_layers(&self) -> impl Iterator<Item = &Lstm> {
         let [lowest, others] = workspaces(&self.config);
@@ -281,7 +321,8 @@ impl LstmStack {
         tape.form.check("tape", &self.config, tape.form.capacity)?;
         let mut layers = self.layers.iter().zip(&tape.tapes);
         layers.try_for_each(|(lstm, tape)| {
-            tape.check_recorded(lstm.shape(), lstm.config().options(), call, row_steps).map(|_| ())
+            let (options, version) = (lstm.config().options(), lstm.weights.version());
+            tape.check_recorded(lstm.shape(), options, call, row_steps, version).map(|_| ())
         })
     }
 }

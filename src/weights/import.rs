@@ -6,7 +6,7 @@ use super::layout::{
     SEPARATE_RECURRENT, SeparateTensors, WeightLayout, check,
 };
 use super::{GateWeights, LstmWeights, unread_gate};
-use crate::{Error, LstmConfig};
+use crate::{Error, LstmConfig, Matrix};
 
 impl<'a> LstmWeights<'a> {
     /// Weights of any layout, in tensors that hold all four gates.
@@ -33,6 +33,69 @@ impl<'a> LstmWeights<'a> {
         tensors: JoinedTensors<&'a [f32]>,
     ) -> Result<Self, Error> {
         Self::joined_named(config, layout, Names::NEUTRAL, tensors)
+    }
+
+    /// Weights in matrices whose rows need not follow each other: parts of a larger one, transposed ones, every other row.
+    ///
+    /// W is `[4H, X]` and R `[4H, H]` (`[4H, P]`) in [`Orientation::GatesByInputs`], `[X, 4H]` and `[H, 4H]` in
+    /// [`Orientation::InputsByGates`].
+    ///
+    /// ```
+    /// use quadgate::{LstmConfig, LstmWeights, Matrix, WeightLayout};
+    ///
+    /// // Neural Amp Modeler: W and R side by side in one matrix [4H, X + H].
+    /// let (x, h) = (1, 3);
+    /// let config = LstmConfig::new(x, h);
+    /// let (fused, bias) = (vec![0.1; 4 * h * (x + h)], vec![0.2; 4 * h]);
+    /// let w = Matrix::new(&fused, 4 * h, x).stride(x + h);
+    /// let r = Matrix::new(&fused[x..], 4 * h, h).stride(x + h);
+    /// let weights = LstmWeights::from_matrices(&config, WeightLayout::PYTORCH, w, r, [Some(&bias), None])?;
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Dimension`] or [`Error::TooShort`] names the matrix of another shape, [`Error::Length`] the bias;
+    /// [`Error::Zero`] if H is zero.
+    pub fn from_matrices(
+        config: &LstmConfig,
+        layout: WeightLayout,
+        input: Matrix<'a>,
+        recurrent: Matrix<'a>,
+        biases: [Option<&'a [f32]>; 2],
+    ) -> Result<Self, Error> {
+        let sizes = sizes(config)?;
+        let Sizes { inputs, units, outputs } = sizes;
+        let matrix = |argument, matrix: Matrix<'a>, inputs: usize| {
+            let [rows, width] = match layout.orientation {
+                Orientation::GatesByInputs => [4 * units, inputs],
+                Orientation::InputsByGates => [inputs, 4 * units],
+            };
+            matrix.checked(argument, rows, width)?;
+            Ok(matrix.elements())
+        };
+        let (input, input_stride) = matrix("input weights", input, inputs)?;
+        let (recurrent, recurrent_stride) = matrix("recurrent weights", recurrent, outputs)?;
+        for (bias, name) in biases.iter().zip(Names::NEUTRAL.biases) {
+            bias.map_or(Ok(()), |bias| check(name, 4, units, bias.len()))?;
+        }
+        let part = |bias: &'a [f32], gate: usize| &bias[layout.order.position(gate) * units..][..units];
+        Ok(Self {
+            input_size: inputs,
+            hidden_size: units,
+            output_size: outputs,
+            gates: [0, 1, 2, 3].map(|gate| GateWeights {
+                input,
+                input_place: layout.strided_place(gate, units, input_stride),
+                recurrent,
+                recurrent_place: layout.strided_place(gate, units, recurrent_stride),
+                biases: biases.map(|bias| bias.map(|bias| part(bias, gate))),
+            }),
+            unread: unread_gate(config.options().coupling),
+            peepholes: None,
+            layer_normalization: None,
+            projection: None,
+            forget_bias: 0.0,
+        })
     }
 
     /// Weights in a tensor for each gate.

@@ -59,12 +59,23 @@ impl WeightLayout {
         Self { order, orientation }
     }
 
-    /// Where a matrix from `inputs` to `gate` (an index of i, f, g, o) lies in one to all gates.
+    /// Where a matrix from `inputs` to `gate` (an index of i, f, g, o) lies in a dense one to all gates.
     pub(super) fn place(self, gate: usize, units: usize, inputs: usize) -> Place {
+        let stride = match self.orientation {
+            Orientation::GatesByInputs => inputs,
+            Orientation::InputsByGates => 4 * units,
+        };
+        self.strided_place(gate, units, stride)
+    }
+
+    /// The same where rows are `stride` apart. An offset past the end, which a matrix without inputs may have, saturates.
+    pub(super) fn strided_place(self, gate: usize, units: usize, stride: usize) -> Place {
         let first = self.order.position(gate) * units;
         match self.orientation {
-            Orientation::GatesByInputs => Place { offset: first * inputs, strides: [inputs, 1] },
-            Orientation::InputsByGates => Place { offset: first, strides: [1, 4 * units] },
+            Orientation::GatesByInputs => {
+                Place { offset: first.saturating_mul(stride), strides: [stride, 1] }
+            }
+            Orientation::InputsByGates => Place { offset: first, strides: [1, stride] },
         }
     }
 }

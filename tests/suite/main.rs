@@ -3,6 +3,7 @@
 //! `cargo test --release --test suite lengths::` runs one of them.
 
 mod activation;
+mod adapters;
 mod arguments;
 mod common;
 mod determinism;
