@@ -152,6 +152,16 @@ pub enum Error {
         /// The argument.
         argument: &'static str,
     },
+    /// A row that a state has not.
+    #[non_exhaustive]
+    NoSuchRow {
+        /// The argument.
+        argument: &'static str,
+        /// The row.
+        row: usize,
+        /// How many rows the state has.
+        rows: usize,
+    },
     /// A layer got other weights between a recorded forward pass and its backward pass.
     #[non_exhaustive]
     WeightsReplaced {
@@ -307,6 +317,9 @@ impl fmt::Display for Error {
             }
             Error::NothingRecorded { argument } => {
                 write!(f, "{argument}: expected a recorded forward pass, found none")
+            }
+            Error::NoSuchRow { argument, row, rows } => {
+                write!(f, "{argument}: expected one of the {rows} rows of the state, found row {row}")
             }
             Error::WeightsReplaced { argument } => {
                 write!(

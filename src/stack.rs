@@ -12,6 +12,7 @@ pub(crate) mod forward;
 pub(crate) mod layers;
 pub(crate) mod memory;
 pub(crate) mod plan;
+pub(crate) mod state_rows;
 pub(crate) mod step;
 
 pub use backward::StackBackward;

@@ -1,5 +1,7 @@
 //! h and c of some rows, carried from step to step.
 
+mod rows;
+
 use crate::cell::lstm_options::scratch_per_row;
 use crate::error::Error;
 use crate::memory::buffer::{Buffer, zeros};

@@ -26,5 +26,6 @@ mod reference;
 mod rnn;
 mod silero;
 mod stack;
+mod state_rows;
 mod train_digits;
 mod weights;

@@ -42,6 +42,7 @@ refused! {
     Workspace { argument: &'static str, expected: [usize; 2], found: [usize; 2] }
     NotForTraining { argument: &'static str }
     NothingRecorded { argument: &'static str }
+    NoSuchRow { argument: &'static str, row: usize, rows: usize }
     WeightsReplaced { argument: &'static str }
     RowLength { argument: &'static str, row: usize, expected: usize, found: usize }
     NegativeLength { argument: &'static str, row: usize }
