@@ -77,6 +77,15 @@ macro_rules! layer_methods {
                 self.layer.replace_weights(|packed| packed.pack_gates(weights))
             }
 
+            /// Writes all parameters to one buffer, as the configuration lays them out; see
+            /// [`Lstm::read_parameters`](crate::Lstm::read_parameters).
+            ///
+            /// # Errors
+            /// [`Error::Length`](crate::Error::Length) if the buffer has another length.
+            pub fn read_parameters(&self, parameters: &mut [f32]) -> Result<(), $crate::Error> {
+                self.layer.read_parameters(parameters)
+            }
+
             /// The configuration.
             pub fn config(&self) -> &$config {
                 &self.config

@@ -339,6 +339,35 @@ impl Lstm {
         self.replace_weights(|packed| packed.pack(weights))
     }
 
+    /// Writes all parameters to one buffer, as [`LstmConfig::parameters`] lays them out: the numbers that were packed, biases added
+    /// up. [`LstmWeights::from_parameters`] makes weights of it, which can be exported for any framework.
+    ///
+    /// ```
+    /// use quadgate::{Lstm, LstmConfig, LstmWeights};
+    ///
+    /// let config = LstmConfig::new(1, 1);
+    /// let (kernel, recurrent_kernel) = ([1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]);
+    /// let lstm = Lstm::new(&config, &LstmWeights::keras(&config, &kernel, &recurrent_kernel, None)?)?;
+    ///
+    /// let mut parameters = vec![0.0; config.parameters()?.total()];
+    /// lstm.read_parameters(&mut parameters)?;
+    /// let (mut w, mut r, mut b) = ([0.0; 4], [0.0; 4], [0.0; 8]);
+    /// LstmWeights::from_parameters(&config, &parameters)?.export_onnx(&mut w, &mut r, Some(&mut b), None)?;
+    /// assert_eq!(w, [1.0, 4.0, 2.0, 3.0]); // i, o, f, g
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Length`] if the buffer has another length.
+    pub fn read_parameters(&self, parameters: &mut [f32]) -> Result<(), Error> {
+        let ranges = self.config.parameters()?;
+        if parameters.len() != ranges.total() {
+            return Err(Error::length("parameters", ranges.total(), parameters.len()));
+        }
+        self.weights.unpack(&ranges, parameters);
+        Ok(())
+    }
+
     /// Packs other weights.
     pub(crate) fn replace_weights(&mut self, pack: impl FnOnce(&mut PackedWeights)) -> Result<(), Error> {
         self.weights.replace(self.config.options(), self.config.is_for_training(), pack)

@@ -1,5 +1,7 @@
 //! Weights in the order in which the tiles read them.
 
+mod unpack;
+
 use crate::error::Error;
 use crate::memory::buffer::{Buffer, zeros};
 use crate::memory::pages::Pages;

@@ -38,7 +38,7 @@ use layout::{Place, check};
 /// | cuDNN | [`cudnn`](Self::cudnn) | [`export_cudnn`](Self::export_cudnn) |
 /// | TensorFlow Lite | [`tflite`](Self::tflite) | [`export_tflite`](Self::export_tflite) |
 /// | burn | [`burn`](Self::burn) | [`export_burn`](Self::export_burn) |
-/// | none: one buffer | [`from_parameters`](Self::from_parameters) | |
+/// | none: one buffer | [`from_parameters`](Self::from_parameters) | [`Lstm::read_parameters`](crate::Lstm::read_parameters) |
 /// | any other | [`joined`](Self::joined), [`separate`](Self::separate), with row strides [`from_matrices`](Self::from_matrices) | [`export_joined`](Self::export_joined), [`export_separate`](Self::export_separate) |
 #[derive(Clone, Copy, Debug)]
 pub struct LstmWeights<'a> {

@@ -1,6 +1,6 @@
 //! What a stack is, apart from its weights.
 
-use crate::{Direction, Error, Isa, LstmConfig, ParameterRanges, Schedule, Split, Threads};
+use crate::{Direction, Error, Isa, LstmConfig, LstmWeights, ParameterRanges, Schedule, Split, Threads};
 
 /// How directed layers are arranged over threads.
 ///
@@ -213,6 +213,33 @@ impl StackConfig {
     /// [`Error::Overflow`] if there were more than a `usize` can count.
     pub fn total_parameters(&self) -> Result<usize, Error> {
         self.parameters_before(self.directed_layers())
+    }
+
+    /// The weights of all directed layers in one buffer of all parameters, as [`StackConfig::parameters`] lays them out: what a
+    /// training loop holds and an optimizer changes.
+    ///
+    /// ```
+    /// use quadgate::{Directions, LstmStack, StackConfig};
+    ///
+    /// let config = StackConfig::new(3, 5, 2, Directions::Concatenated);
+    /// let parameters = vec![0.1; config.total_parameters()?];
+    /// let mut stack = LstmStack::new(&config, &config.weights(&parameters)?)?;
+    /// stack.set_weights(&config.weights(&parameters)?)?;
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Length`] if the buffer has another length; [`Error::Zero`] if H is zero; [`Error::Overflow`].
+    pub fn weights<'a>(&self, parameters: &'a [f32]) -> Result<Vec<LstmWeights<'a>>, Error> {
+        let (expected, found) = (self.total_parameters()?, parameters.len());
+        if found != expected {
+            return Err(Error::length("parameters", expected, found));
+        }
+        let of_layer = |index| {
+            let (layer, first) = (self.directed_layer(index), self.parameters_before(index)?);
+            LstmWeights::from_parameters(&layer, &parameters[first..][..layer.parameters()?.total()])
+        };
+        (0..self.directed_layers()).map(of_layer).collect()
     }
 
     /// Elements of the parameters of all directed layers before number `index`.

@@ -83,6 +83,22 @@ impl LstmStack {
         self.layers.iter_mut().zip(weights).try_for_each(|(lstm, weights)| lstm.set_weights(weights))
     }
 
+    /// Writes all parameters to one buffer, as [`StackConfig::parameters`] lays them out; see [`Lstm::read_parameters`].
+    ///
+    /// # Errors
+    /// [`Error::Length`] if the buffer has another length.
+    pub fn read_parameters(&self, parameters: &mut [f32]) -> Result<(), Error> {
+        let (expected, found) = (self.config.total_parameters()?, parameters.len());
+        if found != expected {
+            return Err(Error::length("parameters", expected, found));
+        }
+        let mut rest = parameters;
+        self.layers.iter().try_for_each(|lstm| {
+            let len = lstm.config().parameters()?.total();
+            lstm.read_parameters(rest.split_off_mut(..len).unwrap_or_default())
+        })
+    }
+
     /// The configuration.
     pub fn config(&self) -> &StackConfig {
         &self.config

@@ -2,11 +2,12 @@
 
 use crate::common::golden::{GoldenFile, assert_relative, transpose};
 use crate::common::refused::Refused;
-use crate::common::{Random, widen};
+use crate::common::{Random, levels, widen};
 use proptest::prelude::*;
 use quadgate::{
-    Coupling, Error, Forward, JoinedTensors, Lstm, LstmConfig, LstmWeights, Matrix, MatrixMut, Orientation,
-    SeparateTensors, Sequence, SequenceMut, WeightLayout,
+    Coupling, Directions, Error, Forward, Gru, GruConfig, GruWeights, JoinedTensors, Lstm, LstmConfig,
+    LstmStack, LstmWeights, Matrix, MatrixMut, Orientation, Rnn, RnnConfig, RnnWeights, SeparateTensors,
+    Sequence, SequenceMut, StackConfig, WeightLayout,
 };
 
 const INPUTS: usize = 3;
@@ -680,4 +681,48 @@ fn an_error_of_a_length_says_which_convention_has_as_many_elements() {
     assert!(parameters.iter().all(|&parameter| parameter == 7.0));
     assert_eq!(keras(&w[1..], r, b), "");
     assert_eq!(keras(&[], r, b), "");
+}
+
+#[test]
+fn a_layer_gives_back_what_was_packed() {
+    for isa in levels() {
+        for units in [1, 4, 13, 16, 21, 70] {
+            let plain = LstmConfig::new(5, units).isa(isa);
+            for config in [
+                plain.clone(),
+                LstmConfig::new(0, units).isa(isa),
+                plain.clone().training().projection(3).projection_bias(),
+                plain.clone().projection(units + 3).peepholes().layer_normalization(0.1),
+            ] {
+                let parameters = Random(13).vec(config.parameters().unwrap().total(), 1.0);
+                let lstm = Lstm::new(&config, &LstmWeights::from_parameters(&config, &parameters).unwrap());
+                let mut found = vec![f32::NAN; parameters.len()];
+                lstm.unwrap().read_parameters(&mut found).unwrap();
+                assert_eq!(found, parameters, "{config:?}");
+            }
+            let config = StackConfig::new(5, units, 2, Directions::Concatenated).isa(isa);
+            let parameters = Random(14).vec(config.total_parameters().unwrap(), 1.0);
+            let mut found = vec![f32::NAN; parameters.len()];
+            let stack = LstmStack::new(&config, &config.weights(&parameters).unwrap()).unwrap();
+            stack.read_parameters(&mut found).unwrap();
+            assert_eq!(found, parameters);
+            assert!(stack.read_parameters(&mut found[1..]).is_err() && config.weights(&found[1..]).is_err());
+
+            let config = GruConfig::new(5, units).isa(isa);
+            let parameters = Random(15).vec(config.parameters().unwrap().total(), 1.0);
+            let mut found = vec![f32::NAN; parameters.len()];
+            let gru = Gru::new(&config, &GruWeights::from_parameters(&config, &parameters).unwrap()).unwrap();
+            gru.read_parameters(&mut found).unwrap();
+            assert_eq!(found, parameters);
+
+            let config = RnnConfig::new(5, units).isa(isa);
+            let ranges = config.parameters().unwrap();
+            let parameters = Random(16).vec(ranges.total(), 1.0);
+            let [w, r, b] = [ranges.weight_ih, ranges.weight_hh, ranges.bias].map(|range| &parameters[range]);
+            let mut found = vec![f32::NAN; parameters.len()];
+            let rnn = Rnn::new(&config, &RnnWeights::pytorch(&config, w, r, Some(b), None).unwrap()).unwrap();
+            rnn.read_parameters(&mut found).unwrap();
+            assert_eq!(found, parameters);
+        }
+    }
 }
