@@ -36,6 +36,19 @@ macro_rules! config_methods {
                 Self { layer: self.layer.training() }
             }
 
+            /// Parameters to begin training with, laid out as `parameters` says; see
+            /// [`LstmConfig::initial_parameters`](crate::LstmConfig::initial_parameters).
+            ///
+            /// # Errors
+            /// As there.
+            pub fn initial_parameters(
+                &self,
+                initialization: &$crate::Initialization,
+                seed: u64,
+            ) -> Result<Vec<f32>, $crate::Error> {
+                self.layer.initial_parameters(initialization, seed)
+            }
+
             /// X, the number of input features.
             pub fn input_size(&self) -> usize {
                 self.layer.input_size()

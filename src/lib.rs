@@ -63,6 +63,7 @@ mod direction;
 mod environment;
 mod error;
 mod gru;
+mod initialization;
 mod layer;
 mod lstm;
 mod memory;
@@ -87,6 +88,7 @@ pub use config::{GruConfig, GruParameterRanges, LstmConfig, ParameterRanges, Sch
 pub use direction::Direction;
 pub use error::Error;
 pub use gru::Gru;
+pub use initialization::{Distribution, Initialization};
 pub use lstm::{Forward, Lstm};
 pub use memory::state::State;
 pub use memory::tape::Tape;

@@ -1,6 +1,9 @@
 //! What a stack is, apart from its weights.
 
-use crate::{Direction, Error, Isa, LstmConfig, LstmWeights, ParameterRanges, Schedule, Split, Threads};
+use crate::memory::buffer::filled;
+use crate::{
+    Direction, Error, Initialization, Isa, LstmConfig, LstmWeights, ParameterRanges, Schedule, Split, Threads,
+};
 
 /// How directed layers are arranged over threads.
 ///
@@ -240,6 +243,21 @@ impl StackConfig {
             LstmWeights::from_parameters(&layer, &parameters[first..][..layer.parameters()?.total()])
         };
         (0..self.directed_layers()).map(of_layer).collect()
+    }
+
+    /// Parameters of all directed layers to begin training with, laid out as [`StackConfig::parameters`] says.
+    ///
+    /// # Errors
+    /// As for [`LstmConfig::initial_parameters`].
+    pub fn initial_parameters(&self, initialization: &Initialization, seed: u64) -> Result<Vec<f32>, Error> {
+        let mut parameters = filled("parameters", self.total_parameters()?, 0.0)?;
+        let mut rest = &mut parameters[..];
+        for index in 0..self.directed_layers() {
+            let layer = self.directed_layer(index);
+            let own = rest.split_off_mut(..layer.parameters()?.total()).unwrap_or_default();
+            layer.initialize(initialization, [seed, index as u64], own)?;
+        }
+        Ok(parameters)
     }
 
     /// Elements of the parameters of all directed layers before number `index`.

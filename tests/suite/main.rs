@@ -13,6 +13,7 @@ mod family_goldens;
 mod golden;
 mod gradients;
 mod gru;
+mod initialization;
 mod lengths;
 mod load_files;
 mod no_rows;
