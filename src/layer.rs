@@ -31,7 +31,7 @@ macro_rules! config_methods {
                 Self { layer: self.layer.threads(threads) }
             }
 
-            #[doc = concat!("Prepares the layer for [`", stringify!($layer), "::backward`].")]
+            #[doc = concat!("Prepares the layer for [`", stringify!($layer), "::backward`](crate::", stringify!($layer), "::backward).")]
             pub fn training(self) -> Self {
                 Self { layer: self.layer.training() }
             }

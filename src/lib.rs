@@ -5,15 +5,33 @@
 //! inner loop ends, all four gates of those units are in registers, so bias, sigmoid, tanh and the cell update are the
 //! tile's epilogue. A step of inference stores c and h, and nothing else.
 //!
-//! The way of the data:
+//! | take | for |
+//! |---|---|
+//! | [`Lstm`] | one LSTM layer, with any option of the family |
+//! | [`LstmStack`] | several layers, or both directions: PyTorch's `num_layers` and `bidirectional`, Keras' `Bidirectional` |
+//! | [`Gru`] | one layer of gated recurrent units |
+//! | [`Rnn`] | one plain recurrent layer |
+//! | [`Activation`] | sigmoid and tanh over slices, without a layer |
 //!
-//! 1. [`LstmConfig`] and [`LstmWeights`] say what the layer is; weights name their gate order.
-//! 2. [`Lstm::new`] chooses the kernels of the CPU (or of `QUADGATE_ISA`) and packs the weights.
-//! 3. [`Lstm::forward`] runs whole sequences, [`Lstm::step`] one step; both read and write the caller's slices, in any
-//!    strides, and allocate nothing.
-//! 4. [`Lstm::backward`] yields the gradients of a sequence whose forward pass wrote to a [`Tape`].
-//! 5. [`LstmStack`] puts such layers on top of each other, in one direction or both.
-//! 6. [`Gru`] and [`Rnn`] are layers of other cells, with the same calls.
+//! The life of a layer:
+//!
+//! ```text
+//! LstmConfig ─┐            ┌─ workspace(B) ──► forward(&mut workspace, Forward::new(x).output(h))    whole sequences
+//!             ├─► Lstm ────┼─ state(B) ──────► step(&mut state, x_t), state.hidden(row)             streams
+//! LstmWeights ┘   ▲        └─ tape(T, B) ────► forward(… .tape(&mut tape)), backward(…)            training
+//!                 └────────── set_weights ◄─── your optimizer ◄─── gradients ◄──────┘
+//! ```
+//!
+//! 1. A configuration and weights say what the layer is; weights name their framework, and so their gate order.
+//! 2. `new` chooses the kernels of the CPU (or of `QUADGATE_ISA`) and packs the weights, once. The layer is immutable but for
+//!    `set_weights`, may be shared by threads, and its clones share the packed weights.
+//! 3. Memory for calls is made by the layer and owned by the caller: a [`Workspace`], a [`State`] for streams, a [`Tape`] for
+//!    training ([`StackWorkspace`], [`StackState`], [`StackTape`] of a stack). Calls allocate nothing.
+//! 4. A call is a builder, [`Forward`] or [`Backward`], over the caller's slices in any strides: [`Sequence`], [`Matrix`].
+//!    Whatever is not asked for is not written. Bad arguments get an [`Error`] that names them, before anything is written.
+//!
+//! The README has a program each for a bidirectional stack of PyTorch on rows of different lengths, audio frame by frame, training,
+//! and saving and restoring; and a table of other libraries' names.
 //!
 //! ```
 //! use quadgate::{Lstm, LstmConfig, LstmWeights, Matrix};

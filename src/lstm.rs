@@ -203,12 +203,15 @@ impl<'a, T> Forward<'a, T> {
     }
 
     /// Writes h after the last step that is run (in reverse, after t = 0), `[B, H]` (`[D · B, H]`); the initial one if T = 0.
+    #[doc(alias = "last_h")]
+    #[doc(alias = "h_n")]
     pub fn last_hidden(mut self, hidden: MatrixMut<'a>) -> Self {
         self.last_hidden = Some(hidden);
         self
     }
 
     /// Writes c after the last step that is run, `[B, H]` (`[D · B, H]`); the initial one if T = 0.
+    #[doc(alias = "c_n")]
     pub fn last_cell(mut self, cell: MatrixMut<'a>) -> Self {
         self.last_cell = Some(cell);
         self
@@ -334,6 +337,7 @@ impl Lstm {
     /// # Errors
     /// [`Error::Dimension`] if `weights` were checked against other sizes than the layer's; [`Error::Missing`] or
     /// [`Error::Unexpected`] if they lack what its options need, or have more.
+    #[doc(alias = "parameters_mut")]
     pub fn set_weights(&mut self, weights: &LstmWeights<'_>) -> Result<(), Error> {
         weights.check(&self.config)?;
         self.replace_weights(|packed| packed.pack(weights))
@@ -359,6 +363,7 @@ impl Lstm {
     ///
     /// # Errors
     /// [`Error::Length`] if the buffer has another length.
+    #[doc(alias = "state_dict")]
     pub fn read_parameters(&self, parameters: &mut [f32]) -> Result<(), Error> {
         let ranges = self.config.parameters()?;
         if parameters.len() != ranges.total() {

@@ -166,7 +166,7 @@ impl GateTensors for RnnWeights<'_> {
     }
 }
 
-/// A single plain recurrent layer in one [direction](Direction), with packed weights.
+/// A single plain recurrent layer in one [direction](crate::Direction), with packed weights.
 ///
 /// ```text
 /// h_t = φ(W·x_t + R·h_{t−1} + b)

@@ -132,6 +132,7 @@ impl<'a, T> Backward<'a, T> {
     /// Writes the gradients of all parameters to one buffer, ordered as
     /// [`LstmConfig::parameters`](crate::LstmConfig::parameters) or
     /// [`StackConfig::parameters`](crate::StackConfig::parameters) says.
+    #[doc(alias = "gradients")]
     pub fn parameter_gradients(mut self, gradients: &'a mut [f32], mode: GradientMode) -> Self {
         self.parameter_gradients = Some((gradients, mode));
         self

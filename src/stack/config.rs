@@ -30,6 +30,8 @@ pub enum Directions {
     Reverse,
     /// Both directions; the output has the H units of the forward one, then those of the reverse one: PyTorch's and
     /// ONNX's `bidirectional`, Keras' `Bidirectional`.
+    #[doc(alias = "Both")]
+    #[doc(alias = "bidirectional")]
     Concatenated,
     /// Both directions; the output is their sum: Keras' `Bidirectional` with `merge_mode="sum"`.
     Summed,

@@ -1,10 +1,9 @@
 //! From weights to tensors of any layout.
 
 use super::LstmWeights;
-use super::import::Sizes;
 use super::layout::{
     JoinedTensors, Names, Orientation, Place, SEPARATE_BIASES, SEPARATE_PEEPHOLES, SEPARATE_SCALES,
-    SeparateTensors, WeightLayout, check,
+    SeparateTensors, Sizes, WeightLayout, check,
 };
 use crate::Error;
 

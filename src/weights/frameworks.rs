@@ -3,8 +3,8 @@
 use super::LstmWeights;
 use super::export::fill;
 use super::hint::{Tensor, check_tensor};
-use super::import::{Sizes, sizes};
-use super::layout::{JoinedTensors, Names, Orientation, SeparateTensors, WeightLayout, check};
+use super::import::sizes;
+use super::layout::{JoinedTensors, Names, Orientation, SeparateTensors, Sizes, WeightLayout, check};
 use crate::{Error, LstmConfig};
 
 const PYTORCH: Names = Names {

@@ -1,7 +1,6 @@
 //! What a tensor of the wrong length may be instead: which convention has as many elements.
 
-use super::import::Sizes;
-use super::layout::check;
+use super::layout::{Sizes, check};
 use crate::Error;
 
 /// A tensor that holds all gates.

@@ -3,7 +3,7 @@
 use super::hint::{Tensor, check_tensor};
 use super::layout::{
     JoinedTensors, Names, Orientation, SEPARATE_BIASES, SEPARATE_INPUT, SEPARATE_PEEPHOLES,
-    SEPARATE_RECURRENT, SeparateTensors, WeightLayout, check,
+    SEPARATE_RECURRENT, SeparateTensors, Sizes, WeightLayout, check,
 };
 use super::{GateWeights, LstmWeights, unread_gate};
 use crate::{Error, LstmConfig, Matrix};
@@ -176,17 +176,6 @@ impl<'a> LstmWeights<'a> {
             forget_bias: 0.0,
         })
     }
-}
-
-/// Sizes of a layer.
-#[derive(Clone, Copy)]
-pub(super) struct Sizes {
-    /// X
-    pub(super) inputs: usize,
-    /// H
-    pub(super) units: usize,
-    /// P, or H
-    pub(super) outputs: usize,
 }
 
 /// The sizes, if four gates of H can be counted.

@@ -90,6 +90,17 @@ impl Orientation {
     }
 }
 
+/// Sizes of a layer.
+#[derive(Clone, Copy)]
+pub(super) struct Sizes {
+    /// X
+    pub(super) inputs: usize,
+    /// H
+    pub(super) units: usize,
+    /// P, or H
+    pub(super) outputs: usize,
+}
+
 /// Where the matrix of one gate lies in a slice.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
