@@ -168,6 +168,7 @@ macro_rules! layer_methods {
             ) -> Result<(), $crate::Error> {
                 $crate::layer::refuse("initial_cell", call.initial_cell.is_some())?;
                 $crate::layer::refuse("last_cell", call.last_cell.is_some())?;
+                $crate::layer::refuse("cell_output", call.cell_output.is_some())?;
                 self.layer.forward(workspace, call)
             }
 
@@ -192,6 +193,7 @@ macro_rules! layer_methods {
             ) -> Result<(), $crate::Error> {
                 $crate::layer::refuse("last_cell_cotangent", call.last_cell_cotangent.is_some())?;
                 $crate::layer::refuse("initial_cell_gradient", call.initial_cell_gradient.is_some())?;
+                $crate::layer::refuse("cell_output_cotangent", call.cell_output_cotangent.is_some())?;
                 self.layer.backward(workspace, tape, call)
             }
         }

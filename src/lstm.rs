@@ -84,6 +84,8 @@ pub struct Forward<'a, T = Tape> {
     pub(crate) initial_hidden: Option<Matrix<'a>>,
     pub(crate) initial_cell: Option<Matrix<'a>>,
     pub(crate) output: Option<SequenceMut<'a>>,
+    /// Of a layer.
+    pub(crate) cell_output: Option<SequenceMut<'a>>,
     pub(crate) last_hidden: Option<MatrixMut<'a>>,
     pub(crate) last_cell: Option<MatrixMut<'a>>,
     pub(crate) tape: Option<&'a mut T>,
@@ -166,6 +168,27 @@ macro_rules! mask_builders {
 pub(crate) use mask_builders;
 mask_builders!(Forward);
 
+impl<'a> Forward<'a> {
+    /// Writes every c of a layer, `[T, B, H]`, in any strides: at t that after the step which reads x_t, in either direction. Where no
+    /// step is run, it is as [`Forward::padding`] says of h.
+    ///
+    /// ```
+    /// # use quadgate::{Forward, Lstm, LstmConfig, LstmWeights, Sequence, SequenceMut};
+    /// # let config = LstmConfig::new(1, 1);
+    /// # let lstm = Lstm::new(&config, &LstmWeights::pytorch(&config, &[1.0; 4], &[1.0; 4], None, None)?)?;
+    /// let (x, mut c) = ([1.0; 3], [0.0; 3]);
+    /// let call = Forward::new(Sequence::time_major(&x, 3, 1, 1))
+    ///     .cell_output(SequenceMut::time_major(&mut c, 3, 1, 1));
+    /// lstm.forward(&mut lstm.workspace(1)?, call)?;
+    /// assert!(0.0 < c[0] && c[0] < c[1] && c[1] < c[2]);
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    pub fn cell_output(mut self, output: SequenceMut<'a>) -> Self {
+        self.cell_output = Some(output);
+        self
+    }
+}
+
 impl<'a, T> Forward<'a, T> {
     /// Reads x, `[T, B, X]` in any strides. T and B may be zero.
     pub fn new(input: Sequence<'a>) -> Self {
@@ -174,6 +197,7 @@ impl<'a, T> Forward<'a, T> {
             initial_hidden: None,
             initial_cell: None,
             output: None,
+            cell_output: None,
             last_hidden: None,
             last_cell: None,
             tape: None,
@@ -462,7 +486,7 @@ impl Lstm {
     /// An [`Error`] that names the argument that does not fit; nothing has been written then.
     pub fn forward(&self, workspace: &mut Workspace, call: Forward<'_>) -> Result<(), Error> {
         let Forward { input, initial_hidden, initial_cell, output, last_hidden, .. } = call;
-        let Forward { last_cell, tape, masks, row_steps, .. } = call;
+        let Forward { cell_output, last_cell, tape, masks, row_steps, .. } = call;
         let [steps, batch, _] = input.shape;
         let (hidden_size, output_size) = (self.config.hidden_size(), self.config.output_size());
         check_sequence("input", [steps, batch, self.config.input_size()], input.shape)?;
@@ -473,6 +497,9 @@ impl Lstm {
             initial_cell.map(|rows| rows.checked("initial_cell", batch, hidden_size)).transpose()?;
         let output =
             output.map(|output| output.checked("output", [steps, batch, output_size])).transpose()?;
+        let cell_output = cell_output
+            .map(|output| output.checked("cell_output", [steps, batch, hidden_size]))
+            .transpose()?;
         let last_hidden =
             last_hidden.map(|rows| rows.checked("last_hidden", batch, output_size)).transpose()?;
         let last_cell = last_cell.map(|rows| rows.checked("last_cell", batch, hidden_size)).transpose()?;
@@ -484,7 +511,7 @@ impl Lstm {
         let row_steps = row_steps.checked([steps, batch])?;
         let (initial, sizes) = ([initial_hidden, initial_cell], [steps, batch]);
         let mut run = self.begin(plan, cell, workspace, initial, tape, sizes, row_steps);
-        run.steps(input, output);
+        run.steps(input, [output, cell_output]);
         run.end(last_hidden, last_cell);
         Ok(())
     }
@@ -632,11 +659,11 @@ pub(crate) struct ForwardRun<'a> {
 }
 
 impl ForwardRun<'_> {
-    /// Runs the next steps: those that `input` has, which `output` is to have too.
+    /// Runs the next steps: those that `input` has, which every h and every c are to have too.
     pub(crate) fn steps(
         &mut self,
         input: Sequence<'_>,
-        mut output: Option<quadgate_kernels::SequenceMut<'_>>,
+        mut outputs: [Option<quadgate_kernels::SequenceMut<'_>>; 2],
     ) {
         let Self { lstm, plan, cell, batch, row_steps, done, .. } = *self;
         if batch == 0 {
@@ -652,14 +679,20 @@ impl ForwardRun<'_> {
             }
         };
         let cell = cell.with_row_mask(row_mask);
-        if let (Some(ragged), Some(output)) = (&ragged, &mut output) {
-            ragged.write_idle(output, plan.threads, |position| state.hidden(position));
+        if let Some(ragged) = &ragged {
+            let [output, cell_output] = &mut outputs;
+            if let Some(output) = output {
+                ragged.write_idle(output, plan.threads, |position| state.hidden(position));
+            }
+            if let Some(output) = cell_output {
+                ragged.write_idle(output, plan.threads, |position| state.cell(position));
+            }
         }
         let steps = ragged.map_or(times, |ragged| ragged.steps());
         let pass = |first_step, steps| lstm.pass(plan, cell, input, ragged, first_step, steps);
         match (&mut self.tape, ragged) {
             (None, ragged) => {
-                pass(0, steps).run(state.rows(batch), sums, room.as_mut(), output, tools);
+                pass(0, steps).run(state.rows(batch), sums, room.as_mut(), outputs, tools);
                 if ragged.is_none() {
                     state.advance(steps);
                 }
@@ -671,8 +704,10 @@ impl ForwardRun<'_> {
                     state,
                     |at| counts[at],
                     |first_step, steps, states| {
-                        let output = output.as_mut().map(quadgate_kernels::SequenceMut::all);
-                        pass(first_step, steps).run(states, sums, room.as_mut(), output, tools);
+                        let outputs = outputs
+                            .each_mut()
+                            .map(|output| output.as_mut().map(quadgate_kernels::SequenceMut::all));
+                        pass(first_step, steps).run(states, sums, room.as_mut(), outputs, tools);
                     },
                 );
             }
@@ -687,9 +722,11 @@ impl ForwardRun<'_> {
                         tape.save(before / segment, batch);
                     }
                     let count = (segment - in_segment).min(steps - first_step);
-                    let output = output.as_mut().map(quadgate_kernels::SequenceMut::all);
+                    let outputs = outputs
+                        .each_mut()
+                        .map(|output| output.as_mut().map(quadgate_kernels::SequenceMut::all));
                     let states = tape.segment_mut(batch, in_segment);
-                    pass(first_step, count).run(states, sums, None, output, tools);
+                    pass(first_step, count).run(states, sums, None, outputs, tools);
                     first_step += count;
                 }
             }

@@ -58,6 +58,8 @@ pub enum GradientMode {
 pub struct Backward<'a, T = Tape> {
     pub(crate) input: Sequence<'a>,
     pub(crate) output_cotangent: Option<Sequence<'a>>,
+    /// Of a layer.
+    pub(crate) cell_output_cotangent: Option<Sequence<'a>>,
     pub(crate) last_hidden_cotangent: Option<Matrix<'a>>,
     pub(crate) last_cell_cotangent: Option<Matrix<'a>>,
     pub(crate) input_gradient: Option<SequenceMut<'a>>,
@@ -80,6 +82,7 @@ impl<'a, T> Backward<'a, T> {
         Self {
             input,
             output_cotangent: None,
+            cell_output_cotangent: None,
             last_hidden_cotangent: None,
             last_cell_cotangent: None,
             input_gradient: None,
@@ -157,6 +160,13 @@ impl<'a, T> Backward<'a, T> {
 }
 
 impl<'a> Backward<'a> {
+    /// ∂ℓ/∂c of every step of a layer, `[T, B, H]`, in any strides: the cotangent of
+    /// [`Forward::cell_output`](crate::Forward::cell_output).
+    pub fn cell_output_cotangent(mut self, cotangent: Sequence<'a>) -> Self {
+        self.cell_output_cotangent = Some(cotangent);
+        self
+    }
+
     /// Writes the gradients of all parameters of a layer to a buffer for each tensor.
     pub fn tensor_gradients(mut self, gradients: LstmGradients<'a>, mode: GradientMode) -> Self {
         self.tensor_gradients = Some((gradients, mode));
@@ -400,6 +410,10 @@ impl Lstm {
             check_sequence("output_cotangent", [steps, batch, output_size], cotangent.shape)?;
             cotangent.check_bounds("output_cotangent")?;
         }
+        if let Some(cotangent) = call.cell_output_cotangent {
+            check_sequence("cell_output_cotangent", [steps, batch, units], cotangent.shape)?;
+            cotangent.check_bounds("cell_output_cotangent")?;
+        }
         let last_hidden = call
             .last_hidden_cotangent
             .map(|rows| rows.checked("last_hidden_cotangent", batch, output_size))
@@ -459,9 +473,19 @@ impl Lstm {
             parameters: gradients.map(|(gradients, mode)| gradients.parameters(mode)),
         };
         let (kernels, weights) = (self.kernels, &*self.weights);
-        let cotangent = call.output_cotangent;
+        let (cotangent, cell_cotangent) = (call.output_cotangent, call.cell_output_cotangent);
         let block_steps = block_steps(self.shape(), batch);
-        let pass = BackwardPass { kernels, weights, cell, input, cotangent, direction, plan, block_steps };
+        let pass = BackwardPass {
+            kernels,
+            weights,
+            cell,
+            input,
+            cotangent,
+            cell_cotangent,
+            direction,
+            plan,
+            block_steps,
+        };
         if let Some((ragged, _)) = &ragged {
             RaggedBackward { pass, ragged: *ragged }.clear_idle(&mut outputs);
         }
@@ -477,7 +501,7 @@ impl Lstm {
                 let rows = ragged.as_ref().map(|(ragged, _)| *ragged);
                 let forward = self.pass(plan, cell, input, rows, first_step, end - first_step);
                 let room = ragged.as_mut().map(|(_, room)| room);
-                forward.run(tape.segment_mut(batch, 0), sums, room, None, tools);
+                forward.run(tape.segment_mut(batch, 0), sums, room, [None, None], tools);
             }
             let segment = Segment {
                 first_step,
@@ -501,6 +525,9 @@ impl Lstm {
             for gradient in tensors.into_iter().chain([projection, projection_bias]) {
                 gradient.fill(0.0);
             }
+        }
+        if let Some((ragged, _)) = &ragged {
+            RaggedBackward { pass, ragged: *ragged }.add_initial_cell_cotangents(&mut scratch);
         }
         if initial_hidden.is_some() {
             match &ragged {

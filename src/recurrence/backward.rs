@@ -47,6 +47,8 @@ pub(crate) struct BackwardPass<'a> {
     pub(crate) cell: Cell<'a>,
     pub(crate) input: Sequence<'a>,
     pub(crate) cotangent: Option<Sequence<'a>>,
+    /// Of c of each step.
+    pub(crate) cell_cotangent: Option<Sequence<'a>>,
     pub(crate) direction: Direction,
     pub(crate) plan: Plan,
     /// Steps in a block, see [`block_steps`].
@@ -432,6 +434,12 @@ impl BackwardPass<'_> {
         if number + 1 == steps {
             step.after = None;
         }
+        if let Some(all) = self.cell_cotangent {
+            let columns = self.unit_columns(&step.vectors);
+            for row in 0..rows {
+                add(step.cell_gradient.row_mut(row), &all.row(time, first + row)[columns.clone()]);
+            }
+        }
         self.step_of_cell(segment, number, in_block, last_hidden_gradient, cotangent, &masks, step);
     }
 
@@ -538,6 +546,12 @@ impl BackwardPass<'_> {
     /// The units of some vectors.
     fn columns(&self, vectors: &Range<usize>) -> Range<usize> {
         vectors.start * self.shape().lanes..vectors.end * self.shape().lanes
+    }
+
+    /// The same without padding.
+    pub(crate) fn unit_columns(&self, vectors: &Range<usize>) -> Range<usize> {
+        let Range { start, end } = self.columns(vectors);
+        start..end.min(self.shape().units)
     }
 
     /// The elements of h of some vectors of units: all of a projection, which is of whole rows.
@@ -755,4 +769,9 @@ impl BackwardPass<'_> {
         });
         self.cell.first_hidden_gradient(scratch.cell, batch, scratch.hidden_gradient);
     }
+}
+
+/// to += from, without the padding of `to`.
+pub(crate) fn add(to: &mut [f32], from: &[f32]) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
 }

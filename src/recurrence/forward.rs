@@ -55,6 +55,8 @@ pub(crate) struct Work<'a> {
     /// Scratch of the kernels and of the cell, the same for each row.
     pub(crate) scratch: &'a mut [f32],
     pub(crate) output: Sink<'a>,
+    /// Where c of each step goes.
+    pub(crate) cell_output: Sink<'a>,
 }
 
 impl parallel::Rows for Work<'_> {
@@ -71,8 +73,9 @@ impl parallel::Rows for Work<'_> {
         let (preactivations, other_preactivations) = self.preactivations.split_rows(at);
         let (scratch, other_scratch) = parallel::split_evenly(self.scratch, rows, at);
         let (output, other_output) = self.output.split(at);
+        let (cell_output, other_cell_output) = self.cell_output.split(at);
         (
-            Work { counts, states, gathered, hoisted, preactivations, scratch, output },
+            Work { counts, states, gathered, hoisted, preactivations, scratch, output, cell_output },
             Work {
                 counts: other_counts,
                 states: other_states,
@@ -81,6 +84,7 @@ impl parallel::Rows for Work<'_> {
                 preactivations: other_preactivations,
                 scratch: other_scratch,
                 output: other_output,
+                cell_output: other_cell_output,
             },
         )
     }
@@ -100,14 +104,14 @@ impl parallel::Rows for Work<'_> {
 }
 
 impl<'a> Pass<'a> {
-    /// Runs all steps, over the threads of the plan. `sums` has the elements that [`Plan::sums_len`] asks for; there is room if
+    /// Runs all steps, over the threads of the plan; `outputs` are every h and every c. `sums` has the elements that [`Plan::sums_len`] asks for; there is room if
     /// rows are to be gathered.
     pub(crate) fn run(
         &self,
         states: States<'_>,
         sums: &mut [f32],
         room: Option<&mut Room<'_>>,
-        output: Option<SequenceMut<'_>>,
+        outputs: [Option<SequenceMut<'_>>; 2],
         tools: &mut Tools,
     ) {
         let (rows, source) = (states.hidden.batch(), &self.source);
@@ -131,21 +135,29 @@ impl<'a> Pass<'a> {
         };
         let preactivations = views::slots_if_any(own, [1, rows, width]);
         let counts = source.ragged.map(|ragged| ragged.counts());
-        let work =
-            |scratch, output| Work { counts, states, gathered, hoisted, preactivations, scratch, output };
+        let work = |scratch, [output, cell_output]: [_; 2]| Work {
+            counts,
+            states,
+            gathered,
+            hoisted,
+            preactivations,
+            scratch,
+            output,
+            cell_output,
+        };
         match self.plan.split {
             Split::Rows => {
-                let output = match (output, source.ragged) {
+                let sinks = outputs.map(|output| match (output, source.ragged) {
                     (None, _) => Sink::None,
                     (Some(output), None) => Sink::Dense(output),
                     (Some(output), Some(ragged)) => Sink::Scattered(ragged.reorder(output)),
-                };
-                let work = work(tools.scratch_for(rows), output);
+                });
+                let work = work(tools.scratch_for(rows), sinks);
                 parallel::run(work, self.plan.threads, &|first, work| self.run_rows(first, work));
             }
             Split::Units => {
                 let (progress, scratch) = tools.for_team(self.plan.threads, rows);
-                let work = work(scratch, output.map_or(Sink::None, Sink::Dense));
+                let work = work(scratch, outputs.map(|output| output.map_or(Sink::None, Sink::Dense)));
                 self.run_units(work, progress);
             }
         }
@@ -153,7 +165,8 @@ impl<'a> Pass<'a> {
 
     /// All units of some rows, from row `first` on, on this thread.
     pub(crate) fn run_rows(&self, first: usize, work: Work<'_>) {
-        let Work { states, mut gathered, mut hoisted, mut preactivations, scratch, mut output, .. } = work;
+        let Work { states, mut gathered, mut hoisted, mut preactivations, scratch, .. } = work;
+        let Work { mut output, mut cell_output, .. } = work;
         let States { mut hidden, first: slot, mut cell, mut recorded, mut projected } = states;
         let (rows, slots) = (first..first + hidden.batch(), hidden.slots());
         if rows.is_empty() {
@@ -178,6 +191,7 @@ impl<'a> Pass<'a> {
                         (cell, Some(Tape { previous_cell: previous_cell.rows_of(0..active), gates }))
                     }
                 };
+                let mut cell = cell.first(active);
                 let gathered_input = &*gathered.input;
                 let (start, input) =
                     self.input(step, &block, [&rows, &of_step], panels.clone(), gathered_input, &mut hoisted);
@@ -195,14 +209,23 @@ impl<'a> Pass<'a> {
                     input,
                     recurrent: self.weights.recurrent_term(from.rows_of(0..active)),
                     hidden: to.first(active),
-                    cell: cell.first(active),
+                    cell: cell.all(),
                     tape,
                     output: output.rows(self.source.time(step)),
                     extras: extras.as_mut(),
                     scratch: &mut *scratch,
                 });
-                if let (Some(ragged), Sink::Scattered(output)) = (&self.source.ragged, &mut output) {
-                    ragged.scatter(first, &gathered.times[of_step], views::read_slot(&hidden, now), output);
+                if let Some(to) = cell_output.rows(self.source.time(step)) {
+                    copy_rows(cell.read(), to);
+                }
+                if let Some(ragged) = &self.source.ragged {
+                    let times = &gathered.times[of_step];
+                    if let Sink::Scattered(output) = &mut output {
+                        ragged.scatter(first, times, views::read_slot(&hidden, now), output);
+                    }
+                    if let Sink::Scattered(output) = &mut cell_output {
+                        ragged.scatter(first, times, cell.read(), output);
+                    }
                 }
                 now = if now + 1 == slots { 0 } else { now + 1 };
             }
@@ -211,15 +234,15 @@ impl<'a> Pass<'a> {
 
     /// All rows, with the units over a team.
     fn run_units(&self, work: Work<'_>, progress: &mut [Progress]) {
-        let Work { states, mut gathered, mut hoisted, mut preactivations, scratch, output, .. } = work;
+        let Work { states, mut gathered, mut hoisted, mut preactivations, scratch, .. } = work;
         let States { mut hidden, first: slot, cell, recorded, .. } = states;
         let shape = self.weights.shape();
         let (members, rows) = (progress.len(), 0..hidden.batch());
         let (block_units, sums_block) = (shape.panel_units(), shape.panel_width());
-        let mut output = match output {
+        let [mut output, mut cell_output] = [work.output, work.cell_output].map(|output| match output {
             Sink::Dense(output) => output,
             Sink::None | Sink::Scattered(_) => SequenceMut::empty(),
-        };
+        });
         let (mut taped_cell, mut latest_cell) =
             if recorded.is_some() { (cell, SequenceMut::empty()) } else { (SequenceMut::empty(), cell) };
         let mut recorded = recorded.unwrap_or_else(SequenceMut::empty);
@@ -235,21 +258,22 @@ impl<'a> Pass<'a> {
                 Direction::Reverse => Slots::Down { first: self.source.time(begin) },
             };
             // The output of dense rows is that of a step; of gathered ones, its columns are written at any time.
-            let (stepped_output, owned_output) = match self.source.ragged {
-                None => (output.all(), SequenceMut::empty()),
-                Some(_) => (SequenceMut::empty(), output.all()),
-            };
+            let is_dense = self.source.ragged.is_none();
+            let (stepped_output, owned_output) = stepped_or_owned(is_dense, &mut output);
+            let (stepped_cell_output, owned_cell_output) = stepped_or_owned(is_dense, &mut cell_output);
             let stepped = [
                 Shared::new(hidden.all(), block_units, state),
                 Shared::new(taped_cell.all(), block_units, state),
                 Shared::new(recorded.all(), shape.recorded_block(), Slots::Up { first: begin }),
                 Shared::new(stepped_output, block_units, written),
+                Shared::new(stepped_cell_output, block_units, written),
             ];
             let owned = [
                 Shared::new(latest_cell.all(), block_units, state),
                 Shared::new(hoisted.all(), sums_block, state),
                 Shared::new(preactivations.all(), sums_block, state),
                 Shared::new(owned_output, block_units, state),
+                Shared::new(owned_cell_output, block_units, state),
             ];
             let team = Team::new(&mut *progress, block.steps.len(), self.panels(), stepped, owned);
             parallel::together(0..members, &mut *scratch, &|member, scratch| {
@@ -267,8 +291,10 @@ impl<'a> Pass<'a> {
                     let active = self.source.active(step, &rows);
                     let of_step = done..done + active;
                     let columns = panels.start * block_units..panels.end * block_units;
-                    let ([hidden, taped_cell, recorded, stepped_output], owned) = turn.parts();
-                    let [mut latest_cell, mut hoisted, mut preactivations, owned_output] = owned;
+                    let (stepped, owned) = turn.parts();
+                    let [hidden, taped_cell, recorded, stepped_output, stepped_cell_output] = stepped;
+                    let [mut latest_cell, mut hoisted, mut preactivations, owned_output, owned_cell_output] =
+                        owned;
                     let (cell, tape) = match (taped_cell.now, taped_cell.before, recorded.now) {
                         (Some(cell), Some(before), Some(gates)) => {
                             let previous_cell = before.columns(columns).rows_of(0..active);
@@ -276,6 +302,7 @@ impl<'a> Pass<'a> {
                         }
                         _ => (views::slot(&mut latest_cell, 0), None),
                     };
+                    let mut cell = cell.first(active);
                     let (start, input) =
                         self.input(step, &block, [&rows, &of_step], panels.clone(), input, &mut hoisted);
                     // A projection is of whole rows.
@@ -292,16 +319,21 @@ impl<'a> Pass<'a> {
                         input,
                         recurrent: self.weights.recurrent_term(from.rows_of(0..active)),
                         hidden: to.all(),
-                        cell: cell.first(active),
+                        cell: cell.all(),
                         tape,
                         output: stepped_output.now,
                         extras: extras.as_mut(),
                         scratch: &mut *scratch,
                     });
-                    if let Some(ragged) = &self.source.ragged
-                        && let Some(mut output) = ReorderedMut::new(owned_output, ragged.order())
-                    {
-                        ragged.scatter(0, &times[of_step], to.read(), &mut output);
+                    if let Some(to) = stepped_cell_output.now {
+                        copy_rows(cell.read(), to);
+                    }
+                    if let Some(ragged) = &self.source.ragged {
+                        for (from, output) in [(to.read(), owned_output), (cell.read(), owned_cell_output)] {
+                            if let Some(mut output) = ReorderedMut::new(output, ragged.order()) {
+                                ragged.scatter(0, &times[of_step.clone()], from, &mut output);
+                            }
+                        }
                     }
                 });
             });
@@ -409,5 +441,21 @@ impl<'a> Pass<'a> {
         let terms = [Some(Term { rows, weights, from: 0 }), None];
         let vectors = weights.layout().vectors_of(panels);
         self.kernels.product(Product { start, terms, vectors, to, scratch: &mut [] });
+    }
+}
+
+/// An output as what a step writes of it, if rows are dense, or as what a member of a team owns.
+fn stepped_or_owned<'s>(
+    is_dense: bool,
+    output: &'s mut SequenceMut<'_>,
+) -> (SequenceMut<'s>, SequenceMut<'s>) {
+    if is_dense { (output.all(), SequenceMut::empty()) } else { (SequenceMut::empty(), output.all()) }
+}
+
+/// Copies rows that may be padded.
+fn copy_rows(from: Rows<'_>, mut to: RowsMut<'_>) {
+    let width = to.width();
+    for row in 0..to.rows() {
+        to.row_mut(row).copy_from_slice(&from.row(row)[..width]);
     }
 }

@@ -19,7 +19,7 @@ use crate::memory::gradients::GradientRows;
 use crate::memory::tools::Tools;
 use crate::memory::views;
 use crate::parallel;
-use crate::recurrence::backward::{BackwardPass, Outputs, Segment, Step};
+use crate::recurrence::backward::{BackwardPass, Outputs, Segment, Step, add};
 use crate::recurrence::ragged::{Ragged, Room};
 use crate::recurrence::source::gathered_rows;
 use crate::view::Sequence;
@@ -198,8 +198,18 @@ impl RaggedBackward<'_> {
             self.gather_cotangents(all, first, times, self.pass.output_columns(&vectors), &mut gathered);
             gathered.read()
         });
+        let mut cell_gradient = cell_gradient.first(active);
+        if let Some(all) = self.pass.cell_cotangent {
+            let columns = self.pass.unit_columns(&vectors);
+            for (local, &time) in times.iter().enumerate() {
+                let (row, to) = (self.ragged.row(first + local), cell_gradient.row_mut(local));
+                for time in iter::once(time).chain(self.ragged.repeats(first + local, time)) {
+                    add(to, &all.row(time, row)[columns.clone()]);
+                }
+            }
+        }
         let (going_gates, ending_gates) = gate_gradients.first(active * gates).split(going * gates);
-        let (going_cell, ending_cell) = cell_gradient.first(active).split(going);
+        let (going_cell, ending_cell) = cell_gradient.split(going);
         let after = after.map(|after| after.rows_of(0..going * gates));
         for (rows, after, gate_gradients, cell_gradient) in
             [(0..going, after, going_gates, going_cell), (going..active, None, ending_gates, ending_cell)]
@@ -292,6 +302,17 @@ impl RaggedBackward<'_> {
         });
     }
 
+    /// Adds to dc₀ by position the cotangents of the times that repeat c₀.
+    pub(crate) fn add_initial_cell_cotangents(&self, scratch: &mut GradientRows<'_>) {
+        let Some(cotangent) = self.pass.cell_cotangent else { return };
+        let rows = scratch.cell_gradient.chunks_exact_mut(self.pass.shape().padded_cell());
+        for (position, to) in rows.enumerate() {
+            for time in self.ragged.initial_repeats(position) {
+                add(to, cotangent.row(time, self.ragged.row(position)));
+            }
+        }
+    }
+
     /// dh₀ by position; call it after the last block.
     pub(crate) fn first_hidden_gradient(&self, scratch: &mut GradientRows<'_>, tools: &mut Tools) {
         self.pass.first_hidden_gradient(self.ragged.active(0), scratch, tools);
@@ -303,9 +324,4 @@ impl RaggedBackward<'_> {
             }
         }
     }
-}
-
-/// to += from, without the padding of `to`.
-fn add(to: &mut [f32], from: &[f32]) {
-    iter::zip(to, from).for_each(|(to, from)| *to += from);
 }

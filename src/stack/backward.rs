@@ -119,6 +119,7 @@ impl LstmStack {
                 Ok(Backward {
                     input,
                     output_cotangent: cotangent.map(|all| all.columns(from, own_width)),
+                    cell_output_cotangent: None,
                     last_hidden_cotangent: call
                         .last_hidden_cotangent
                         .map(|all| all.part(index * batch, batch)),

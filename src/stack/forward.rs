@@ -175,8 +175,8 @@ impl LstmStack {
                     let mut first = self.begin_layer(call, index, first, tapes.next());
                     let mut second = self.begin_layer(call, index + 1, second, tapes.next());
                     parallel::both(
-                        || first.steps(input, first_output),
-                        || second.steps(input, second_output),
+                        || first.steps(input, [first_output, None]),
+                        || second.steps(input, [second_output, None]),
                     );
                     self.end_layer(index, first, batch, &mut last);
                     self.end_layer(index + 1, second, batch, &mut last);
@@ -185,7 +185,7 @@ impl LstmStack {
                     for (direction, output) in outputs.into_iter().take(directions.count()).enumerate() {
                         let mut run =
                             self.begin_layer(call, index + direction, &mut workspaces[0], tapes.next());
-                        run.steps(input, output);
+                        run.steps(input, [output, None]);
                         self.end_layer(index + direction, run, batch, &mut last);
                     }
                 }
@@ -260,7 +260,7 @@ impl LstmStack {
                     } else {
                         Some(SequenceMut::time_major(&mut *after, times.len(), batch, width).rows())
                     };
-                    stage.run.steps(input, output);
+                    stage.run.steps(input, [output, None]);
                     if let (Some(dropout), false) = (dropout, is_last) {
                         dropout.multiply(layer, begin, batch, width, after, 1);
                     }

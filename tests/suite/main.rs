@@ -5,6 +5,7 @@
 mod activation;
 mod adapters;
 mod arguments;
+mod cell_output;
 mod common;
 mod determinism;
 mod direction;
