@@ -1,13 +1,10 @@
 //! The examples that load files of other frameworks get layers that answer as those frameworks do.
 
 #[allow(dead_code)] // Its command line is not run here.
-#[path = "../../examples/onnx_lstm.rs"]
-mod onnx_lstm;
-#[allow(dead_code)] // Its command line is not run here.
 #[path = "../../examples/pytorch_safetensors.rs"]
 mod pytorch_safetensors;
 
-use crate::common::golden::{GoldenFile, assert_relative, transpose};
+use crate::common::golden::{GoldenFile, assert_relative};
 use crate::common::{narrow, widen};
 use quadgate::{Matrix, Sequence, SequenceMut, StackForward};
 
@@ -51,33 +48,4 @@ fn a_file_that_is_no_lstm_of_pytorch_is_refused_by_name() {
     assert!(missing.to_string().contains("encoder.weight_ih_l0"), "{missing}");
     let other = pytorch_safetensors::load(b"no safetensors", "").unwrap_err();
     assert!(other.to_string().contains("safetensors"), "{other}");
-}
-
-#[test]
-fn lstm_nodes_of_an_onnx_file_answer_as_onnx_runtime_does() {
-    let nodes = onnx_lstm::load(&bytes("onnx/lstms.onnx")).unwrap();
-    let expected = GoldenFile::plain("onnx/lstms");
-    let (steps, batch) = (6, 3);
-    let mut input = expected.narrow("x");
-    for (node, (name, directions)) in nodes.iter().zip([("y1", 2), ("y2", 1)]) {
-        let output = node.run(&input, steps, batch).unwrap();
-        // Y is [T, directions, B, H].
-        let y = expected.tensor(name);
-        let width = y.len() / (steps * directions * batch);
-        let y: Vec<f64> = y
-            .chunks_exact(directions * batch * width)
-            .flat_map(|step| transpose(step, [directions, batch, width]))
-            .collect();
-        assert_relative(name, &widen(&output), &y, 5e-6);
-        input = output;
-    }
-    assert_eq!(nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>(), ["both_ways", "coupled"]);
-}
-
-#[test]
-fn an_onnx_file_that_ends_before_its_weights_do_is_refused() {
-    let whole = bytes("onnx/lstms.onnx");
-    for len in (0..whole.len() - 1000).step_by(97) {
-        assert!(onnx_lstm::load(&whole[..len]).is_err(), "{len} bytes");
-    }
 }

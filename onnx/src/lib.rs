@@ -1,0 +1,69 @@
+//! Reads the LSTM nodes of an ONNX file into layers of [`quadgate`], as exporters write them.
+//!
+//! ```no_run
+//! use quadgate_onnx::{Call, Model};
+//!
+//! let model = Model::open("model.onnx".as_ref())?;
+//! for lstm in model.lstms() {
+//!     let (steps, batch) = (100, 1);
+//!     let x = vec![0.0; steps * batch * lstm.input_size()];
+//!     let output = lstm.run(&Call::new(&x, steps, batch))?;
+//!     println!("{}: {} numbers", lstm.name(), output.y.len());
+//! }
+//! println!("not run: {:?}", model.other_nodes());
+//! # Ok::<(), quadgate_onnx::Error>(())
+//! ```
+//!
+//! | of a node | what becomes of it |
+//! |---|---|
+//! | W, R, B, P | packed; in the file or beside it (external data), as initializers, constants, or copies of these |
+//! | `direction`, `layout`, `input_forget`, `clip`, `hidden_size` | as the operator says; [`Clipping`] says whose clip |
+//! | `activations`, `activation_alpha`, `activation_beta` | for each direction by itself |
+//! | `initial_h`, `initial_c` | [`Initial`]: stored in the file, one number for any batch (`ConstantOfShape`, `Expand`), or to be given with each call |
+//! | `sequence_lens` | to be given with each call |
+//!
+//! What lies between LSTM nodes is not run, but named. A file without any says what it has instead.
+//!
+//! Source: [operator LSTM](https://onnx.ai/onnx/operators/onnx__LSTM.html).
+
+#![forbid(unsafe_code)]
+
+mod call;
+mod model;
+mod node;
+mod tensors;
+
+pub use call::{Call, Output};
+pub use model::{Clipping, Model};
+pub use node::{Initial, OnnxLstm};
+
+use std::fmt;
+
+/// Why a file or a call was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error(String);
+
+impl Error {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+
+    /// The same, with what it is about.
+    pub(crate) fn of(self, what: &str) -> Self {
+        Self(format!("{what}: {}", self.0))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<quadgate::Error> for Error {
+    fn from(error: quadgate::Error) -> Self {
+        Self(error.to_string())
+    }
+}

@@ -1,0 +1,144 @@
+//! Tensors of a graph that are known before it runs.
+
+use crate::Error;
+use rten_onnx::onnx::{DataLocation, DataType, GraphProto, NodeProto, TensorProto};
+use std::path::Path;
+
+/// Steps from a name to what it is a copy of: more would be a circle.
+const MOST_COPIES: usize = 64;
+
+/// Shape and elements.
+pub(crate) type Tensor = (Vec<usize>, Vec<f32>);
+
+/// What a value of a graph is.
+pub(crate) enum Value<'g> {
+    /// A tensor of the file.
+    Tensor(&'g TensorProto),
+    /// What this node computes.
+    Computed(&'g NodeProto),
+    /// An input of the graph, or nothing that the graph names.
+    Input,
+}
+
+/// The values of a graph.
+#[derive(Clone, Copy)]
+pub(crate) struct Values<'g> {
+    pub(crate) graph: &'g GraphProto,
+    /// Where external data lie.
+    pub(crate) directory: Option<&'g Path>,
+}
+
+impl<'g> Values<'g> {
+    /// What the value of a name is, through nodes that copy.
+    pub(crate) fn find(&self, name: &str) -> Value<'g> {
+        let mut name = name;
+        for _ in 0..MOST_COPIES {
+            if let Some(tensor) =
+                self.graph.initializer.iter().find(|tensor| tensor.name.as_deref() == Some(name))
+            {
+                return Value::Tensor(tensor);
+            }
+            let made = |node: &&NodeProto| node.output.iter().any(|output| output == name);
+            let Some(node) = self.graph.node.iter().find(made) else { return Value::Input };
+            match node.op_type.as_deref() {
+                Some("Constant") => {
+                    let value =
+                        node.attribute.iter().find(|attribute| attribute.name.as_deref() == Some("value"));
+                    return value
+                        .and_then(|value| value.t.as_ref())
+                        .map_or(Value::Computed(node), Value::Tensor);
+                }
+                Some("Identity") if !node.input.is_empty() => name = &node.input[0],
+                _ => return Value::Computed(node),
+            }
+        }
+        Value::Input
+    }
+
+    /// The tensor of a name.
+    pub(crate) fn tensor(&self, name: &str) -> Result<Tensor, Error> {
+        match self.find(name) {
+            Value::Tensor(tensor) => self.floats(tensor),
+            Value::Computed(node) => {
+                let what = node.op_type.as_deref().unwrap_or("a node");
+                Err(Error::new(format!(
+                    "expected {name} to be a tensor of the file, found what {what} computes"
+                )))
+            }
+            Value::Input => Err(Error::new(format!(
+                "expected {name} to be a tensor of the file, found an input of the graph"
+            ))),
+        }
+    }
+
+    /// Shape and elements of a tensor of floats.
+    pub(crate) fn floats(&self, tensor: &TensorProto) -> Result<Tensor, Error> {
+        if tensor.data_type != Some(DataType::FLOAT) {
+            return Err(Error::new(format!("expected floats, found {:?}", tensor.data_type)));
+        }
+        let size = |&size: &i64| usize::try_from(size);
+        let shape: Vec<usize> = tensor
+            .dims
+            .iter()
+            .map(size)
+            .collect::<Result<_, _>>()
+            .map_err(|_| Error::new(format!("expected a shape, found {:?}", tensor.dims)))?;
+        let data = if tensor.data_location == Some(DataLocation::EXTERNAL) {
+            from_bytes(&self.external(tensor)?)
+        } else if let Some(raw) = &tensor.raw_data {
+            from_bytes(&raw.borrow())
+        } else {
+            tensor.float_data.clone()
+        };
+        if shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size)) != Some(data.len()) {
+            return Err(Error::new(format!(
+                "expected as many elements as {shape:?} has, found {}",
+                data.len()
+            )));
+        }
+        Ok((shape, data))
+    }
+
+    /// The bytes of a tensor that lie beside the file.
+    fn external(&self, tensor: &TensorProto) -> Result<Vec<u8>, Error> {
+        let entry = |key: &str| {
+            let found = tensor.external_data.iter().find(|entry| entry.key.as_deref() == Some(key));
+            found.and_then(|entry| entry.value.as_deref())
+        };
+        let number = |key: &str| {
+            let parse =
+                |value: &str| value.parse().map_err(|_| Error::new(format!("{key}: found {value:?}")));
+            entry(key).map(parse).transpose()
+        };
+        let directory = self.directory.ok_or_else(|| {
+            Error::new("expected its data in the file, found them beside it: open it by its path")
+        })?;
+        let location =
+            entry("location").ok_or_else(|| Error::new("expected the location of its data, found none"))?;
+        // A file says nothing about others than those beside it.
+        let is_beside =
+            Path::new(location).components().all(|part| matches!(part, std::path::Component::Normal(_)));
+        if !is_beside {
+            return Err(Error::new(format!(
+                "location: expected a file beside the model, found {location:?}"
+            )));
+        }
+        let path = directory.join(location);
+        let bytes =
+            std::fs::read(&path).map_err(|error| Error::new(format!("{}: {error}", path.display())))?;
+        let offset: usize = number("offset")?.unwrap_or(0);
+        let length = match number("length")? {
+            Some(length) => length,
+            None => bytes.len().saturating_sub(offset),
+        };
+        let range = offset.checked_add(length).and_then(|end| bytes.get(offset..end));
+        range.map(<[u8]>::to_vec).ok_or_else(|| {
+            Error::new(format!("{location}: expected {length} bytes from {offset} on, found {}", bytes.len()))
+        })
+    }
+}
+
+fn from_bytes(bytes: &[u8]) -> Vec<f32> {
+    let (elements, _) = bytes.as_chunks::<4>();
+    elements.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}

@@ -1,0 +1,417 @@
+//! Files as exporters write them: one that ONNX Runtime has answered, and others that are put together here, against the layers of
+//! `quadgate` and numbers by hand.
+
+use quadgate::{
+    ActivationFunction, Activations, Clip, Direction, Forward, Lstm, LstmConfig, LstmWeights, Matrix,
+    Sequence, SequenceMut,
+};
+use quadgate_onnx::{Call, Clipping, Initial, Model};
+use safetensors::SafeTensors;
+
+fn bytes(name: &str) -> Vec<u8> {
+    let path = format!("{}/../tests/data/onnx/{name}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[test]
+fn nodes_answer_as_onnx_runtime_does() {
+    let model = Model::parse(&bytes("lstms.onnx"), Clipping::Runtime).unwrap();
+    let file = bytes("lstms.safetensors");
+    let file = SafeTensors::deserialize(&file).unwrap();
+    let tensor = |name: &str| -> Vec<f32> {
+        let data = file.tensor(name).unwrap().data().to_vec();
+        data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+    };
+    let (steps, batch) = (6, 3);
+    let mut input = tensor("x");
+    for (lstm, number) in model.lstms().iter().zip([1, 2]) {
+        let output = lstm.run(&Call::new(&input, steps, batch)).unwrap();
+        for (name, found) in [("y", &output.y), ("h", &output.y_h), ("c", &output.y_c)] {
+            let expected = tensor(&format!("{name}{number}"));
+            assert_eq!(found.len(), expected.len());
+            for (found, expected) in found.iter().zip(expected) {
+                assert!((found - expected).abs() < 5e-6, "{name}{number}: {found}, {expected}");
+            }
+        }
+        // What lies between the nodes: [T, D, B, H] to [T, B, D·H].
+        let (count, units) = (lstm.layers().len(), lstm.hidden_size());
+        input = (0..steps * batch)
+            .flat_map(|row| (0..count).map(move |direction| [row / batch * count + direction, row % batch]))
+            .flat_map(|[slot, row]| output.y[(slot * batch + row) * units..][..units].to_vec())
+            .collect();
+    }
+    let names: Vec<_> =
+        model.lstms().iter().map(|lstm| (lstm.name(), lstm.input(), lstm.outputs()[0])).collect();
+    assert_eq!(names, [("both_ways", "x", Some("y1")), ("coupled", "joined", Some("y2"))]);
+    let others: Vec<_> = model.other_nodes().iter().map(|(kind, &count)| (kind.as_str(), count)).collect();
+    assert_eq!(others, [("Reshape", 1), ("Transpose", 1)]);
+    let whole = bytes("lstms.onnx");
+    for len in (0..whole.len() - 1000).step_by(97) {
+        assert!(Model::parse(&whole[..len], Clipping::Runtime).is_err(), "{len} bytes");
+    }
+}
+
+/// Messages of protocol buffers.
+#[derive(Clone, Default)]
+struct Message(Vec<u8>);
+
+impl Message {
+    fn varint(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.0.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.0.push(number as u8);
+    }
+
+    fn int(mut self, field: u64, number: i64) -> Self {
+        self.varint(field << 3);
+        self.varint(number as u64);
+        self
+    }
+
+    fn float(mut self, field: u64, number: f32) -> Self {
+        self.varint(field << 3 | 5);
+        self.0.extend(number.to_le_bytes());
+        self
+    }
+
+    fn bytes(mut self, field: u64, bytes: &[u8]) -> Self {
+        self.varint(field << 3 | 2);
+        self.varint(bytes.len() as u64);
+        self.0.extend(bytes);
+        self
+    }
+
+    fn string(self, field: u64, string: &str) -> Self {
+        self.bytes(field, string.as_bytes())
+    }
+
+    fn message(self, field: u64, message: &Message) -> Self {
+        self.bytes(field, &message.0)
+    }
+}
+
+fn raw(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+fn shaped(name: &str, shape: &[usize]) -> Message {
+    let dims = shape.iter().fold(Message::default(), |tensor, &size| tensor.int(1, size as i64));
+    dims.int(2, 1).string(8, name)
+}
+
+fn tensor(name: &str, shape: &[usize], values: &[f32]) -> Message {
+    shaped(name, shape).bytes(9, &raw(values))
+}
+
+/// One whose bytes lie beside the file.
+fn external(name: &str, shape: &[usize], location: &str, offset: usize) -> Message {
+    let entry = |key: &str, value: &str| Message::default().string(1, key).string(2, value);
+    let length = 4 * shape.iter().product::<usize>();
+    shaped(name, shape)
+        .message(13, &entry("location", location))
+        .message(13, &entry("offset", &offset.to_string()))
+        .message(13, &entry("length", &length.to_string()))
+        .int(14, 1)
+}
+
+/// Types of attributes.
+const FLOAT: i64 = 1;
+const INT: i64 = 2;
+const STRING: i64 = 3;
+const TENSOR: i64 = 4;
+const GRAPH: i64 = 5;
+const FLOATS: i64 = 6;
+const STRINGS: i64 = 8;
+
+fn attribute(name: &str, kind: i64) -> Message {
+    Message::default().string(1, name).int(20, kind)
+}
+
+fn node(kind: &str, inputs: &[&str], outputs: &[&str], attributes: &[Message]) -> Message {
+    let node = inputs.iter().fold(Message::default(), |node, input| node.string(1, input));
+    let node = outputs.iter().fold(node, |node, output| node.string(2, output)).string(4, kind);
+    attributes.iter().fold(node, |node, attribute| node.message(5, attribute))
+}
+
+fn graph(nodes: &[Message], tensors: &[Message]) -> Message {
+    let graph = nodes.iter().fold(Message::default(), |graph, node| graph.message(1, node));
+    tensors.iter().fold(graph, |graph, tensor| graph.message(5, tensor))
+}
+
+fn file(nodes: &[Message], tensors: &[Message]) -> Vec<u8> {
+    Message::default().int(1, 9).message(7, &graph(nodes, tensors)).0
+}
+
+const X: usize = 2;
+const H: usize = 3;
+
+fn numbers(len: usize, seed: usize) -> Vec<f32> {
+    (0..len).map(|i| ((i * 37 + seed * 11) % 23) as f32 / 23.0 - 0.5).collect()
+}
+
+/// Weights of so many directions.
+fn weights(count: usize) -> [Vec<f32>; 3] {
+    [numbers(count * 4 * H * X, 1), numbers(count * 4 * H * H, 2), numbers(count * 8 * H, 3)]
+}
+
+fn weight_tensors(count: usize) -> Vec<Message> {
+    let [w, r, b] = weights(count);
+    vec![
+        tensor("w", &[count, 4 * H, X], &w),
+        tensor("r", &[count, 4 * H, H], &r),
+        tensor("b", &[count, 8 * H], &b),
+    ]
+}
+
+/// A layer of one of these directions, with this configuration.
+fn layer(count: usize, number: usize, config: LstmConfig) -> Lstm {
+    let all = weights(count);
+    let [w, r, b] = all.each_ref().map(|all| &all[number * all.len() / count..][..all.len() / count]);
+    Lstm::new(&config, &LstmWeights::onnx(&config, w, r, Some(b), None).unwrap()).unwrap()
+}
+
+fn config() -> LstmConfig {
+    LstmConfig::new(X, H)
+}
+
+/// Every h, `[T, B, H]`, of a layer.
+fn answer(
+    lstm: &Lstm,
+    x: &[f32],
+    [steps, batch]: [usize; 2],
+    initial: [&[f32]; 2],
+    lengths: &[i32],
+) -> Vec<f32> {
+    let mut h = vec![0.0; steps * batch * H];
+    let call = Forward::new(Sequence::time_major(x, steps, batch, X))
+        .initial_hidden(Matrix::new(initial[0], batch, H))
+        .initial_cell(Matrix::new(initial[1], batch, H))
+        .lengths(lengths)
+        .output(SequenceMut::time_major(&mut h, steps, batch, H));
+    lstm.forward(&mut lstm.workspace(batch).unwrap(), call).unwrap();
+    h
+}
+
+#[test]
+fn each_direction_has_functions_of_its_own_in_either_layout() {
+    let (steps, batch) = (4, 3);
+    let x = numbers(steps * batch * X, 4);
+    // [B, T, X]
+    let turned: Vec<f32> = (0..batch)
+        .flat_map(|row| (0..steps).map(move |step| step * batch + row))
+        .flat_map(|row| x[row * X..][..X].to_vec())
+        .collect();
+    let functions = ["Sigmoid", "Tanh", "Tanh", "HardSigmoid", "Relu", "ScaledTanh"];
+    let activations =
+        functions.iter().fold(attribute("activations", STRINGS), |list, name| list.string(9, name));
+    let alphas =
+        [0.3, 1.5].into_iter().fold(attribute("activation_alpha", FLOATS), |list, x| list.float(7, x));
+    let betas = [0.4, 0.5].into_iter().fold(attribute("activation_beta", FLOATS), |list, x| list.float(7, x));
+    let other = Activations {
+        gate: ActivationFunction::HardSigmoid { alpha: 0.3, beta: 0.4 },
+        candidate: ActivationFunction::Relu,
+        cell: ActivationFunction::ScaledTanh { alpha: 1.5, beta: 0.5 },
+    };
+    let layers =
+        [layer(2, 0, config()), layer(2, 1, config().direction(Direction::Reverse).activations(other))];
+    let (zeros, lengths) = (vec![0.0; batch * H], [4, 2, 3]);
+    let expected = layers.each_ref().map(|lstm| answer(lstm, &x, [steps, batch], [&zeros, &zeros], &lengths));
+    for layout in [0, 1] {
+        let attributes = [
+            attribute("direction", STRING).string(4, "bidirectional"),
+            attribute("hidden_size", INT).int(3, H as i64),
+            attribute("layout", INT).int(3, layout),
+            activations.clone(),
+            alphas.clone(),
+            betas.clone(),
+        ];
+        let lstm = node("LSTM", &["x", "w", "r", "b", "lens"], &["y"], &attributes);
+        let model = Model::parse(&file(&[lstm], &weight_tensors(2)), Clipping::Runtime).unwrap();
+        let lstm = &model.lstms()[0];
+        assert_eq!(
+            (lstm.lengths(), lstm.is_batch_major(), lstm.name()),
+            (Some("lens"), layout == 1, "node 0")
+        );
+        let input = if layout == 1 { &turned } else { &x };
+        let missing = lstm.run(&Call::new(input, steps, batch)).unwrap_err();
+        assert!(missing.to_string().contains("lens"), "{missing}");
+        let output = lstm.run(&Call::new(input, steps, batch).lengths(&lengths)).unwrap();
+        for step in 0..steps {
+            for direction in 0..2 {
+                for row in 0..batch {
+                    let at = match layout {
+                        0 => (step * 2 + direction) * batch + row,
+                        _ => (row * steps + step) * 2 + direction,
+                    };
+                    let found = &output.y[at * H..][..H];
+                    assert_eq!(found, &expected[direction][(step * batch + row) * H..][..H]);
+                    // Y_h is h after the last step that is read.
+                    let last = if direction == 0 { lengths[row] as usize - 1 } else { 0 };
+                    if step == last {
+                        let at = if layout == 0 { direction * batch + row } else { row * 2 + direction };
+                        assert_eq!(&output.y_h[at * H..][..H], found);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn initial_states_are_stored_filled_or_given() {
+    let (steps, batch) = (2, 2);
+    let x = numbers(steps * batch * X, 5);
+    let [h, c] = [6, 7].map(|seed| numbers(batch * H, seed));
+    let constant = |value: f32| attribute("value", TENSOR).message(5, &tensor("", &[1], &[value]));
+    let nodes = |inputs: [&str; 2]| {
+        let all = ["x", "w", "r", "b", "", inputs[0], inputs[1]];
+        [
+            node("ConstantOfShape", &["shape"], &["filled"], &[constant(0.25)]),
+            node("ConstantOfShape", &["shape"], &["zeros"], &[]),
+            node("Expand", &["one", "shape"], &["expanded"], &[]),
+            node("Expand", &["stored_h", "shape"], &["unequal"], &[]),
+            node(
+                "Constant",
+                &[],
+                &["constant"],
+                &[attribute("value", TENSOR).message(5, &tensor("", &[1, batch, H], &h))],
+            ),
+            node("Identity", &["constant"], &["copy"], &[]),
+            node("Slice", &["everything"], &["cut"], &[]),
+            node("LSTM", &all, &["y"], &[]),
+        ]
+    };
+    let mut tensors = weight_tensors(1);
+    tensors.push(tensor("stored_h", &[1, batch, H], &h));
+    tensors.push(tensor("one", &[1, 1, 1], &[-0.5]));
+    let filled = |value: f32| vec![value; batch * H];
+    let given = |name: &str, from: &str| Initial::Given { name: name.into(), from: from.into() };
+    for (name, initial, value) in [
+        ("", Initial::Filled(0.0), Some(filled(0.0))),
+        ("filled", Initial::Filled(0.25), Some(filled(0.25))),
+        ("zeros", Initial::Filled(0.0), Some(filled(0.0))),
+        ("expanded", Initial::Filled(-0.5), Some(filled(-0.5))),
+        ("stored_h", Initial::Stored(h.clone()), Some(h.clone())),
+        ("constant", Initial::Stored(h.clone()), Some(h.clone())),
+        ("copy", Initial::Stored(h.clone()), Some(h.clone())),
+        ("h0", given("h0", "an input of the graph"), None),
+        ("unequal", given("unequal", "Expand"), None),
+        ("cut", given("cut", "Slice"), None),
+    ] {
+        let model = Model::parse(&file(&nodes([name, "c0"]), &tensors), Clipping::Runtime).unwrap();
+        let lstm = &model.lstms()[0];
+        assert_eq!(lstm.initial(), &[initial, given("c0", "an input of the graph")]);
+        let call = Call::new(&x, steps, batch).initial_c(&c);
+        let (hidden, output) = match value {
+            Some(value) => (value, lstm.run(&call)),
+            None => {
+                let missing = lstm.run(&call).unwrap_err().to_string();
+                assert!(missing.contains("initial_h") && missing.contains(name), "{missing}");
+                (h.clone(), lstm.run(&call.initial_h(&h)))
+            }
+        };
+        let expected = answer(&layer(1, 0, config()), &x, [steps, batch], [&hidden, &c], &[2, 2]);
+        assert_eq!(output.unwrap().y, expected, "{name}");
+    }
+}
+
+#[test]
+fn clips_are_those_of_the_runtime_or_of_the_standard() {
+    let tensors =
+        [tensor("w", &[1, 4, 0], &[]), tensor("r", &[1, 4, 1], &[0.0; 4]), tensor("c0", &[1, 1, 1], &[5.0])];
+    let lstm =
+        node("LSTM", &["x", "w", "r", "", "", "", "c0"], &[], &[attribute("clip", FLOAT).float(2, 1.0)]);
+    for (clipping, expected) in [(Clipping::Runtime, 0.493_307), (Clipping::Standard, 0.380_797)] {
+        let model = Model::parse(&file(std::slice::from_ref(&lstm), &tensors), clipping).unwrap();
+        let y = model.lstms()[0].run(&Call::new(&[], 1, 1)).unwrap().y;
+        assert!((y[0] - expected).abs() < 1e-6, "{y:?}");
+    }
+    let clip = Clip::onnx(1.0);
+    assert_eq!((clip.gate, clip.hidden), (Some(1.0), Some(1.0)));
+}
+
+#[test]
+fn tensors_may_lie_beside_the_file_and_nowhere_else() {
+    let directory = std::env::temp_dir().join(format!("quadgate-onnx-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let [w, r, b] = weights(1);
+    std::fs::write(directory.join("model.bin"), [raw(&w), raw(&r), raw(&b)].concat()).unwrap();
+    let lstm = node("LSTM", &["x", "w", "r", "b"], &["y"], &[]);
+    let tensors = |location: &str, more: usize| {
+        vec![
+            external("w", &[1, 4 * H, X], location, 0),
+            external("r", &[1, 4 * H, H], location, 4 * w.len()),
+            external("b", &[1, 8 * H], location, 4 * (w.len() + r.len()) + more),
+        ]
+    };
+    let path = directory.join("model.onnx");
+    let open = |tensors: &[Message]| {
+        std::fs::write(&path, file(std::slice::from_ref(&lstm), tensors)).unwrap();
+        Model::open(&path)
+    };
+    let x = numbers(3 * X, 8);
+    let y = open(&tensors("model.bin", 0)).unwrap().lstms()[0].run(&Call::new(&x, 3, 1)).unwrap().y;
+    assert_eq!(y, answer(&layer(1, 0, config()), &x, [3, 1], [&[0.0; H], &[0.0; H]], &[3]));
+    for (location, more, expected) in [
+        ("model.bin", 4, "model.bin"),
+        ("../model.bin", 0, "beside"),
+        ("/etc/passwd", 0, "beside"),
+        ("none", 0, "none"),
+    ] {
+        let error = open(&tensors(location, more)).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    let inside = Model::parse(&file(&[lstm], &tensors("model.bin", 0)), Clipping::Runtime).unwrap_err();
+    assert!(inside.to_string().contains("by its path"), "{inside}");
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
+fn a_file_without_lstms_is_told_what_it_has() {
+    let of = |nodes: &[Message]| Model::parse(&file(nodes, &[]), Clipping::Runtime).unwrap_err().to_string();
+    let plain = |kind: &str| node(kind, &["a"], &["b"], &[]);
+    let body = attribute("body", GRAPH).message(6, &graph(&[plain("LSTM")], &[]));
+    for (nodes, expected) in [
+        (vec![plain("DynamicQuantizeLSTM"), plain("MatMul")], "quantized"),
+        (vec![plain("GRU")], "GruWeights"),
+        (vec![node("Loop", &["a"], &["b"], &[body])], "Loop/LSTM"),
+        (vec![plain("Scan")], "loops"),
+        (vec![plain("Sigmoid"), plain("Tanh"), plain("Sigmoid")], "2 Sigmoid, 1 Tanh"),
+        (vec![], "no node at all"),
+    ] {
+        let error = of(&nodes);
+        assert!(error.starts_with("expected LSTM nodes, found none") && error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_names_the_node_and_the_input() {
+    let of = |inputs: &[&str], attributes: &[Message]| {
+        let lstm = node("LSTM", inputs, &["y"], attributes).string(3, "encoder");
+        Model::parse(&file(&[lstm], &weight_tensors(1)), Clipping::Runtime).unwrap_err().to_string()
+    };
+    let right = ["x", "w", "r", "b"];
+    for (error, expected) in [
+        (of(&["x", "w", "elsewhere"], &[]), "encoder: R: expected elsewhere"),
+        (of(&["x", "w"], &[]), "encoder: R: expected a tensor"),
+        (of(&right, &[attribute("hidden_size", INT).int(3, 9)]), "encoder: hidden_size: expected 3"),
+        (
+            of(&right, &[attribute("direction", STRING).string(4, "bidirectional")]),
+            "encoder: W: expected 2 directions",
+        ),
+        (of(&right, &[attribute("direction", STRING).string(4, "up")]), "attribute direction"),
+        (of(&right, &[attribute("layout", INT).int(3, 2)]), "attribute layout"),
+        (of(&right, &[attribute("surprise", INT).int(3, 1)]), "attribute surprise"),
+        (of(&right, &[attribute("activations", STRINGS).string(9, "Tanh")]), "three for each direction"),
+        (of(&right, &[attribute("activations", STRINGS).string(9, "Cosine")]), "Cosine"),
+    ] {
+        assert!(error.contains(expected), "{error}");
+    }
+    let lstm = node("LSTM", &right, &["y"], &[]);
+    let model = Model::parse(&file(&[lstm], &weight_tensors(1)), Clipping::Runtime).unwrap();
+    let error = model.lstms()[0].run(&Call::new(&[0.0; 3], 2, 1)).unwrap_err().to_string();
+    assert_eq!(error, "X: expected 4 elements, found 3");
+    assert!(model.lstms()[0].run(&Call::new(&[], usize::MAX, 2)).is_err());
+}
