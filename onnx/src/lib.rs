@@ -34,8 +34,8 @@ mod node;
 mod tensors;
 
 pub use call::{Call, Output};
-pub use model::{Clipping, Model};
-pub use node::{Initial, OnnxLstm};
+pub use model::Model;
+pub use node::{Clipping, Initial, OnnxLstm};
 
 use std::fmt;
 

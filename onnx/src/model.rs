@@ -1,22 +1,11 @@
 //! A file: its LSTM nodes, and what else there is.
 
 use crate::Error;
-use crate::node::{OnnxLstm, read};
+use crate::node::{Clipping, OnnxLstm, read};
 use crate::tensors::Values;
 use rten_onnx::onnx::{GraphProto, ModelProto};
 use std::collections::BTreeMap;
 use std::path::Path;
-
-/// Whose `clip` a node has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Clipping {
-    /// ONNX Runtime's: what enters the activations of the gates.
-    #[default]
-    Runtime,
-    /// The standard's: what enters the activation of h, too.
-    Standard,
-}
 
 /// The LSTM nodes of a file.
 #[derive(Debug)]

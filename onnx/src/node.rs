@@ -1,10 +1,20 @@
 //! One LSTM node.
 
 use crate::Error;
-use crate::model::Clipping;
 use crate::tensors::{Tensor, Value, Values};
 use quadgate::{ActivationFunction, Activations, Clip, Coupling, Direction, Lstm, LstmConfig, LstmWeights};
 use rten_onnx::onnx::{AttributeProto, NodeProto};
+
+/// Whose `clip` a node has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Clipping {
+    /// ONNX Runtime's: what enters the activations of the gates.
+    #[default]
+    Runtime,
+    /// The standard's: what enters the activation of h, too.
+    Standard,
+}
 
 /// Where an initial state comes from.
 #[derive(Clone, Debug, PartialEq)]
