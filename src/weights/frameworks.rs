@@ -4,7 +4,9 @@ use super::LstmWeights;
 use super::export::fill;
 use super::hint::{Tensor, check_tensor};
 use super::import::sizes;
-use super::layout::{JoinedTensors, Names, Orientation, SeparateTensors, Sizes, WeightLayout, check};
+use super::layout::{
+    JoinedTensors, Names, Orientation, SeparateTensors, Sizes, WeightLayout, check, keras_cudnn_index,
+};
 use crate::{Error, LstmConfig};
 
 const PYTORCH: Names = Names {
@@ -131,20 +133,6 @@ impl<'a> LstmWeights<'a> {
         let tensors = JoinedTensors { input: kernel, recurrent: recurrent_kernel, biases, peepholes: None };
         self.export_joined_named(WeightLayout::KERAS, KERAS, tensors)
     }
-}
-
-/// Where an element of a gate's matrix lies in a kernel that `CuDNNLSTM` or, with three gates, `CuDNNGRU` saved.
-///
-/// The kernel is `[inputs, gates · H]`, as that of `LSTM`. But the block of a gate, `[inputs, H]`, holds the elements of the
-/// matrix `[H, inputs]` one after the other, as if it were of that shape.
-pub(super) fn keras_cudnn_index(
-    gates: usize,
-    gate: usize,
-    [units, inputs]: [usize; 2],
-    [unit, k]: [usize; 2],
-) -> usize {
-    let number = unit * inputs + k;
-    number / units * gates * units + gate * units + number % units
 }
 
 /// Keras' files of `CuDNNLSTM`.

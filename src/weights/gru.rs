@@ -1,7 +1,7 @@
 //! Weights of gated recurrent units as other frameworks store them.
 
 use super::GateMatrix;
-use super::layout::{Orientation, Place, check};
+use super::layout::{Orientation, Place, check, keras_cudnn_index};
 use crate::Error;
 use crate::config::GruConfig;
 use crate::pack::GateTensors;
@@ -33,6 +33,7 @@ impl GruGateOrder {
 /// |---|---|---|
 /// | PyTorch, candle | [`pytorch`](Self::pytorch) | [`export_pytorch`](Self::export_pytorch) |
 /// | Keras | [`keras`](Self::keras) | [`export_keras`](Self::export_keras) |
+/// | Keras, files of `CuDNNGRU` | [`keras_cudnn`](Self::keras_cudnn) | [`export_keras_cudnn`](Self::export_keras_cudnn) |
 /// | ONNX | [`onnx`](Self::onnx) | [`export_onnx`](Self::export_onnx) |
 /// | any other | [`new`](Self::new) | [`export`](Self::export) |
 /// | a buffer of all parameters | [`from_parameters`](Self::from_parameters) | |
@@ -188,6 +189,84 @@ impl<'a> GruWeights<'a> {
     ) -> Result<Self, Error> {
         let biases = halves(KERAS[2], config.hidden_size(), bias)?;
         Self::named(config, Layout::KERAS, KERAS, kernel, recurrent_kernel, biases)
+    }
+
+    /// The tensors of a Keras file that was saved from `CuDNNGRU`: `kernel [X, 3H]` and `recurrent_kernel [H, 3H]` in which each
+    /// gate's block is transposed as cuDNN has it, and `bias [6H]`, that of W before that of R. Gates z, r, n.
+    ///
+    /// A `bias` of shape `[6H]` tells such a file: that of `GRU` with `reset_after` has as many elements, in shape `[2, 3H]`. They
+    /// are written to `parameters`, as [`GruConfig::parameters`] lays them out, of which the weights are then made. Source:
+    /// `_convert_rnn_weights` in `keras/src/legacy/saving/legacy_h5_format.py`.
+    ///
+    /// # Errors
+    /// [`Error::Length`] names the tensor whose length is wrong, [`Error::Zero`] if H is zero. Nothing is written then.
+    pub fn keras_cudnn(
+        config: &GruConfig,
+        kernel: &[f32],
+        recurrent_kernel: &[f32],
+        bias: &[f32],
+        parameters: &'a mut [f32],
+    ) -> Result<Self, Error> {
+        let (inputs, units, ranges) = (config.input_size(), config.hidden_size(), config.parameters()?);
+        let lengths = halves(KERAS[2], units, Some(bias))?.map(|bias| bias.map(<[f32]>::len));
+        check_lengths(KERAS, [inputs, units], [kernel.len(), recurrent_kernel.len()], lengths)?;
+        check("parameters", 1, ranges.total(), parameters.len())?;
+        let positions = Layout::KERAS.order.positions;
+        for (from, range, inputs) in
+            [(kernel, ranges.weight_ih, inputs), (recurrent_kernel, ranges.weight_hh, units)]
+        {
+            // Without inputs there is nothing to write, and the size of chunks must not be zero.
+            for (row, to) in parameters[range].chunks_exact_mut(inputs.max(1)).enumerate() {
+                let (gate, unit) = (positions[row / units], row % units);
+                for (k, to) in to.iter_mut().enumerate() {
+                    *to = from[keras_cudnn_index(GATES, gate, [units, inputs], [unit, k])];
+                }
+            }
+        }
+        let (of_input, of_recurrent) = bias.split_at(GATES * units);
+        let [reset, update, candidate] = positions.map(|position| position * units);
+        let biases = &mut parameters[ranges.bias];
+        for unit in 0..units {
+            let sum = |gate: usize| of_input[gate + unit] + of_recurrent[gate + unit];
+            biases[unit] = sum(reset);
+            biases[units + unit] = sum(update);
+            biases[2 * units + unit] = of_input[candidate + unit];
+            biases[3 * units + unit] = of_recurrent[candidate + unit];
+        }
+        Self::from_parameters(config, parameters)
+    }
+
+    /// Writes the tensors that [`GruWeights::keras_cudnn`] reads.
+    ///
+    /// # Errors
+    /// As for [`GruWeights::export`].
+    pub fn export_keras_cudnn(
+        &self,
+        kernel: &mut [f32],
+        recurrent_kernel: &mut [f32],
+        bias: &mut [f32],
+    ) -> Result<(), Error> {
+        let (inputs, units) = (self.input_size, self.hidden_size);
+        let lengths = halves(KERAS[2], units, Some(bias))?.map(|bias| bias.map(<[f32]>::len));
+        check_lengths(KERAS, [inputs, units], [kernel.len(), recurrent_kernel.len()], lengths)?;
+        for (gate, position) in Layout::KERAS.order.positions.into_iter().enumerate() {
+            for unit in 0..units {
+                for (to, matrix, inputs) in [
+                    (&mut *kernel, &self.input[gate], inputs),
+                    (&mut *recurrent_kernel, &self.recurrent[gate], units),
+                ] {
+                    for k in 0..inputs {
+                        let index = keras_cudnn_index(GATES, position, [units, inputs], [unit, k]);
+                        to[index] = matrix.at(unit, k);
+                    }
+                }
+                for (which, biases) in self.biases.iter().enumerate() {
+                    bias[(which * GATES + position) * units + unit] =
+                        biases[gate].map_or(0.0, |bias| bias[unit]);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// One direction of ONNX's `W [D, 3H, X]`, `R [D, 3H, H]` and `B [D, 6H]`, whose first half is the bias of W and whose second

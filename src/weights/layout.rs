@@ -90,6 +90,20 @@ impl Orientation {
     }
 }
 
+/// Where an element of a gate's matrix lies in a kernel that `CuDNNLSTM` or, with three gates, `CuDNNGRU` saved.
+///
+/// The kernel is `[inputs, gates · H]`, as that of `LSTM`. But the block of a gate, `[inputs, H]`, holds the elements of the
+/// matrix `[H, inputs]` one after the other, as if it were of that shape.
+pub(super) fn keras_cudnn_index(
+    gates: usize,
+    gate: usize,
+    [units, inputs]: [usize; 2],
+    [unit, k]: [usize; 2],
+) -> usize {
+    let number = unit * inputs + k;
+    number / units * gates * units + gate * units + number % units
+}
+
 /// Sizes of a layer.
 #[derive(Clone, Copy)]
 pub(super) struct Sizes {

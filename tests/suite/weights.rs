@@ -726,3 +726,52 @@ fn a_layer_gives_back_what_was_packed() {
         }
     }
 }
+
+#[test]
+fn files_of_cudnn_gru_are_read_and_written_as_keras_converts_them() {
+    let config = GruConfig::new(INPUTS, UNITS);
+    let gates = 3;
+    // Of Keras' GRU with `reset_after`: [X, 3H], [H, 3H], [2, 3H].
+    let kernel = Random(21).vec(INPUTS * gates * UNITS, 1.0);
+    let recurrent = Random(22).vec(UNITS * gates * UNITS, 1.0);
+    let bias = Random(23).vec(2 * gates * UNITS, 1.0);
+    let saved = |kernel: &[f32], rows: usize| {
+        let blocks: Vec<Vec<f32>> = (0..gates)
+            .map(|gate| {
+                let row = |row: usize| kernel[(row * gates + gate) * UNITS..][..UNITS].to_vec();
+                to_cudnn(&(0..rows).flat_map(row).collect::<Vec<f32>>(), rows, UNITS)
+            })
+            .collect();
+        stacked(&blocks, rows)
+    };
+    let (of_kernel, of_recurrent) = (saved(&kernel, INPUTS), saved(&recurrent, UNITS));
+    let mut parameters = vec![7.0; config.parameters().unwrap().total()];
+    let weights =
+        GruWeights::keras_cudnn(&config, &of_kernel, &of_recurrent, &bias, &mut parameters).unwrap();
+    let answer = |weights: &GruWeights<'_>| {
+        let mut h = [0.0; 5 * UNITS];
+        let x = Random(24).vec(5 * INPUTS, 1.0);
+        let gru = Gru::new(&config, weights).unwrap();
+        let call = Forward::new(Sequence::time_major(&x, 5, 1, INPUTS));
+        let output = SequenceMut::time_major(&mut h, 5, 1, UNITS);
+        gru.forward(&mut gru.workspace(1).unwrap(), call.output(output)).unwrap();
+        h
+    };
+    let expected = GruWeights::keras(&config, &kernel, &recurrent, Some(&bias)).unwrap();
+    assert_eq!(answer(&weights), answer(&expected));
+    let (mut w, mut r, mut b) = (vec![0.0; kernel.len()], vec![0.0; recurrent.len()], vec![0.0; bias.len()]);
+    expected.export_keras_cudnn(&mut w, &mut r, &mut b).unwrap();
+    assert_eq!((w, r, b), (of_kernel.clone(), of_recurrent.clone(), bias.clone()));
+    let mut parameters = vec![7.0; config.parameters().unwrap().total()];
+    for (kernel, recurrent, bias) in [
+        (&of_kernel[1..], &of_recurrent[..], &bias[..]),
+        (&of_kernel, &of_recurrent[1..], &bias),
+        (&of_kernel, &of_recurrent, &bias[1..]),
+    ] {
+        assert!(matches!(
+            GruWeights::keras_cudnn(&config, kernel, recurrent, bias, &mut parameters),
+            Err(Error::Length { .. })
+        ));
+    }
+    assert!(parameters.iter().all(|&parameter| parameter == 7.0));
+}
