@@ -345,6 +345,11 @@ impl LstmConfig {
         !self.options.are_plain()
     }
 
+    /// Whether a step needs all units of a row, so that threads cannot share them.
+    pub(crate) fn needs_whole_rows(&self) -> bool {
+        self.options.need_whole_rows() || self.kind.has_gated_product()
+    }
+
     pub(crate) fn options(&self) -> &Options {
         &self.options
     }

@@ -102,6 +102,7 @@ mod view;
 mod weights;
 
 pub use activation::Activation;
+pub use cell::kind::ResetGate;
 pub use config::{GruConfig, GruParameterRanges, LstmConfig, ParameterRanges, Schedule, Split, Threads};
 pub use direction::Direction;
 pub use error::Error;

@@ -2,7 +2,8 @@
 
 use crate::cell::Cell;
 use crate::cell::gru::Gru;
-use crate::cell::kind::CellKind;
+use crate::cell::gru_reset_before::GruResetBefore;
+use crate::cell::kind::{CellKind, ResetGate};
 use crate::cell::lstm::PlainLstm;
 use crate::cell::lstm_options::LstmWithOptions;
 use crate::cell::rnn::PlainRnn;
@@ -329,12 +330,7 @@ impl Lstm {
     /// - [`Error::UnsupportedIsa`] or [`Error::UnknownIsa`] if an instruction set is demanded that cannot be had,
     /// - [`Error::Overflow`] if the packed weights could not be addressed.
     pub fn new(config: &LstmConfig, weights: &LstmWeights<'_>) -> Result<Self, Error> {
-        let options = config.options();
-        options.check()?;
-        if options.need_whole_rows() && config.forced_split() == Some(Split::Units) {
-            let because = "a projection, layer normalization or recurrent dropout";
-            return Err(Error::Unsupported { argument: "split over units", because });
-        }
+        config.options().check()?;
         weights.check(config)?;
         let mut lstm = Self::empty(config)?;
         lstm.replace_weights(|packed| packed.pack(weights))?;
@@ -343,6 +339,11 @@ impl Lstm {
 
     /// A layer of the kind of `config` without weights.
     pub(crate) fn empty(config: &LstmConfig) -> Result<Self, Error> {
+        if config.needs_whole_rows() && config.forced_split() == Some(Split::Units) {
+            let because =
+                "a projection, layer normalization, recurrent dropout or a reset gate before the product";
+            return Err(Error::Unsupported { argument: "split over units", because });
+        }
         let kernels = config.kernels()?;
         let shape = Shape {
             inputs: config.input_size(),
@@ -566,7 +567,10 @@ impl Lstm {
     pub(crate) fn cell<'a>(&'a self, masks: Masks<'a>) -> Cell<'a> {
         let (kernels, shape, options) = (self.kernels, self.shape(), self.config.options());
         match (self.config.kind(), self.weights.options()) {
-            (CellKind::Gru, _) => Cell::Gru(Gru { kernels, shape }),
+            (CellKind::Gru(ResetGate::AfterProduct), _) => Cell::Gru(Gru { kernels, shape }),
+            (CellKind::Gru(ResetGate::BeforeProduct), _) => {
+                Cell::GruResetBefore(GruResetBefore { kernels, shape })
+            }
             (CellKind::Rnn(function), _) => Cell::Rnn(PlainRnn { kernels, shape, function }),
             (CellKind::Lstm, None) => Cell::Lstm(PlainLstm { kernels, shape }),
             (CellKind::Lstm, Some(tensors)) => {

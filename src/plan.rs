@@ -110,7 +110,7 @@ impl Plan {
             Threads::Exactly(threads) => threads.get(),
             Threads::Auto => MAX_MEMBERS,
         };
-        if config.options().need_whole_rows() { 1 } else { threads.min(Self::members(shape)) }
+        if config.needs_whole_rows() { 1 } else { threads.min(Self::members(shape)) }
     }
 }
 

@@ -120,6 +120,12 @@ impl Shape {
         start * self.gate_stride()..end * self.gate_stride()
     }
 
+    /// The columns of such a row that pass through R straight to h; the first is the first of all that pass through R.
+    pub(crate) fn plain_recurrent_columns(self) -> Range<usize> {
+        let Range { start, end } = self.kind.plain_recurrent_sums();
+        start * self.gate_stride()..end * self.gate_stride()
+    }
+
     /// Elements in a row of a full panel.
     pub(crate) fn panel_width(self) -> usize {
         PANEL_VECTORS * self.lanes
@@ -130,9 +136,10 @@ impl Shape {
         (0..width).step_by(self.panel_width()).map(move |start| start..width.min(start + self.panel_width()))
     }
 
-    /// Panels of x and of h, which do not share any.
+    /// Panels of x and of h, and of gated h where a cell has such a product. They do not share any.
     pub(crate) fn input_and_state_panels(self) -> usize {
-        self.inputs.div_ceil(self.panel_width()) + self.outputs.div_ceil(self.panel_width())
+        let states = self.outputs.div_ceil(self.panel_width());
+        self.inputs.div_ceil(self.panel_width()) + states * (1 + usize::from(self.kind.has_gated_product()))
     }
 
     /// The layout of a matrix from `depth` inputs to the gates.

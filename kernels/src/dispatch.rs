@@ -7,6 +7,8 @@ use crate::cells::activation::{Apply, Reciprocal};
 use crate::cells::function::{Activate, ActivationFunction, Slopes};
 use crate::cells::gru::GruRows;
 use crate::cells::gru_backward::GruBackwardRows;
+use crate::cells::gru_reset_before::{GruCandidateRows, GruGateRows};
+use crate::cells::gru_reset_before_backward::GruResetBeforeBackwardRows;
 use crate::cells::lines::Finish;
 use crate::cells::lstm::LstmRows;
 use crate::cells::lstm_backward::LstmBackwardRows;
@@ -37,6 +39,10 @@ pub struct Kernels {
     pub(crate) lstm_backward: Epilogue<LstmBackwardRows>,
     pub(crate) gru: Epilogue<GruRows>,
     pub(crate) gru_backward: Epilogue<GruBackwardRows>,
+    pub(crate) gru_gates: Epilogue<GruGateRows>,
+    pub(crate) gru_candidate: Epilogue<GruCandidateRows>,
+    pub(crate) gru_candidate_backward: Epilogue<GruResetBeforeBackwardRows<false>>,
+    pub(crate) gru_gates_backward: Epilogue<GruResetBeforeBackwardRows<true>>,
     pub(crate) rnn: Epilogue<RnnRows>,
     pub(crate) rnn_backward: Epilogue<RnnBackwardRows>,
     pub(crate) lstm_options: unsafe fn(LstmOptionsRows),
@@ -67,6 +73,10 @@ kernels! {
     fn lstm_backward(rows: &LstmBackwardRows, tiles: &[Sums]) { Finish::new(rows, tiles) }
     fn gru(rows: &GruRows, tiles: &[Sums]) { Finish::new(rows, tiles) }
     fn gru_backward(rows: &GruBackwardRows, tiles: &[Sums]) { Finish::new(rows, tiles) }
+    fn gru_gates(rows: &GruGateRows, tiles: &[Sums]) { Finish::new(rows, tiles) }
+    fn gru_candidate(rows: &GruCandidateRows, tiles: &[Sums]) { Finish::new(rows, tiles) }
+    fn gru_candidate_backward(rows: &GruResetBeforeBackwardRows<false>, tiles: &[Sums]) { Finish::new(rows, tiles) }
+    fn gru_gates_backward(rows: &GruResetBeforeBackwardRows<true>, tiles: &[Sums]) { Finish::new(rows, tiles) }
     fn rnn(rows: &RnnRows, tiles: &[Sums]) { Finish::new(rows, tiles) }
     fn rnn_backward(rows: &RnnBackwardRows, tiles: &[Sums]) { Finish::new(rows, tiles) }
     fn lstm_options(cell: LstmOptionsRows) { cell }
@@ -165,6 +175,10 @@ const fn table<S: Simd<Element = f32>>(isa: Isa, hiding_rows: usize) -> Kernels 
         lstm_backward: immediate(lstm_backward::<S>),
         gru: deferred::<S, GruRows>(gru::<S>),
         gru_backward: immediate(gru_backward::<S>),
+        gru_gates: immediate(gru_gates::<S>),
+        gru_candidate: immediate(gru_candidate::<S>),
+        gru_candidate_backward: immediate(gru_candidate_backward::<S>),
+        gru_gates_backward: immediate(gru_gates_backward::<S>),
         rnn: immediate(rnn::<S>),
         rnn_backward: immediate(rnn_backward::<S>),
         lstm_options: lstm_options::<S>,

@@ -7,6 +7,8 @@
 //! - [`Kernels::lstm_backward_step`]: its backward pass, fused with the product that carries gradients back in time,
 //! - [`Kernels::lstm_options_step`] and [`Kernels::lstm_options_backward_step`]: the cell with the options of the LSTM family,
 //! - [`Kernels::gru_step`] and [`Kernels::gru_backward_step`]: the same of the gated recurrent unit,
+//! - [`Kernels::gru_reset_before_step`] and [`Kernels::gru_reset_before_backward_step`]: of that with its reset gate before the
+//!   product,
 //! - [`Kernels::rnn_step`] and [`Kernels::rnn_backward_step`]: of the plain recurrent cell,
 //! - [`Kernels::product`]: the GEMM without a cell, for input products hoisted out of the recurrence and for gradients
 //!   of inputs,
@@ -49,6 +51,7 @@ pub use cells::lstm_options::{Activations, CellOptions, Coupling, Normalization}
 pub use cells::rnn::Nonlinearity;
 pub use checked::gemm::{ColumnProduct, Order, Product, Start, Term};
 pub use checked::gru::{GruBackwardStep, GruStep};
+pub use checked::gru_reset_before::{GruResetBeforeBackwardStep, GruResetBeforeStep};
 pub use checked::lstm::{LstmBackwardStep, LstmStep, Tape};
 pub use checked::lstm_options::{LstmOptions, LstmOptionsBackwardStep, LstmOptionsStep};
 pub use checked::rnn::{RnnBackwardStep, RnnStep};

@@ -1,7 +1,6 @@
 //! The gated recurrent unit with its reset gate after the product: its whole step is one fused kernel, forward and backward.
 
 use crate::cell::step::{BackwardStep, Step};
-use crate::memory::views;
 use crate::shape::Shape;
 use quadgate_kernels::{GruBackwardStep, GruStep, Kernels, Start};
 
@@ -56,10 +55,5 @@ impl Gru {
             units,
             scratch,
         });
-    }
-
-    /// What dh₀ starts from beside dZ_0·R: what the first step carries back.
-    pub(crate) fn first_hidden_start<'a>(&self, carry: &'a [f32], batch: usize) -> Start<'a> {
-        Start::Sums(views::rows(carry, batch, self.shape.padded_units()))
     }
 }

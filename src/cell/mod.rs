@@ -4,6 +4,7 @@
 //! and plans ask for its sizes, a variant of [`Cell`], and the layouts of its weights.
 
 pub(crate) mod gru;
+pub(crate) mod gru_reset_before;
 pub(crate) mod kind;
 pub(crate) mod lstm;
 pub(crate) mod lstm_options;
@@ -11,8 +12,12 @@ pub(crate) mod lstm_options_backward;
 pub(crate) mod rnn;
 pub(crate) mod step;
 
+use crate::memory::views;
+use crate::options::Options;
+use crate::shape::Shape;
 use crate::view::Sequence;
 use gru::Gru;
+use gru_reset_before::GruResetBefore;
 use lstm::PlainLstm;
 use lstm_options::LstmWithOptions;
 use lstm_options_backward::{BackwardExtras, CellBuffers, CellGradients};
@@ -26,8 +31,18 @@ use step::{BackwardStep, Step, StepMasks};
 pub(crate) enum Cell<'a> {
     Lstm(PlainLstm),
     Gru(Gru),
+    GruResetBefore(GruResetBefore),
     Rnn(PlainRnn),
     LstmWithOptions(LstmWithOptions<'a>),
+}
+
+/// Elements of scratch that kernels and steps of a cell need for each row.
+pub(crate) fn scratch_per_row(shape: Shape, options: &Options) -> usize {
+    if shape.kind.has_gated_product() {
+        gru_reset_before::scratch_per_row(shape)
+    } else {
+        lstm_options::scratch_per_row(shape, options)
+    }
 }
 
 impl<'a> Cell<'a> {
@@ -35,7 +50,7 @@ impl<'a> Cell<'a> {
     #[inline]
     pub(crate) fn has_extras(&self) -> bool {
         match self {
-            Cell::Lstm(_) | Cell::Gru(_) | Cell::Rnn(_) => false,
+            Cell::Lstm(_) | Cell::Gru(_) | Cell::GruResetBefore(_) | Cell::Rnn(_) => false,
             Cell::LstmWithOptions(_) => true,
         }
     }
@@ -43,7 +58,7 @@ impl<'a> Cell<'a> {
     /// Whether each element of h depends on all units, so that it has whole rows alone.
     pub(crate) fn mixes_units(&self) -> bool {
         match self {
-            Cell::Lstm(_) | Cell::Gru(_) | Cell::Rnn(_) => false,
+            Cell::Lstm(_) | Cell::Gru(_) | Cell::GruResetBefore(_) | Cell::Rnn(_) => false,
             Cell::LstmWithOptions(cell) => cell.options.projection.is_some(),
         }
     }
@@ -51,7 +66,7 @@ impl<'a> Cell<'a> {
     /// Whether Σ dZ is the gradient of the bias: it is not where something comes between.
     pub(crate) fn has_plain_bias(&self) -> bool {
         match self {
-            Cell::Lstm(_) | Cell::Gru(_) | Cell::Rnn(_) => true,
+            Cell::Lstm(_) | Cell::Gru(_) | Cell::GruResetBefore(_) | Cell::Rnn(_) => true,
             Cell::LstmWithOptions(cell) => cell.options.normalization.is_none(),
         }
     }
@@ -59,7 +74,7 @@ impl<'a> Cell<'a> {
     /// What the call gives for each step, beside x: to be taken or gathered like x.
     pub(crate) fn sequences(&self) -> [Option<Sequence<'a>>; 2] {
         match self {
-            Cell::Lstm(_) | Cell::Gru(_) | Cell::Rnn(_) => [None, None],
+            Cell::Lstm(_) | Cell::Gru(_) | Cell::GruResetBefore(_) | Cell::Rnn(_) => [None, None],
             Cell::LstmWithOptions(cell) => cell.masks.sequences(),
         }
     }
@@ -67,7 +82,7 @@ impl<'a> Cell<'a> {
     /// What the call gives for each row.
     pub(crate) fn row_mask(&self) -> Option<Rows<'a>> {
         match self {
-            Cell::Lstm(_) | Cell::Gru(_) | Cell::Rnn(_) => None,
+            Cell::Lstm(_) | Cell::Gru(_) | Cell::GruResetBefore(_) | Cell::Rnn(_) => None,
             Cell::LstmWithOptions(cell) => cell.masks.recurrent,
         }
     }
@@ -80,6 +95,7 @@ impl<'a> Cell<'a> {
         match self {
             Cell::Lstm(cell) => Cell::Lstm(cell),
             Cell::Gru(cell) => Cell::Gru(cell),
+            Cell::GruResetBefore(cell) => Cell::GruResetBefore(cell),
             Cell::Rnn(cell) => Cell::Rnn(cell),
             Cell::LstmWithOptions(cell) => Cell::LstmWithOptions(cell.with_recurrent_mask(mask)),
         }
@@ -91,7 +107,7 @@ impl<'a> Cell<'a> {
         'a: 's,
     {
         match self {
-            Cell::Lstm(_) | Cell::Gru(_) | Cell::Rnn(_) => StepMasks::default(),
+            Cell::Lstm(_) | Cell::Gru(_) | Cell::GruResetBefore(_) | Cell::Rnn(_) => StepMasks::default(),
             Cell::LstmWithOptions(cell) => cell.masks_of(batch, taken),
         }
     }
@@ -102,6 +118,7 @@ impl<'a> Cell<'a> {
         match self {
             Cell::Lstm(cell) => cell.step(step),
             Cell::Gru(cell) => cell.step(step),
+            Cell::GruResetBefore(cell) => cell.step(step),
             Cell::Rnn(cell) => cell.step(step),
             Cell::LstmWithOptions(cell) => cell.step(step),
         }
@@ -112,6 +129,7 @@ impl<'a> Cell<'a> {
         match (self, extras) {
             (Cell::Lstm(cell), _) => cell.step_backward(step),
             (Cell::Gru(cell), _) => cell.step_backward(step),
+            (Cell::GruResetBefore(cell), _) => cell.step_backward(step),
             (Cell::Rnn(cell), _) => cell.step_backward(step),
             (Cell::LstmWithOptions(cell), Some(extras)) => cell.step_backward(step, extras),
             (Cell::LstmWithOptions(_), None) => unreachable!("a driver gives extras to a cell that has them"),
@@ -122,7 +140,9 @@ impl<'a> Cell<'a> {
     pub(crate) fn first_hidden_start<'b>(&self, carry: &'b [f32], batch: usize) -> Start<'b> {
         match self {
             Cell::Lstm(_) | Cell::Rnn(_) | Cell::LstmWithOptions(_) => Start::Zero,
-            Cell::Gru(cell) => cell.first_hidden_start(carry, batch),
+            Cell::Gru(Gru { shape, .. }) | Cell::GruResetBefore(GruResetBefore { shape, .. }) => {
+                Start::Sums(views::rows(carry, batch, shape.padded_carry()))
+            }
         }
     }
 
@@ -143,7 +163,7 @@ impl<'a> Cell<'a> {
         hidden_gradient: &mut [f32],
     ) {
         match self {
-            Cell::Lstm(_) | Cell::Gru(_) | Cell::Rnn(_) => {}
+            Cell::Lstm(_) | Cell::Gru(_) | Cell::GruResetBefore(_) | Cell::Rnn(_) => {}
             Cell::LstmWithOptions(cell) => cell.first_hidden_gradient(buffers, batch, hidden_gradient),
         }
     }
@@ -160,7 +180,7 @@ impl<'a> Cell<'a> {
         add: bool,
     ) {
         match self {
-            Cell::Lstm(_) | Cell::Gru(_) | Cell::Rnn(_) => {}
+            Cell::Lstm(_) | Cell::Gru(_) | Cell::GruResetBefore(_) | Cell::Rnn(_) => {}
             Cell::LstmWithOptions(cell) => {
                 cell.add_gradients(buffers, block, threads, gradients, bias, add);
             }

@@ -1,7 +1,7 @@
 //! What a step of a cell reads and writes, whichever cell it is.
 
 use crate::view::Sequence;
-use quadgate_kernels::{Order, Rows, RowsMut, Start, Tape, Term};
+use quadgate_kernels::{Order, Packed, Rows, RowsMut, Start, Tape, Term};
 use std::ops::Range;
 
 /// What a call may say about a cell, beside x and states: numbers for each step, and for all steps of a row.
@@ -69,6 +69,8 @@ pub(crate) struct BackwardStep<'a> {
     pub(crate) last_hidden_gradient: Rows<'a>,
     /// dZ of the step after, and R; `None` at the last step.
     pub(crate) recurrent: Option<Term<'a>>,
+    /// R, from all gate gradients to h.
+    pub(crate) weights: Packed<'a>,
     /// Of h of the units, or of all of h where a cell takes whole rows of it.
     pub(crate) cotangent: Option<Rows<'a>>,
     /// What the step recorded of the units.

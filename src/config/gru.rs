@@ -1,7 +1,7 @@
 //! What a layer of gated recurrent units is, apart from its weights.
 
 use super::LstmConfig;
-use crate::cell::kind::CellKind;
+use crate::cell::kind::{CellKind, ResetGate};
 use crate::error::Error;
 use crate::layer::config_methods;
 use std::ops::Range;
@@ -21,9 +21,32 @@ pub struct GruConfig {
 }
 
 impl GruConfig {
-    /// X features in, H hidden units.
+    /// X features in, H hidden units, the reset gate after the product.
     pub fn new(input_size: usize, hidden_size: usize) -> Self {
-        Self { layer: LstmConfig::new(input_size, hidden_size).of_kind(CellKind::Gru) }
+        Self { layer: LstmConfig::new(input_size, hidden_size) }.reset_gate(ResetGate::AfterProduct)
+    }
+
+    /// Sets where the reset gate is applied.
+    ///
+    /// Before the product, a step needs all units of a row, so threads cannot share them ([`Split::Units`](crate::Split::Units)).
+    ///
+    /// ```
+    /// use quadgate::{GruConfig, ResetGate};
+    ///
+    /// let config = GruConfig::new(40, 100).reset_gate(ResetGate::BeforeProduct);
+    /// assert_eq!(config.parameters()?.bias.len(), 3 * 100);
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    pub fn reset_gate(self, reset_gate: ResetGate) -> Self {
+        Self { layer: self.layer.of_kind(CellKind::Gru(reset_gate)) }
+    }
+
+    /// Where the reset gate is applied.
+    pub(crate) fn place_of_reset_gate(&self) -> ResetGate {
+        match self.layer.kind() {
+            CellKind::Gru(reset_gate) => reset_gate,
+            CellKind::Lstm | CellKind::Rnn(_) => ResetGate::default(),
+        }
     }
 
     /// Where each parameter lies in a contiguous buffer of all of them, or of their gradients.
@@ -56,7 +79,7 @@ pub struct GruParameterRanges {
     /// `[4H]`: the sums of both biases of r and of z, that of W of n, and that of R of n.
     ///
     /// If there are two biases `[3H]`, the first three of these are the gradient of the first one, and the first two and the last
-    /// that of the second.
+    /// that of the second. With the reset gate before the product `[3H]`: the sums of both biases, as of an LSTM.
     pub bias: Range<usize>,
 }
 

@@ -2,7 +2,7 @@
 
 mod rows;
 
-use crate::cell::lstm_options::scratch_per_row;
+use crate::cell::scratch_per_row;
 use crate::error::Error;
 use crate::memory::buffer::{Buffer, zeros};
 use crate::memory::states::States;
@@ -26,7 +26,7 @@ pub struct State {
     /// The slot that holds h.
     slot: usize,
     cell: Buffer,
-    /// What a step of a layer with options works with: the sums, and scratch.
+    /// What a step of some cells works with: the sums, and scratch.
     sums: Buffer,
     scratch: Buffer,
 }
@@ -55,10 +55,13 @@ impl State {
     /// A state to be carried by a caller, step by step.
     pub(crate) fn new(shape: Shape, options: &Options, batch: usize) -> Result<Self, Error> {
         let state = Self::without_scratch(shape, options, batch)?;
-        let rows = if options.are_plain() { 0 } else { batch };
+        let rows_if = |is_needed: bool| if is_needed { batch } else { 0 };
+        let has_options = !options.are_plain();
+        let (rows, scratch_rows) =
+            (rows_if(has_options), rows_if(has_options || shape.kind.has_gated_product()));
         Ok(Self {
             sums: zeros("batch", shape.sums_width().checked_mul(rows))?,
-            scratch: zeros("batch", scratch_per_row(shape, options).checked_mul(rows))?,
+            scratch: zeros("batch", scratch_per_row(shape, options).checked_mul(scratch_rows))?,
             ..state
         })
     }

@@ -1,7 +1,7 @@
 //! Memory that the caller owns and lends to each call, so that no call allocates.
 
-use crate::cell::lstm_options::scratch_per_row;
 use crate::cell::lstm_options_backward::cell_buffers_len;
+use crate::cell::scratch_per_row;
 use crate::config::LstmConfig;
 use crate::error::Error;
 use crate::memory::buffer::{Buffer, zeros};

@@ -456,7 +456,7 @@ impl BackwardPass<'_> {
     ) {
         let shape = self.shape();
         let (outputs, count) = (shape.padded_outputs(), rows.len());
-        let h = self.state_rows(segment.hidden, number - segment.first_step, rows, outputs);
+        let h = self.state_rows(segment.hidden, number - segment.first_step, rows.clone(), outputs);
         let block_steps = self.block_steps;
         let mut panel = self.slots(in_block).right;
         for columns in shape.panels_of(shape.inputs) {
@@ -479,6 +479,21 @@ impl BackwardPass<'_> {
                 }
             }
         }
+        if !shape.kind.has_gated_product() {
+            return;
+        }
+        // What a step records begins with the gate.
+        let gates =
+            self.state_rows(segment.recorded, number - segment.first_step, rows, shape.recorded_width());
+        for columns in shape.panels_of(outputs) {
+            let mut to = views::slot(&mut right, panel);
+            panel += block_steps;
+            let (h, gates) = (h.columns(columns.clone()), gates.columns(columns.clone()));
+            for row in 0..count {
+                let to = &mut to.row_mut(row)[..columns.len()];
+                to.iter_mut().zip(h.row(row)).zip(gates.row(row)).for_each(|((to, h), gate)| *to = gate * h);
+            }
+        }
     }
 
     /// The backward pass of the cell of step `number`, with the cotangents of its h.
@@ -498,10 +513,11 @@ impl BackwardPass<'_> {
         let columns = self.columns(&vectors);
         let rows_of = |data, step, width| self.state_rows(data, step, batch.clone(), width);
         let cell = |step| rows_of(segment.cell, step, shape.padded_cell()).columns(columns.clone());
+        let weights = self.weights.transposed_recurrent();
         let recurrent = after.map(|after| {
             let rows = views::present(after.join(shape.gates()), "gates of rows", 0, after.rows());
-            let rows = rows.columns(shape.recurrent_columns());
-            Term { rows, weights: self.weights.transposed_recurrent(), from: 0 }
+            let rows = rows.columns(shape.plain_recurrent_columns());
+            Term { rows, weights, from: 0 }
         });
         let step = number - segment.first_step;
         let width = shape.kind.recorded();
@@ -523,6 +539,7 @@ impl BackwardPass<'_> {
             vectors,
             last_hidden_gradient,
             recurrent,
+            weights,
             cotangent,
             recorded,
             hidden: hidden(step + 1),
@@ -680,13 +697,19 @@ impl BackwardPass<'_> {
             // The first gradient of a unit's `sum`.
             let first_of = |sum: usize| sum * shape.gate_stride() + first;
             for gate in 0..shape.gates() {
+                // The first rows of the panels of x, and then of those of h.
                 let mut row = first_row;
                 let has_weights = gate < shape.kind.weight_gates();
                 let sums = [shape.kind.input_sum(gate), shape.kind.recurrent_sum(gate)];
-                for (weights, sum) in
-                    [&mut weight_ih, &mut weight_hh].into_iter().zip(sums).filter(|_| has_weights)
+                for (is_recurrent, weights, sum) in
+                    [(false, &mut weight_ih, sums[0]), (true, &mut weight_hh, sums[1])]
+                        .into_iter()
+                        .filter(|_| has_weights)
                 {
                     let from = first_of(sum);
+                    if is_recurrent && shape.kind.is_gated(gate) {
+                        row += shape.panels_of(shape.outputs).count() * panel_rows;
+                    }
                     for columns in shape.panels_of(weights.width()) {
                         let mut to = views::slot(weights, gate);
                         let to = to.columns(columns);
@@ -754,7 +777,7 @@ impl BackwardPass<'_> {
         let (width, padded) = (self.shape().gate_gradients_width(), self.shape().padded_outputs());
         // The first block has left dZ of its first step there, as if a block came before it.
         let rows = &scratch.gate_gradients[self.waiting_slot() * batch * width..];
-        let rows = views::rows(rows, batch, width).columns(self.shape().recurrent_columns());
+        let rows = views::rows(rows, batch, width).columns(self.shape().plain_recurrent_columns());
         let weights = self.weights.transposed_recurrent();
         self.kernels.product(Product {
             start: self.cell.first_hidden_start(&*scratch.cell_gradient, batch),

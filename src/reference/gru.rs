@@ -9,6 +9,8 @@ pub struct NaiveGru<R> {
     pub input_size: usize,
     /// H
     pub hidden_size: usize,
+    /// Whether the reset gate is applied before the product rather than after it
+    pub resets_before: bool,
     /// W, `[3H, X]`
     pub weight_ih: Vec<R>,
     /// R, `[3H, H]`
@@ -36,13 +38,13 @@ pub struct NaiveGruGradients<R> {
     pub initial_hidden: Vec<R>,
 }
 
-/// One unit of one row at one step.
-struct Unit<R> {
-    reset: R,
-    update: R,
-    candidate: R,
-    /// R·h + b of the candidate.
-    recurrent: R,
+/// All units of one row at one step.
+struct Gates<R> {
+    reset: Vec<R>,
+    update: Vec<R>,
+    candidate: Vec<R>,
+    /// R·h + b of the candidate, with a reset gate after it.
+    recurrent: Vec<R>,
 }
 
 impl<R: Real> NaiveGru<R> {
@@ -55,9 +57,9 @@ impl<R: Real> NaiveGru<R> {
             for b in 0..batch {
                 let x = &x[(t * batch + b) * inputs..][..inputs];
                 let h = hidden[b * units..][..units].to_vec();
+                let Gates { update, candidate, .. } = self.gates(x, &h);
                 for u in 0..units {
-                    let Unit { update, candidate, .. } = self.unit(u, x, &h);
-                    hidden[b * units + u] = (R::ONE - update) * candidate + update * h[u];
+                    hidden[b * units + u] = (R::ONE - update[u]) * candidate[u] + update[u] * h[u];
                 }
             }
             output.extend_from_slice(&hidden);
@@ -89,21 +91,35 @@ impl<R: Real> NaiveGru<R> {
             for b in 0..batch {
                 let row = t * batch + b;
                 let (x, h) = (&x[row * inputs..][..inputs], &hidden[row * units..][..units]);
+                let Gates { reset, update, candidate, recurrent } = self.gates(x, h);
+                let gated: Vec<R> = reset.iter().zip(h).map(|(&r, &h)| r * h).collect();
                 // Of what W feeds, and of what R feeds.
                 let (mut d_input, mut d_recurrent) = (vec![R::ZERO; 3 * units], vec![R::ZERO; 3 * units]);
                 for u in 0..units {
-                    let Unit { reset, update, candidate, recurrent } = self.unit(u, x, h);
                     let dh = gradients.initial_hidden[b * units + u] + output_cotangent[row * units + u];
-                    let dn = dh * (R::ONE - update) * (R::ONE - candidate * candidate);
-                    let dr = dn * recurrent * reset * (R::ONE - reset);
-                    let dz = dh * (h[u] - candidate) * update * (R::ONE - update);
-                    for (gate, [of_input, of_recurrent]) in
-                        [[dr, dr], [dz, dz], [dn, dn * reset]].into_iter().enumerate()
-                    {
-                        d_input[gate * units + u] = of_input;
-                        d_recurrent[gate * units + u] = of_recurrent;
+                    let dn = dh * (R::ONE - update[u]) * (R::ONE - candidate[u] * candidate[u]);
+                    d_input[2 * units + u] = dn;
+                    d_recurrent[2 * units + u] = if self.resets_before { dn } else { dn * reset[u] };
+                    let dz = dh * (h[u] - candidate[u]) * update[u] * (R::ONE - update[u]);
+                    (d_input[units + u], d_recurrent[units + u]) = (dz, dz);
+                    gradients.initial_hidden[b * units + u] = dh * update[u];
+                }
+                for u in 0..units {
+                    // Of what the reset gate is multiplied with, and of the gate.
+                    let mut d_gate = d_input[2 * units + u] * recurrent[u];
+                    if self.resets_before {
+                        let mut d_gated = R::ZERO;
+                        for j in 0..units {
+                            add(
+                                &mut d_gated,
+                                self.weight_hh[(2 * units + j) * units + u] * d_input[2 * units + j],
+                            );
+                        }
+                        add(&mut gradients.initial_hidden[b * units + u], d_gated * reset[u]);
+                        d_gate = d_gated * h[u];
                     }
-                    gradients.initial_hidden[b * units + u] = dh * update;
+                    let dr = d_gate * reset[u] * (R::ONE - reset[u]);
+                    (d_input[u], d_recurrent[u]) = (dr, dr);
                 }
                 let dx = &mut gradients.input[row * inputs..][..inputs];
                 let dh = &mut gradients.initial_hidden[b * units..][..units];
@@ -114,9 +130,13 @@ impl<R: Real> NaiveGru<R> {
                         add(&mut dx[k], self.weight_ih[j * inputs + k] * d_input[j]);
                         add(&mut gradients.weight_ih[j * inputs + k], d_input[j] * x[k]);
                     }
+                    let is_gated = self.resets_before && j >= 2 * units;
                     for k in 0..units {
-                        add(&mut dh[k], self.weight_hh[j * units + k] * d_recurrent[j]);
-                        add(&mut gradients.weight_hh[j * units + k], d_recurrent[j] * h[k]);
+                        if !is_gated {
+                            add(&mut dh[k], self.weight_hh[j * units + k] * d_recurrent[j]);
+                        }
+                        let seen = if is_gated { gated[k] } else { h[k] };
+                        add(&mut gradients.weight_hh[j * units + k], d_recurrent[j] * seen);
                     }
                 }
             }
@@ -124,13 +144,22 @@ impl<R: Real> NaiveGru<R> {
         gradients
     }
 
-    fn unit(&self, unit: usize, x: &[R], h: &[R]) -> Unit<R> {
-        let [r, z, n] = [0, 1, 2].map(|gate| gate * self.hidden_size + unit);
+    fn gates(&self, x: &[R], h: &[R]) -> Gates<R> {
+        let units = self.hidden_size;
         let input = |row: usize| self.bias_ih[row] + dot(&self.weight_ih, row, x);
-        let recurrent = |row: usize| self.bias_hh[row] + dot(&self.weight_hh, row, h);
-        let (reset, update) = (sigmoid(input(r) + recurrent(r)), sigmoid(input(z) + recurrent(z)));
-        let candidate = (input(n) + reset * recurrent(n)).tanh();
-        Unit { reset, update, candidate, recurrent: recurrent(n) }
+        let recurrent = |row: usize, h: &[R]| self.bias_hh[row] + dot(&self.weight_hh, row, h);
+        let gate = |first: usize| {
+            (first..first + units).map(|row| sigmoid(input(row) + recurrent(row, h))).collect()
+        };
+        let (reset, update): (Vec<R>, Vec<R>) = (gate(0), gate(units));
+        let gated: Vec<R> = reset.iter().zip(h).map(|(&r, &h)| r * h).collect();
+        let seen = if self.resets_before { &gated } else { h };
+        let recurrent: Vec<R> = (0..units).map(|u| recurrent(2 * units + u, seen)).collect();
+        let candidate = (0..units).map(|u| {
+            let factor = if self.resets_before { R::ONE } else { reset[u] };
+            (input(2 * units + u) + factor * recurrent[u]).tanh()
+        });
+        Gates { candidate: candidate.collect(), reset, update, recurrent }
     }
 }
 

@@ -98,7 +98,7 @@ impl StackPlan {
 
 /// Whether threads can share the hidden units of a layer.
 fn can_share_units(config: &StackConfig) -> bool {
-    !config.layer().options().need_whole_rows()
+    !config.layer().needs_whole_rows()
 }
 
 /// Whether blocks of steps that pass through layers are faster than threads that share each layer.

@@ -3,6 +3,7 @@
 use super::GateMatrix;
 use super::layout::{Orientation, Place, check, keras_cudnn_index};
 use crate::Error;
+use crate::cell::kind::ResetGate;
 use crate::config::GruConfig;
 use crate::pack::GateTensors;
 
@@ -27,7 +28,7 @@ impl GruGateOrder {
 
 /// The weights of a gated recurrent unit, borrowed from the tensors of a framework, checked against its sizes.
 ///
-/// The bias of W and that of R are added up, but not those of the candidate: the reset gate comes between.
+/// The bias of W and that of R are added up, but not those of the candidate where the reset gate comes between.
 ///
 /// | framework | from its tensors | into them |
 /// |---|---|---|
@@ -41,6 +42,7 @@ impl GruGateOrder {
 pub struct GruWeights<'a> {
     input_size: usize,
     hidden_size: usize,
+    reset_gate: ResetGate,
     /// Of r, z and n.
     input: [GateMatrix<'a>; GATES],
     recurrent: [GateMatrix<'a>; GATES],
@@ -142,6 +144,7 @@ impl<'a> GruWeights<'a> {
         Ok(Self {
             input_size: inputs,
             hidden_size: units,
+            reset_gate: config.place_of_reset_gate(),
             input: [0, 1, 2].map(|gate| matrix(input, gate, inputs)),
             recurrent: [0, 1, 2].map(|gate| matrix(recurrent, gate, units)),
             biases: biases.map(|bias| {
@@ -176,8 +179,8 @@ impl<'a> GruWeights<'a> {
         Self::named(config, Layout::PYTORCH, PYTORCH, weight_ih, weight_hh, [bias_ih, bias_hh])
     }
 
-    /// Keras' `kernel [X, 3H]`, `recurrent_kernel [H, 3H]` and, with `reset_after`, `bias [2, 3H]`: of W, then of R. Gates z, r,
-    /// n (which it calls h). Source: `keras/src/layers/rnn/gru.py`.
+    /// Keras' `kernel [X, 3H]`, `recurrent_kernel [H, 3H]` and `bias`: with `reset_after` `[2, 3H]`, of W, then of R; without it
+    /// `[3H]`. Gates z, r, n (which it calls h). Source: `keras/src/layers/rnn/gru.py`.
     ///
     /// # Errors
     /// As for [`GruWeights::new`].
@@ -187,7 +190,10 @@ impl<'a> GruWeights<'a> {
         recurrent_kernel: &'a [f32],
         bias: Option<&'a [f32]>,
     ) -> Result<Self, Error> {
-        let biases = halves(KERAS[2], config.hidden_size(), bias)?;
+        let biases = match config.place_of_reset_gate() {
+            ResetGate::AfterProduct => halves(KERAS[2], config.hidden_size(), bias)?,
+            ResetGate::BeforeProduct => [bias, None],
+        };
         Self::named(config, Layout::KERAS, KERAS, kernel, recurrent_kernel, biases)
     }
 
@@ -292,15 +298,16 @@ impl<'a> GruWeights<'a> {
         let (input, recurrent) = (&parameters[ranges.weight_ih], &parameters[ranges.weight_hh]);
         let (bias, units) = (&parameters[ranges.bias], config.hidden_size());
         let (both, of_candidate) = bias.split_at(GATES * units);
+        let of_candidate = (!of_candidate.is_empty()).then_some(of_candidate);
         let weights = Self::named(config, Layout::PYTORCH, NEUTRAL, input, recurrent, [Some(both), None])?;
         let [of_input, mut of_recurrent] = weights.biases;
-        of_recurrent[2] = Some(of_candidate);
+        of_recurrent[2] = of_candidate;
         Ok(Self { biases: [of_input, of_recurrent], ..weights })
     }
 
     /// Writes the weights as [`GruWeights::new`] reads them. A bias that is not there is written as zeros.
     ///
-    /// Where there is room for the bias of W alone, it gets the sum of both, if R has none for the candidate.
+    /// Where there is room for one bias, it gets the sum of both, unless the reset gate comes between those of the candidate.
     ///
     /// # Errors
     /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Missing`] a bias that the weights have and there is no
@@ -340,7 +347,10 @@ impl<'a> GruWeights<'a> {
         recurrent_kernel: &mut [f32],
         bias: Option<&mut [f32]>,
     ) -> Result<(), Error> {
-        let biases = halves_mut(KERAS[2], self.hidden_size, bias)?;
+        let biases = match self.reset_gate {
+            ResetGate::AfterProduct => halves_mut(KERAS[2], self.hidden_size, bias)?,
+            ResetGate::BeforeProduct => [bias, None],
+        };
         self.export_named(Layout::KERAS, KERAS, kernel, recurrent_kernel, biases)
     }
 
@@ -365,13 +375,15 @@ impl<'a> GruWeights<'a> {
         let lengths = biases.each_ref().map(|bias| bias.as_ref().map(|bias| bias.len()));
         check_lengths(names, [inputs, units], [input.len(), recurrent.len()], lengths)?;
         let rooms = lengths.map(|len| len.is_some());
-        // Biases of r and z may be added up, that of the candidate's R stays alone.
-        if !rooms[1] && self.biases[1][2].is_some() {
-            return Err(Error::Missing { argument: names[3] });
-        }
-        let has_others = self.biases.iter().flatten().any(Option::is_some);
-        if !rooms[0] && has_others && (!rooms[1] || self.biases[0][2].is_some()) {
+        if rooms == [false; 2] && self.biases.iter().flatten().any(Option::is_some) {
             return Err(Error::Missing { argument: names[2] });
+        }
+        // Biases of r and z can be added up.
+        for (which, name) in [names[2], names[3]].into_iter().enumerate() {
+            let stays_apart = self.reset_gate == ResetGate::AfterProduct;
+            if stays_apart && !rooms[which] && self.biases[which][2].is_some() {
+                return Err(Error::Missing { argument: name });
+            }
         }
         for gate in 0..GATES {
             for (to, from, inputs) in
@@ -410,7 +422,12 @@ impl<'a> GruWeights<'a> {
     /// `Ok` if they are of a layer's sizes.
     pub(crate) fn check(&self, config: &GruConfig) -> Result<(), Error> {
         Error::check_dimension("weights", "input size", config.input_size(), self.input_size)?;
-        Error::check_dimension("weights", "hidden size", config.hidden_size(), self.hidden_size)
+        Error::check_dimension("weights", "hidden size", config.hidden_size(), self.hidden_size)?;
+        if config.place_of_reset_gate() != self.reset_gate {
+            let because = "another place of the reset gate";
+            return Err(Error::Unsupported { argument: "weights", because });
+        }
+        Ok(())
     }
 }
 
@@ -454,7 +471,7 @@ impl GateTensors for GruWeights<'_> {
     fn bias(&self, bias: usize, unit: usize) -> f32 {
         let of = |which: usize, gate: usize| self.biases[which][gate].map_or(0.0, |bias| bias[unit]);
         match bias {
-            2 => of(0, 2),
+            2 if self.reset_gate == ResetGate::AfterProduct => of(0, 2),
             3 => of(1, 2),
             gate => of(0, gate) + of(1, gate),
         }

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use quadgate::reference::{NaiveGru, NaiveGruGradients};
 use quadgate::{
     Backward, Direction, Error, Forward, GradientMode, Gru, GruConfig, GruGateOrder, GruWeights, Isa, Matrix,
-    MatrixMut, Orientation, Rnn, RnnConfig, RnnWeights, Schedule, Sequence, SequenceMut, Split, Threads,
+    MatrixMut, Orientation, ResetGate, Rnn, RnnConfig, RnnWeights, Schedule, Sequence, SequenceMut, Split,
+    Threads,
 };
 use std::num::NonZeroUsize;
 
@@ -15,6 +16,7 @@ use std::num::NonZeroUsize;
 #[derive(Clone, Debug)]
 struct Case {
     sizes: [usize; 4],
+    reset_gate: ResetGate,
     weight_ih: Vec<f32>,
     weight_hh: Vec<f32>,
     biases: [Vec<f32>; 2],
@@ -41,19 +43,23 @@ struct Found {
     gradients: NaiveGruGradients<f32>,
 }
 
-/// The gradients of two biases `[3H]` from that of one `[4H]`.
-fn of_two_biases(bias: &[f32]) -> [Vec<f32>; 2] {
+/// The gradients of two biases `[3H]` from that of one `[4H]`, or `[3H]` with the reset gate before the product.
+fn of_two_biases(reset_gate: ResetGate, bias: &[f32]) -> [Vec<f32>; 2] {
+    if reset_gate == ResetGate::BeforeProduct {
+        return [bias.to_vec(), bias.to_vec()];
+    }
     let units = bias.len() / 4;
     [bias[..3 * units].to_vec(), [&bias[..2 * units], &bias[3 * units..]].concat()]
 }
 
 impl Case {
-    fn random(seed: u64, sizes: [usize; 4]) -> Self {
+    fn random(seed: u64, sizes: [usize; 4], reset_gate: ResetGate) -> Self {
         let [steps, batch, inputs, units] = sizes;
         let mut random = Random(seed);
         let scale = 1.0 / (units as f32).sqrt();
         Self {
             sizes,
+            reset_gate,
             weight_ih: random.vec(3 * units * inputs, scale),
             weight_hh: random.vec(3 * units * units, scale),
             biases: [random.vec(3 * units, scale), random.vec(3 * units, scale)],
@@ -65,7 +71,7 @@ impl Case {
 
     fn gru(&self, run: Run) -> Gru {
         let [.., inputs, units] = self.sizes;
-        let mut config = GruConfig::new(inputs, units).training();
+        let mut config = GruConfig::new(inputs, units).reset_gate(self.reset_gate).training();
         if let Some(isa) = run.isa {
             config = config.isa(isa);
         }
@@ -110,7 +116,7 @@ impl Case {
             .initial_hidden_gradient(MatrixMut::new(&mut initial_hidden, batch, units))
             .parameter_gradients(&mut parameters, GradientMode::Overwrite);
         gru.backward(&mut workspace, &mut tape, call).unwrap();
-        let [bias_ih, bias_hh] = of_two_biases(&parameters[ranges.bias]);
+        let [bias_ih, bias_hh] = of_two_biases(self.reset_gate, &parameters[ranges.bias]);
         let gradients = NaiveGruGradients {
             input: input_gradient,
             weight_ih: parameters[ranges.weight_ih].to_vec(),
@@ -126,7 +132,16 @@ impl Case {
         let [.., inputs, units] = self.sizes;
         let [bias_ih, bias_hh] = self.biases.each_ref().map(|bias| widen(bias));
         let (weight_ih, weight_hh) = (widen(&self.weight_ih), widen(&self.weight_hh));
-        NaiveGru { input_size: inputs, hidden_size: units, weight_ih, weight_hh, bias_ih, bias_hh }
+        let resets_before = self.reset_gate == ResetGate::BeforeProduct;
+        NaiveGru {
+            input_size: inputs,
+            hidden_size: units,
+            resets_before,
+            weight_ih,
+            weight_hh,
+            bias_ih,
+            bias_hh,
+        }
     }
 
     fn expected(&self) -> (Vec<f64>, NaiveGruGradients<f64>) {
@@ -167,13 +182,18 @@ fn assert_found(found: &Found, (output, gradients): &(Vec<f64>, NaiveGruGradient
     }
 }
 
+fn reset_gates() -> impl Strategy<Value = ResetGate> {
+    prop_oneof![Just(ResetGate::AfterProduct), Just(ResetGate::BeforeProduct)]
+}
+
 proptest! {
     #[test]
     fn every_level_agrees_with_the_oracle_forward_and_backward(
         seed in any::<u64>(),
         sizes in [1usize..9, 1usize..16, 0usize..12, 1usize..80],
+        reset_gate in reset_gates(),
     ) {
-        let case = Case::random(seed, sizes);
+        let case = Case::random(seed, sizes, reset_gate);
         for isa in levels() {
             assert_found(&case.found(Run { isa: Some(isa), ..Run::default() }), &case.expected(), 1e-5);
         }
@@ -184,12 +204,16 @@ proptest! {
         seed in any::<u64>(),
         sizes in [1usize..12, 1usize..10, 0usize..12, 1usize..150],
         every in 1usize..5,
+        reset_gate in reset_gates(),
     ) {
-        let case = Case::random(seed, sizes);
+        let case = Case::random(seed, sizes, reset_gate);
         let mut found = Vec::new();
         for isa in fused_levels() {
             for schedule in [Schedule::Fused, Schedule::Hoisted] {
                 for (split, threads) in [(Split::Rows, 0), (Split::Rows, 3), (Split::Units, 2)] {
+                    if split == Split::Units && reset_gate == ResetGate::BeforeProduct {
+                        continue;
+                    }
                     for every in [0, every] {
                         let (isa, schedule, split) = (Some(isa), Some(schedule), Some(split));
                         found.push(all_bits(&case.found(Run { isa, schedule, split, threads, every })));
@@ -206,9 +230,10 @@ proptest! {
         units in 1usize..70,
         lengths in prop::collection::vec(0usize..7, 1..6),
         reverse in any::<bool>(),
+        reset_gate in reset_gates(),
     ) {
         let (steps, batch, inputs) = (6, lengths.len(), 3);
-        let case = Case::random(seed, [steps, batch, inputs, units]);
+        let case = Case::random(seed, [steps, batch, inputs, units], reset_gate);
         let config = case.gru(Run::default()).config().clone();
         let direction = if reverse { Direction::Reverse } else { Direction::Forward };
         let config = config.direction(direction);
@@ -240,9 +265,10 @@ proptest! {
         seed in any::<u64>(),
         units in 1usize..40,
         lengths in prop::collection::vec(0usize..7, 1..6),
+        reset_gate in reset_gates(),
     ) {
         let (steps, batch, inputs) = (6, lengths.len(), 3);
-        let mut case = Case::random(seed, [steps, batch, inputs, units]);
+        let mut case = Case::random(seed, [steps, batch, inputs, units], reset_gate);
         let gru = case.gru(Run::default());
         let mut workspace = gru.workspace(batch).unwrap();
         let mut tape = gru.checkpointed_tape(steps, batch, NonZeroUsize::new(2)).unwrap();
@@ -289,7 +315,7 @@ proptest! {
         is_zrn in any::<bool>(),
         by_inputs in any::<bool>(),
     ) {
-        let case = Case::random(seed, [1, 1, inputs, units]);
+        let case = Case::random(seed, [1, 1, inputs, units], ResetGate::AfterProduct);
         let config = GruConfig::new(inputs, units);
         let (order, orientation) = (
             if is_zrn { GruGateOrder::ZRN } else { GruGateOrder::RZN },
@@ -309,9 +335,8 @@ proptest! {
     }
 }
 
-#[test]
-fn the_oracles_gradients_are_its_finite_differences() {
-    let case = Case::random(3, [4, 2, 3, 5]);
+fn assert_finite_differences(reset_gate: ResetGate) {
+    let case = Case::random(3, [4, 2, 3, 5], reset_gate);
     let (_, gradients) = case.expected();
     let loss = |case: &Case| -> f64 {
         let [steps, batch, ..] = case.sizes;
@@ -338,11 +363,18 @@ fn the_oracles_gradients_are_its_finite_differences() {
     check("h0", |case| &mut case.initial, &gradients.initial_hidden);
 }
 
+#[test]
+fn the_oracles_gradients_are_its_finite_differences() {
+    assert_finite_differences(ResetGate::AfterProduct);
+    assert_finite_differences(ResetGate::BeforeProduct);
+}
+
 fn pytorchs_answers(name: &str) {
     let golden = GoldenFile::load(name);
     let sizes = ["seq_len", "batch", "input_size", "hidden_size"].map(|key| golden.size(key));
     let case = Case {
         sizes,
+        reset_gate: ResetGate::AfterProduct,
         weight_ih: golden.narrow("weight_ih_l0"),
         weight_hh: golden.narrow("weight_hh_l0"),
         biases: [golden.narrow("bias_ih_l0"), golden.narrow("bias_hh_l0")],
@@ -382,11 +414,10 @@ fn pytorchs_answers_of_fifty_units() {
     pytorchs_answers("gru_mid");
 }
 
-#[test]
-fn keras_answers() {
-    let golden = GoldenFile::load("keras_gru_reset_after");
+fn keras_answers(name: &str, reset_gate: ResetGate) {
+    let golden = GoldenFile::load(name);
     let [steps, batch, inputs, units] = ["T", "B", "X", "H"].map(|key| golden.size(key));
-    let config = GruConfig::new(inputs, units).training();
+    let config = GruConfig::new(inputs, units).reset_gate(reset_gate).training();
     let [kernel, recurrent_kernel, bias, x, cotangent] =
         ["kernel", "recurrent_kernel", "bias", "x", "cot_out"].map(|name| golden.narrow(name));
     let weights = GruWeights::keras(&config, &kernel, &recurrent_kernel, Some(&bias)).unwrap();
@@ -411,16 +442,50 @@ fn keras_answers() {
     assert_near("dx", &input_gradient, &golden.tensor("grad.x"), 5e-6);
     // Gradients have the layouts of what they are gradients of.
     let ranges = config.parameters().unwrap();
-    let [bias_ih, bias_hh] = of_two_biases(&parameters[ranges.bias]);
+    let [bias_ih, bias_hh] = of_two_biases(reset_gate, &parameters[ranges.bias]);
     let (weight_ih, weight_hh) = (&parameters[ranges.weight_ih], &parameters[ranges.weight_hh]);
-    let gradients =
-        GruWeights::pytorch(&config, weight_ih, weight_hh, Some(&bias_ih), Some(&bias_hh)).unwrap();
+    // Keras without `reset_after` has one bias.
+    let second = (reset_gate == ResetGate::AfterProduct).then_some(&bias_hh[..]);
+    let gradients = GruWeights::pytorch(&config, weight_ih, weight_hh, Some(&bias_ih), second).unwrap();
     let [mut kernel, mut recurrent_kernel, mut bias] =
         [kernel, recurrent_kernel, bias].map(|tensor| vec![0.0; tensor.len()]);
     gradients.export_keras(&mut kernel, &mut recurrent_kernel, Some(&mut bias)).unwrap();
     assert_near("kernel", &kernel, &golden.tensor("grad.kernel"), 5e-6);
     assert_near("recurrent_kernel", &recurrent_kernel, &golden.tensor("grad.recurrent_kernel"), 5e-6);
     assert_near("bias", &bias, &golden.tensor("grad.bias"), 5e-6);
+}
+
+#[test]
+fn keras_answers_with_either_place_of_the_reset_gate() {
+    keras_answers("keras_gru_reset_after", ResetGate::AfterProduct);
+    keras_answers("keras_gru_reset_before", ResetGate::BeforeProduct);
+}
+
+#[test]
+fn onnx_runtimes_answers_with_the_reset_gate_before_the_product() {
+    let golden = GoldenFile::load("onnx_gru_plain");
+    let [steps, batch, inputs, units] = ["T", "B", "I", "H"].map(|key| golden.size(key));
+    let [w, r, b, x, initial] = ["W", "R", "Bias", "X", "initial_h"].map(|name| golden.narrow(name));
+    let config = GruConfig::new(inputs, units).reset_gate(ResetGate::BeforeProduct);
+    let gru = Gru::new(&config, &GruWeights::onnx(&config, &w, &r, Some(&b)).unwrap()).unwrap();
+    let (mut output, mut last) = (vec![0.0; steps * batch * units], vec![0.0; batch * units]);
+    let call = Forward::new(Sequence::time_major(&x, steps, batch, inputs))
+        .initial_hidden(Matrix::new(&initial, batch, units))
+        .output(SequenceMut::time_major(&mut output, steps, batch, units))
+        .last_hidden(MatrixMut::new(&mut last, batch, units));
+    gru.forward(&mut gru.workspace(batch).unwrap(), call).unwrap();
+    assert_near("Y", &output, &golden.tensor("Y"), 5e-6);
+    assert_near("Y_h", &last, &golden.tensor("Y_h"), 5e-6);
+}
+
+#[test]
+fn threads_cannot_share_units_that_wait_for_all_reset_gates() {
+    let config = GruConfig::new(1, 1).reset_gate(ResetGate::BeforeProduct);
+    let weights = GruWeights::pytorch(&config, &[1.0; 3], &[1.0; 3], None, None).unwrap();
+    let refused = Gru::new(&config.clone().split(Split::Units), &weights).unwrap_err();
+    assert!(matches!(refused, Error::Unsupported { argument: "split over units", .. }), "{refused}");
+    let refused = Gru::new(&config.reset_gate(ResetGate::AfterProduct), &weights).unwrap_err();
+    assert!(matches!(refused, Error::Unsupported { argument: "weights", .. }), "{refused}");
 }
 
 #[test]
@@ -452,7 +517,7 @@ fn onnx_runtimes_answers_of_two_directions_and_lengths() {
 
 #[test]
 fn a_buffer_of_all_parameters_makes_the_same_layer() {
-    let case = Case::random(5, [4, 2, 3, 17]);
+    let case = Case::random(5, [4, 2, 3, 17], ResetGate::AfterProduct);
     let [first, second] = &case.biases;
     let units = 17;
     let config = GruConfig::new(3, units);
@@ -478,7 +543,7 @@ fn a_buffer_of_all_parameters_makes_the_same_layer() {
 
 #[test]
 fn a_cell_state_is_refused() {
-    let case = Case::random(1, [2, 1, 1, 1]);
+    let case = Case::random(1, [2, 1, 1, 1], ResetGate::AfterProduct);
     let gru = case.gru(Run::default());
     let mut workspace = gru.workspace(1).unwrap();
     let input = Sequence::time_major(&case.x, 2, 1, 1);
@@ -494,7 +559,7 @@ fn a_cell_state_is_refused() {
 
 #[test]
 fn what_another_cell_made_is_refused() {
-    let case = Case::random(1, [2, 1, 1, 1]);
+    let case = Case::random(1, [2, 1, 1, 1], ResetGate::AfterProduct);
     let gru = case.gru(Run::default());
     let config = RnnConfig::new(1, 1).training();
     let rnn = Rnn::new(&config, &RnnWeights::pytorch(&config, &[1.0], &[1.0], None, None).unwrap()).unwrap();
@@ -530,7 +595,7 @@ fn tensors_of_other_sizes_are_refused_by_name() {
 
 #[test]
 fn a_bias_without_room_is_not_dropped() {
-    let case = Case::random(1, [1, 1, 2, 3]);
+    let case = Case::random(1, [1, 1, 2, 3], ResetGate::AfterProduct);
     let config = GruConfig::new(2, 3);
     let [first, second] = &case.biases;
     let (mut w, mut r, mut b) = (vec![7.0; 18], vec![7.0; 27], vec![7.0; 9]);

@@ -4,6 +4,8 @@ pub(crate) mod activation;
 pub(crate) mod function;
 pub(crate) mod gru;
 pub(crate) mod gru_backward;
+pub(crate) mod gru_reset_before;
+pub(crate) mod gru_reset_before_backward;
 pub(crate) mod lines;
 pub(crate) mod lstm;
 pub(crate) mod lstm_backward;
