@@ -345,6 +345,17 @@ impl LstmConfig {
         !self.options.are_plain()
     }
 
+    /// `Ok` if every option makes sense, and threads can share what they shall.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.options.check()?;
+        if self.needs_whole_rows() && self.split == Some(Split::Units) {
+            let because =
+                "a projection, layer normalization, recurrent dropout or a reset gate before the product";
+            return Err(Error::Unsupported { argument: "split over units", because });
+        }
+        Ok(())
+    }
+
     /// Whether a step needs all units of a row, so that threads cannot share them.
     pub(crate) fn needs_whole_rows(&self) -> bool {
         self.options.need_whole_rows() || self.kind.has_gated_product()

@@ -71,10 +71,12 @@ macro_rules! layer_methods {
             ///
             /// # Errors
             /// - [`Error::Dimension`](crate::Error::Dimension) if `weights` were checked against other sizes than `config`'s,
+            /// - [`Error::Unsupported`](crate::Error::Unsupported) if threads are to share units, and a step needs whole rows,
             /// - [`Error::UnsupportedIsa`](crate::Error::UnsupportedIsa) or [`Error::UnknownIsa`](crate::Error::UnknownIsa) if an
             ///   instruction set is demanded that cannot be had,
             /// - [`Error::Overflow`](crate::Error::Overflow) if the packed weights could not be addressed.
             pub fn new(config: &$config, weights: &$weights<'_>) -> Result<Self, $crate::Error> {
+                config.layer.check()?;
                 weights.check(config)?;
                 let mut layer = $crate::Lstm::empty(&config.layer)?;
                 layer.replace_weights(|packed| packed.pack_gates(weights))?;

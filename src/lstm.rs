@@ -8,7 +8,7 @@ use crate::cell::lstm::PlainLstm;
 use crate::cell::lstm_options::LstmWithOptions;
 use crate::cell::rnn::PlainRnn;
 use crate::cell::step::{Masks, Step, StepExtras};
-use crate::config::{LstmConfig, Schedule, Split};
+use crate::config::{LstmConfig, Schedule};
 use crate::error::Error;
 use crate::memory::state::{State, StepRows};
 use crate::memory::tape::Tape;
@@ -330,7 +330,7 @@ impl Lstm {
     /// - [`Error::UnsupportedIsa`] or [`Error::UnknownIsa`] if an instruction set is demanded that cannot be had,
     /// - [`Error::Overflow`] if the packed weights could not be addressed.
     pub fn new(config: &LstmConfig, weights: &LstmWeights<'_>) -> Result<Self, Error> {
-        config.options().check()?;
+        config.check()?;
         weights.check(config)?;
         let mut lstm = Self::empty(config)?;
         lstm.replace_weights(|packed| packed.pack(weights))?;
@@ -339,11 +339,6 @@ impl Lstm {
 
     /// A layer of the kind of `config` without weights.
     pub(crate) fn empty(config: &LstmConfig) -> Result<Self, Error> {
-        if config.needs_whole_rows() && config.forced_split() == Some(Split::Units) {
-            let because =
-                "a projection, layer normalization, recurrent dropout or a reset gate before the product";
-            return Err(Error::Unsupported { argument: "split over units", because });
-        }
         let kernels = config.kernels()?;
         let shape = Shape {
             inputs: config.input_size(),
