@@ -7,7 +7,7 @@
 //!             h' = n + z · (h − n)
 //! ```
 
-use crate::cells::activation::{GATE_CONSTANTS, flush, sigmoid, tanh_fraction};
+use crate::cells::activation::{GATE_CONSTANTS, sigmoid, tanh_fraction};
 use crate::cells::lines::{Cell, Line};
 use crate::gemm::sweep::Destination;
 use crate::simd::{Arithmetic, Simd, Together};
@@ -112,7 +112,7 @@ impl<S: Simd<Element = f32>> Cell<S> for GruCandidateRows {
             let [m, denominator] = tanh_fraction(a, sums, constants);
             let candidate = a.mul(m, a.reciprocal(denominator));
             let hidden = a.mul_add(update, a.sub(previous, candidate), candidate);
-            let hidden = flush(a, hidden, constants);
+            let hidden = a.flush(hidden);
             for n in 0..W {
                 let line @ Line { row, unit, .. } = &lines[n];
                 s.store(self.recorded.at(*row, *unit).add(2 * padded), candidate[n]);

@@ -12,7 +12,7 @@
 //!
 //! Gates come from the tape. Gradients that decay become zero like states.
 
-use crate::cells::activation::{GATE_CONSTANTS, flush, gate_gradient};
+use crate::cells::activation::{GATE_CONSTANTS, gate_gradient};
 use crate::cells::lines::{Cell, Line};
 use crate::gemm::sweep::Destination;
 use crate::simd::{Arithmetic, Simd, Together};
@@ -107,11 +107,11 @@ impl<S: Simd<Element = f32>, const IS_SECOND: bool> Cell<S> for GruResetBeforeBa
                 }
             };
             let carry = if IS_SECOND {
-                let gated = flush(a, sums, constants);
+                let gated = a.flush(sums);
                 store(0, &gate_gradient(a, gated, previous, a.neg_mul_add(r, r, r), constants));
                 a.mul_add(gated, r, carry)
             } else {
-                let dh = flush(a, a.add(sums, carry), constants);
+                let dh = a.flush(a.add(sums, carry));
                 let slope = a.neg_mul_add(candidate, candidate, one);
                 let dn = gate_gradient(a, dh, a.sub(one, z), slope, constants);
                 let slope = a.neg_mul_add(z, z, z);
