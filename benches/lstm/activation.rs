@@ -39,11 +39,9 @@ pub(crate) fn run(group: &mut Group<'_>, settings: &Settings) {
                 shape: Shape { t: 1, b: 1, x: LEN, h: 1 },
                 work: Work::Elements(LEN as u64),
             };
-            let run = group.measure(case, |bencher| {
-                bencher.iter(|| {
-                    values.copy_from_slice(black_box(&input));
-                    function(&activation, black_box(&mut values));
-                });
+            let run = group.measure(case, None, || {
+                values.copy_from_slice(black_box(&input));
+                function(&activation, black_box(&mut values));
             });
             if let Some(mut run) = run {
                 let gelements_per_s = 1e-9 * LEN as f64 / run.times.min;

@@ -33,6 +33,11 @@ impl Level {
     }
 }
 
+/// Bytes that no cache holds.
+pub(crate) fn larger_than_all(threads: usize) -> usize {
+    levels(threads).last().map_or(0, |memory| memory.read)
+}
+
 /// The levels from the nearest to memory, as Linux describes them for the first CPU, else as they commonly are.
 pub(crate) fn levels(threads: usize) -> Vec<Level> {
     let found: Vec<_> =

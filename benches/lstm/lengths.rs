@@ -23,14 +23,16 @@ pub(crate) fn run(group: &mut Group<'_>, _: &Settings) {
         for (name, lengths) in [("full", vec![shape.t; shape.b]), ("uniform", uniform)] {
             let config = layer::config(shape, Threads::Serial);
             for (pass, config) in [("forward", config.clone()), ("train", config.training())] {
-                let lstm = layer::lstm(&naive, &config);
-                measure(group, &format!("{name}-{pass}"), shape, &lstm, &lengths);
+                let case = format!("{name}-{pass}-{shape}");
+                if !group.skips(&case) {
+                    measure(group, case, shape, &layer::lstm(&naive, &config), &lengths);
+                }
             }
         }
     }
 }
 
-fn measure(group: &mut Group<'_>, name: &str, shape: Shape, lstm: &Lstm, lengths: &[usize]) {
+fn measure(group: &mut Group<'_>, name: String, shape: Shape, lstm: &Lstm, lengths: &[usize]) {
     let is_training = lstm.config().is_for_training();
     let of_all = Roofline::of(shape, is_training);
     // Of the rows of all steps; each step reads the weights all the same.
@@ -44,14 +46,14 @@ fn measure(group: &mut Group<'_>, name: &str, shape: Shape, lstm: &Lstm, lengths
         },
         weight_bytes: shape.t as f64 * shape.recurrent_weight_bytes(),
     };
-    let case = Case::serial(format!("{name}-{shape}"), lstm, shape, work);
+    let case = Case::serial(name, lstm, shape, work);
     let Shape { t, b, x, h } = shape;
     let (input, cotangent) = (layer::input(shape), random(t * b * h, 1.0, 5));
     let (mut output, mut input_gradient) = (vec![0.0; t * b * h], vec![0.0; t * b * x]);
     let mut workspace = lstm.workspace(b).expect(FITS);
     let mut gradients = vec![0.0; lstm.config().parameters().expect(FITS).total()];
     let mut tape = is_training.then(|| lstm.tape(t, b).expect(FITS));
-    let mut call = || {
+    let call = || {
         let input = Sequence::time_major(&input, t, b, x);
         let call = Forward::new(input).lengths(lengths).output(SequenceMut::time_major(&mut output, t, b, h));
         let Some(tape) = &mut tape else { return lstm.forward(&mut workspace, call).expect(FITS) };
@@ -63,6 +65,6 @@ fn measure(group: &mut Group<'_>, name: &str, shape: Shape, lstm: &Lstm, lengths
             .parameter_gradients(&mut gradients, GradientMode::Overwrite);
         lstm.backward(&mut workspace, tape, call).expect(FITS);
     };
-    let run = group.measure(case, |bencher| bencher.iter(&mut call));
+    let run = group.measure(case, None, call);
     group.keep(run);
 }

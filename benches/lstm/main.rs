@@ -24,6 +24,7 @@ mod run;
 mod runner;
 mod samples;
 mod sequences;
+mod serve;
 mod settings;
 mod shapes;
 mod stack;
@@ -33,10 +34,12 @@ mod sweep;
 mod sweep_plot;
 mod table;
 mod train;
+mod turn;
 
-use criterion::{Criterion, SamplingMode};
+use criterion::Criterion;
 use forward::ForwardPass;
 use mode::Mode;
+use serve::{Request, Server};
 use settings::Settings;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -65,6 +68,11 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    match Request::from_arguments() {
+        Ok(None) => {}
+        Ok(Some(request)) => return finished(serve(request, &settings)),
+        Err(message) => return finished(Err(message)),
+    }
     if sweep::is_asked_for() {
         return finished(sweep::run(&settings));
     }
@@ -79,12 +87,22 @@ fn main() -> ExitCode {
 
     let mut suite = Suite::new(criterion, Mode::from_arguments());
     for (name, run) in GROUPS {
-        let mut group = suite.group(name);
-        // The minimum and the median mean most where every sample has the same number of iterations.
-        group.criterion.sampling_mode(SamplingMode::Flat);
-        run(&mut group, &settings);
+        run(&mut suite.group(name), &settings);
     }
     finished(suite.finish())
+}
+
+/// Lets the groups describe their cases to a server, which serves one of them or lists them all.
+fn serve(request: Request, settings: &Settings) -> Result<(), String> {
+    let mut server = match request {
+        Request::Limits => return serve::limits(),
+        Request::List => Server::new(None),
+        Request::Turns(id) => Server::new(Some(id)),
+    };
+    for (name, run) in GROUPS {
+        run(&mut Group::served(name, &mut server), settings);
+    }
+    server.finish()
 }
 
 /// Says what went wrong, if anything.

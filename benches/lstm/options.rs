@@ -82,15 +82,23 @@ pub(crate) fn run(group: &mut Group<'_>, _: &Settings) {
         let tensors = Tensors::new(shape);
         for (name, option) in OPTIONS {
             let config = option(layer::config(shape, Threads::Serial));
-            let lstm = tensors.lstm(name, &config);
-            measure(group, &format!("{name}-forward"), shape, &lstm, forward(&lstm, shape));
-            let lstm = tensors.lstm(name, &config.training());
-            measure(group, &format!("{name}-train"), shape, &lstm, training_step(&lstm, shape));
+            for (pass, config) in [("forward", config.clone()), ("train", config.training())] {
+                let case = format!("{name}-{pass}-{shape}");
+                if group.skips(&case) {
+                    continue;
+                }
+                let lstm = tensors.lstm(name, &config);
+                if config.is_for_training() {
+                    measure(group, case, shape, &lstm, training_step(&lstm, shape));
+                } else {
+                    measure(group, case, shape, &lstm, forward(&lstm, shape));
+                }
+            }
         }
     }
 }
 
-fn measure(group: &mut Group<'_>, name: &str, shape: Shape, lstm: &Lstm, mut call: impl FnMut()) {
+fn measure(group: &mut Group<'_>, name: String, shape: Shape, lstm: &Lstm, call: impl FnMut() + Send) {
     let outputs = lstm.config().output_size() as f64 / shape.h as f64;
     // R, and with a projection V too, are smaller by that.
     let recurrent = if outputs < 1.0 { outputs * 1.25 } else { 1.0 };
@@ -109,12 +117,12 @@ fn measure(group: &mut Group<'_>, name: &str, shape: Shape, lstm: &Lstm, mut cal
         },
         weight_bytes: shape.t as f64 * recurrent * shape.recurrent_weight_bytes(),
     };
-    let case = Case::serial(format!("{name}-{shape}"), lstm, shape, work);
-    let run = group.measure(case, |bencher| bencher.iter(&mut call));
+    let case = Case::serial(name, lstm, shape, work);
+    let run = group.measure(case, None, call);
     group.keep(run);
 }
 
-fn forward(lstm: &Lstm, shape: Shape) -> impl FnMut() {
+fn forward(lstm: &Lstm, shape: Shape) -> impl FnMut() + Send {
     let Shape { t, b, x, .. } = shape;
     let outputs = lstm.config().output_size();
     let (input, mut output) = (layer::input(shape), vec![0.0; t * b * outputs]);
@@ -126,7 +134,7 @@ fn forward(lstm: &Lstm, shape: Shape) -> impl FnMut() {
     }
 }
 
-fn training_step(lstm: &Lstm, shape: Shape) -> impl FnMut() {
+fn training_step(lstm: &Lstm, shape: Shape) -> impl FnMut() + Send {
     let Shape { t, b, x, .. } = shape;
     let outputs = lstm.config().output_size();
     let (input, cotangent) = (layer::input(shape), random(t * b * outputs, 1.0, 5));

@@ -102,7 +102,8 @@ pub(crate) fn output_directory() -> PathBuf {
     samples::target_directory().unwrap_or_else(|| "target".into()).join("quadgate")
 }
 
-fn machine(limits: &Limits) -> Machine {
+/// The machine, as far as its limits have been measured.
+pub(crate) fn machine(limits: &Limits) -> Machine {
     let limit = |single, all| Limit { single: rounded(1e-9 * single), all: rounded(1e-9 * all) };
     let peak = |isa, threads| limits.fma_peak(isa, threads);
     let both = limits.bandwidths(1).zip(limits.bandwidths(limits.cores));

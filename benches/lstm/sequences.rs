@@ -28,6 +28,9 @@ pub(crate) trait Pass {
 /// The group of a pass.
 pub(crate) fn run<P: Pass>(group: &mut Group<'_>, settings: &Settings) {
     for &shape in &settings.shapes {
+        if group.skips(&shape.to_string()) {
+            continue;
+        }
         let naive = layer::naive(shape);
         let mut threads_seen = Vec::new();
         let mut runs = Vec::new();
@@ -68,6 +71,5 @@ fn measure<P: Pass>(
         shape,
         work: P::work(shape, plan),
     };
-    let mut call = P::call(&lstm, shape);
-    group.measure(case, |bencher| runner.install(|| bencher.iter(&mut call)))
+    group.measure(case, Some(runner), P::call(&lstm, shape))
 }

@@ -23,10 +23,15 @@ const STACKS: [(&str, usize, Directions, [usize; 4]); 4] = [
 pub(crate) fn run(group: &mut Group<'_>, settings: &Settings) {
     for (name, layers, directions, shape) in STACKS {
         for is_training in [false, true] {
+            let pass = if is_training { "train" } else { "forward" };
+            let name = format!("{name}-{pass}-{}", Shape::from(shape));
+            if group.skips(&name) {
+                continue;
+            }
             let mut threads_seen = Vec::new();
             for runner in &settings.runners {
                 let stack = stack(layers, directions, shape.into(), runner, is_training);
-                let run = measure(group, name, &stack, shape.into(), runner, &mut threads_seen);
+                let run = measure(group, &name, &stack, shape.into(), runner, &mut threads_seen);
                 group.keep(run);
             }
         }
@@ -77,7 +82,7 @@ fn measure(
     let in_turn = runner.install(|| stack.directed_layers()[0].plan(shape.t, shape.b));
     let is_split = plan.threads > 1 && plan.arrangement == Arrangement::InTurn;
     let case = Case {
-        name: format!("{name}-{}-{shape}", if is_training { "train" } else { "forward" }),
+        name: name.to_owned(),
         isa: plan.isa,
         requested_threads: runner.requested(),
         threads: plan.threads,
@@ -91,11 +96,9 @@ fn measure(
         },
     };
     if is_training {
-        let mut call = training_step(stack, shape);
-        group.measure(case, |bencher| runner.install(|| bencher.iter(&mut call)))
+        group.measure(case, Some(runner), training_step(stack, shape))
     } else {
-        let mut call = forward(stack, shape);
-        group.measure(case, |bencher| runner.install(|| bencher.iter(&mut call)))
+        group.measure(case, Some(runner), forward(stack, shape))
     }
 }
 

@@ -22,6 +22,9 @@ const CALLS: usize = 20_000;
 pub(crate) fn run(group: &mut Group<'_>, _: &Settings) {
     for size in SIZES {
         let shape = Shape { t: 1, b: 1, x: size, h: size };
+        if group.skips(&shape.to_string()) {
+            continue;
+        }
         let naive = layer::naive(shape);
         let lstm = layer::lstm(&naive, &layer::config(shape, Threads::Serial));
         let input = layer::input(shape);
@@ -44,7 +47,7 @@ pub(crate) fn run(group: &mut Group<'_>, _: &Settings) {
                 weight_bytes: shape.input_weight_bytes() + shape.recurrent_weight_bytes(),
             },
         };
-        if let Some(mut run) = group.measure(case, |bencher| bencher.iter(&mut step)) {
+        if let Some(mut run) = group.measure(case, None, &mut step) {
             run.extra = Some(percentiles(&mut step));
             Baselines::forward(shape, &naive).add_to(&mut run);
             group.keep([run]);

@@ -4,9 +4,11 @@ use crate::limits::Limits;
 use crate::mode::Mode;
 use crate::report::Report;
 use crate::run::{Case, Run, Work};
+use crate::runner::Runner;
+use crate::serve::Server;
 use crate::{samples, table};
 use criterion::measurement::WallTime;
-use criterion::{Bencher, BenchmarkGroup, BenchmarkId, Criterion, Throughput};
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput};
 use std::time::{Duration, SystemTime};
 
 /// Time that Criterion measures each benchmark for, unless the command line says otherwise.
@@ -31,12 +33,21 @@ pub(crate) struct Suite {
 
 /// A group in the making.
 pub(crate) struct Group<'a> {
-    /// Criterion's group, for settings of its own.
-    pub(crate) criterion: BenchmarkGroup<'a, WallTime>,
     name: &'static str,
-    mode: Mode,
-    limits: &'a mut Limits,
-    runs: &'a mut Vec<Run>,
+    task: Task<'a>,
+}
+
+/// What becomes of the cases of a group.
+enum Task<'a> {
+    /// Criterion times them.
+    Time {
+        criterion: BenchmarkGroup<'a, WallTime>,
+        mode: Mode,
+        limits: &'a mut Limits,
+        runs: &'a mut Vec<Run>,
+    },
+    /// One of them is served.
+    Serve(&'a mut Server),
 }
 
 impl Suite {
@@ -48,7 +59,10 @@ impl Suite {
     /// Begins a group.
     pub(crate) fn group(&mut self, name: &'static str) -> Group<'_> {
         let Suite { criterion, mode, limits, runs } = self;
-        Group { criterion: criterion.benchmark_group(name), name, mode: *mode, limits, runs }
+        let mut criterion = criterion.benchmark_group(name);
+        // The minimum and the median mean most where every sample has the same number of iterations.
+        criterion.sampling_mode(SamplingMode::Flat);
+        Group { name, task: Task::Time { criterion, mode: *mode, limits, runs } }
     }
 
     /// Prints the table and writes the file, if anything was measured.
@@ -67,39 +81,61 @@ impl Suite {
     }
 }
 
-impl Group<'_> {
-    /// Gives a case to Criterion. `Some` if it was measured; then the caller may add to it, and [`Group::keep`]s it.
+impl<'a> Group<'a> {
+    /// A group whose cases are offered to a server.
+    pub(crate) fn served(name: &'static str, server: &'a mut Server) -> Self {
+        Self { name, task: Task::Serve(server) }
+    }
+
+    /// Whether nobody wants the cases of this name, so that they need not be prepared.
+    pub(crate) fn skips(&self, name: &str) -> bool {
+        matches!(&self.task, Task::Serve(server) if server.skips(self.name, name))
+    }
+
+    /// Has calls of a case timed, inside of a pool if they want one. `Some` if Criterion timed them; then the caller may
+    /// add to it, and [`Group::keep`]s it.
     pub(crate) fn measure(
         &mut self,
         case: Case,
-        mut routine: impl FnMut(&mut Bencher<'_, WallTime>),
+        runner: Option<&Runner>,
+        mut call: impl FnMut() + Send,
     ) -> Option<Run> {
+        let full_id = format!("{}/{}/{}/{}", self.name, case.name, case.isa, case.requested_threads);
+        let (criterion, mode, limits) = match &mut self.task {
+            Task::Time { criterion, mode, limits, .. } => (criterion, *mode, limits),
+            Task::Serve(server) => {
+                server.offer(&full_id, &case, runner, call);
+                return None;
+            }
+        };
         let throughput = match case.work {
             Work::Products { flops, .. } => flops as u64,
             Work::Elements(elements) => elements,
         };
-        self.criterion.throughput(Throughput::Elements(throughput));
-        if !self.mode.samples_given {
-            self.criterion.sample_size(sample_size(case.work));
+        criterion.throughput(Throughput::Elements(throughput));
+        if !mode.samples_given {
+            criterion.sample_size(sample_size(case.work));
         }
         let id = BenchmarkId::new(format!("{}/{}", case.name, case.isa), case.requested_threads);
-        let full_id = format!("{}/{}/{}/{}", self.name, case.name, case.isa, case.requested_threads);
         let started = SystemTime::now();
-        let (limits, Mode { measuring, quick, .. }) = (&mut *self.limits, self.mode);
+        let Mode { measuring, quick, .. } = mode;
         let mut ran = false;
         let mut fma_around = 0.0;
-        self.criterion.bench_function(id, |bencher| {
+        criterion.bench_function(id, |bencher| {
             // Only here it is known that the filter lets the case pass.
             if measuring && !quick && !ran {
                 fma_around = limits.probe(case.isa, case.threads);
             }
             ran = true;
-            routine(bencher);
+            match runner {
+                Some(runner) => runner.install(|| bencher.iter(&mut call)),
+                None => bencher.iter(&mut call),
+            }
         });
         if !measuring || !ran {
             return None;
         }
-        fma_around = self.limits.probe(case.isa, case.threads).max(fma_around);
+        fma_around = limits.probe(case.isa, case.threads).max(fma_around);
         let Some(times) = samples::times(self.name, &full_id, started) else {
             eprintln!("warning: Criterion kept no samples of {full_id}; the table will lack it");
             return None;
@@ -117,8 +153,10 @@ impl Group<'_> {
     }
 
     /// Adds measured runs to the table.
-    pub(crate) fn keep(&mut self, runs: impl IntoIterator<Item = Run>) {
-        self.runs.extend(runs);
+    pub(crate) fn keep(&mut self, measured: impl IntoIterator<Item = Run>) {
+        if let Task::Time { runs, .. } = &mut self.task {
+            runs.extend(measured);
+        }
     }
 }
 

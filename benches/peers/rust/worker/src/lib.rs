@@ -1,9 +1,13 @@
 //! What the Rust workers share: the conversation with the driver, and the clock.
 
+#[path = "../../../../lstm/turn.rs"]
+mod turn;
+
 use std::error::Error;
 use std::io::{BufRead, stdin};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use turn::Turn;
 
 /// What is timed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,7 +82,9 @@ pub fn serve(load: fn(Mode, Case) -> Box<dyn Call>) -> Result<()> {
                 println!("{{}}");
             }
             (["run", milliseconds], Some((call, _))) => {
-                println!("{}", time(call.as_mut(), Duration::from_millis(milliseconds.parse()?)));
+                let duration = Duration::from_millis(milliseconds.parse()?);
+                // Latencies are those of single calls.
+                println!("{}", Turn::take(|| call.run(), || (), duration, Duration::ZERO).to_json());
             }
             _ => return Err(line.into()),
         }
@@ -106,26 +112,6 @@ fn read([t, b, x, h]: [usize; 4], folder: &Path, mode: Mode) -> Result<Case> {
     let [bias, cotangent] = [4 * h, t * b * h].map(take);
     let model = folder.join(if mode == Mode::Step { "step.onnx" } else { "forward.onnx" });
     Ok(Case { t, b, x, h, input, weight_ih, weight_hh, bias, cotangent, model })
-}
-
-/// Times single calls until `turn` is over, after a tenth of it to get warm.
-fn time(call: &mut dyn Call, turn: Duration) -> String {
-    let start = Instant::now();
-    call.run();
-    while start.elapsed() < turn / 10 {
-        call.run();
-    }
-    let mut nanoseconds = Vec::new();
-    let start = Instant::now();
-    while nanoseconds.is_empty() || start.elapsed() < turn {
-        let start = Instant::now();
-        call.run();
-        nanoseconds.push(start.elapsed().as_nanos());
-    }
-    nanoseconds.sort_unstable();
-    let calls = nanoseconds.len();
-    let [min, median, p99] = [0, calls / 2, calls * 99 / 100].map(|index| nanoseconds[index]);
-    format!("{{\"calls\": {calls}, \"min_ns\": {min}, \"median_ns\": {median}, \"p99_ns\": {p99}}}")
 }
 
 /// Swaps time and batch: `[a, b, n]` becomes `[b, a, n]`.
