@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn numbers_have_four_digits() {
-        assert_eq!([0.012_345, 1.0, 123_456.7].map(significant), ["0.01234", "1.000", "123457"]);
+        assert_eq!([0.012_344, 1.0, 123_456.7].map(significant), ["0.01234", "1.000", "123457"]);
         assert_eq!([1.031, 0.5].map(change), ["+3.1 %", "-50.0 %"]);
     }
 }

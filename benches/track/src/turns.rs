@@ -51,10 +51,7 @@ pub fn take(suites: [&Suite; 2], benchmarks: &[Benchmark], plan: &Plan) -> Resul
         for index in order {
             let benchmark = &benchmarks[index];
             bar.set_message(benchmark.id.clone());
-            let first = random.below(2);
-            let start =
-                |suite| Worker::start(suite, &benchmark.id, benchmark.requested_threads(), cores(benchmark)?);
-            pairs[index].push(round(suites, first, start, plan)?);
+            pairs[index].push(round(suites, benchmark, cores(benchmark)?, random.below(2), plan)?);
             bar.inc(1);
         }
     }
@@ -65,11 +62,14 @@ pub fn take(suites: [&Suite; 2], benchmarks: &[Benchmark], plan: &Plan) -> Resul
 /// One round: two turns of each side, `first` begins and ends.
 fn round(
     suites: [&Suite; 2],
+    benchmark: &Benchmark,
+    cores: &[usize],
     first: usize,
-    start: impl Fn(&Suite) -> Result<Worker>,
     plan: &Plan,
 ) -> Result<Pair> {
-    let mut workers = [start(suites[first])?, start(suites[1 - first])?];
+    let threads = benchmark.requested_threads();
+    let start = |side: usize| Worker::start(suites[side], &benchmark.id, threads, cores);
+    let mut workers = [start(first)?, start(1 - first)?];
     let mut logs = [0.0; 2];
     for turn in abba(first) {
         let worker = &mut workers[usize::from(turn != first)];
