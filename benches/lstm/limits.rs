@@ -8,6 +8,7 @@
 
 use crate::caches::{self, Level};
 use crate::machine::{available_isas, available_threads};
+use crate::meeting;
 use quadgate::Isa;
 use quadgate_kernels::Kernels;
 use std::collections::BTreeMap;
@@ -34,13 +35,24 @@ pub(crate) struct Limits {
     fma: BTreeMap<(Isa, usize), f64>,
     /// Bytes per second, by position in `levels` and number of threads.
     read: BTreeMap<(usize, usize), f64>,
+    /// Nanoseconds; `None` if never measured.
+    pub(crate) fork_join_ns: Option<f64>,
+    /// Nanoseconds; `None` if never measured.
+    pub(crate) round_trip_ns: Option<f64>,
 }
 
 impl Limits {
     /// Nothing measured yet.
     pub(crate) fn new() -> Self {
         let cores = available_threads();
-        Self { cores, levels: caches::levels(cores), fma: BTreeMap::new(), read: BTreeMap::new() }
+        Self {
+            cores,
+            levels: caches::levels(cores),
+            fma: BTreeMap::new(),
+            read: BTreeMap::new(),
+            fork_join_ns: None,
+            round_trip_ns: None,
+        }
     }
 
     /// Measures all limits, for one thread and for all.
@@ -53,6 +65,12 @@ impl Limits {
                 self.measure_read(level, threads, THOROUGH);
             }
         }
+    }
+
+    /// Measures how fast threads meet.
+    pub(crate) fn measure_meetings(&mut self) {
+        self.fork_join_ns = meeting::fork_join_ns(self.cores);
+        self.round_trip_ns = meeting::round_trip_ns(self.cores);
     }
 
     /// Measures once more what a benchmark is held against: call it right before and after. Returns the operations per

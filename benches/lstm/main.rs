@@ -16,6 +16,7 @@ mod layer;
 mod lengths;
 mod limits;
 mod machine;
+mod meeting;
 mod mode;
 mod options;
 mod report;

@@ -1,7 +1,7 @@
 //! What Criterion was asked to do, as far as the suite must know: Criterion keeps its mode to itself.
 
 /// Whether there will be samples.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Mode {
     /// Benchmarks are timed and their samples kept. False for `--test`, `--list` and others: then there is nothing to
     /// hold against limits, and nothing is printed or written.
@@ -10,6 +10,8 @@ pub(crate) struct Mode {
     pub(crate) quick: bool,
     /// The command line sets the number of samples.
     pub(crate) samples_given: bool,
+    /// The saved samples that these are compared with.
+    pub(crate) baseline: Option<String>,
 }
 
 impl Mode {
@@ -24,9 +26,24 @@ impl Mode {
         };
         // `cargo bench` adds `--bench`; `cargo test --benches` does not, and only wants to see that all of it runs.
         let runs = given("--bench") && !["--test", "--list", "--profile-time"].into_iter().any(given);
+        let baseline = arguments.iter().enumerate().find_map(|(index, argument)| {
+            let rest = argument
+                .strip_prefix("--baseline")
+                .or_else(|| argument.strip_prefix("--baseline-lenient"))?;
+            if rest.is_empty() {
+                arguments.get(index + 1).cloned()
+            } else {
+                Some(rest.strip_prefix('=')?.to_owned())
+            }
+        });
         // cargo-criterion takes the samples for itself.
         let keeps = !["--load-baseline", "--discard-baseline"].into_iter().any(given)
             && std::env::var_os("CARGO_CRITERION_PORT").is_none();
-        Self { measuring: runs && keeps, quick: given("--quick"), samples_given: given("--sample-size") }
+        Self {
+            measuring: runs && keeps,
+            quick: given("--quick"),
+            samples_given: given("--sample-size"),
+            baseline,
+        }
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Machine {
 pub(crate) struct MachineLimits {
     pub(crate) fma_peak_gflops: BTreeMap<&'static str, Limit>,
     pub(crate) read_gb_per_s: BTreeMap<&'static str, Limit>,
+    fork_join_ns: Option<f64>,
+    round_trip_ns: Option<f64>,
 }
 
 /// A limit of one thread, and of all threads together.
@@ -66,6 +68,8 @@ pub(crate) struct Row {
     pub(crate) weights_gb_per_s: Option<f64>,
     pub(crate) times_oracle: Option<f64>,
     pub(crate) times_matrixmultiply: Option<f64>,
+    pub(crate) times_baseline: Option<f64>,
+    samples_ms: Vec<f64>,
     #[serde(flatten)]
     pub(crate) extra: Option<Extra>,
 }
@@ -117,6 +121,8 @@ pub(crate) fn machine(limits: &Limits) -> Machine {
                 .map(|isa| (isa.name(), limit(peak(isa, 1), peak(isa, limits.cores))))
                 .collect(),
             read_gb_per_s: both.map(|((name, single), (_, all))| (name, limit(single, all))).collect(),
+            fork_join_ns: limits.fork_join_ns.map(rounded),
+            round_trip_ns: limits.round_trip_ns.map(rounded),
         },
     }
 }
@@ -141,6 +147,8 @@ fn row(limits: &Limits, run: &Run) -> Row {
         weights_gb_per_s: None,
         times_oracle: None,
         times_matrixmultiply: None,
+        times_baseline: run.baseline.map(rounded),
+        samples_ms: run.times.samples.iter().map(|seconds| rounded(1e3 * seconds)).collect(),
         extra: run.extra.clone(),
     };
     if let Work::Products { flops, roofline, weight_bytes } = case.work {

@@ -56,6 +56,8 @@ pub(crate) struct Run {
     pub(crate) oracle: Option<f64>,
     /// Operations per second of the same products alone with another library.
     pub(crate) gemm: Option<f64>,
+    /// How many times as fast as the saved baseline it is.
+    pub(crate) baseline: Option<f64>,
     /// What only this group reports.
     pub(crate) extra: Option<Extra>,
 }

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// Times of one iteration, in seconds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Times {
+    /// Of all samples, the fastest first.
+    pub(crate) samples: Vec<f64>,
     /// Of the fastest sample.
     pub(crate) min: f64,
     /// Of the sample in the middle.
@@ -32,7 +34,15 @@ struct Benchmark {
 pub(crate) fn times(group: &str, id: &str, since: SystemTime) -> Option<Times> {
     // Clocks of file systems are coarse.
     let since = since - Duration::from_secs(2);
-    let directory = homes().iter().find_map(|home| find(&home.join(group), id, since))?;
+    read(&homes().iter().find_map(|home| find(&home.join(group), "new", id, Some(since)))?)
+}
+
+/// The times of a benchmark that Criterion saved under a name.
+pub(crate) fn saved_times(group: &str, id: &str, baseline: &str) -> Option<Times> {
+    read(&homes().iter().find_map(|home| find(&home.join(group), baseline, id, None))?)
+}
+
+fn read(directory: &Path) -> Option<Times> {
     let Sample { iters, times } = load(&directory.join("sample.json"))?;
     let mut seconds: Vec<f64> =
         iters.iter().zip(&times).map(|(iterations, nanoseconds)| 1e-9 * nanoseconds / iterations).collect();
@@ -40,7 +50,7 @@ pub(crate) fn times(group: &str, id: &str, since: SystemTime) -> Option<Times> {
     let (&min, middle) = (seconds.first()?, seconds.len() / 2);
     let median =
         if seconds.len() % 2 == 1 { seconds[middle] } else { 0.5 * (seconds[middle - 1] + seconds[middle]) };
-    Some(Times { min, median })
+    Some(Times { samples: seconds, min, median })
 }
 
 /// Where Criterion may write, by its own rules.
@@ -51,16 +61,16 @@ fn homes() -> Vec<PathBuf> {
     [home, target, found, Some(PathBuf::from("target/criterion"))].into_iter().flatten().collect()
 }
 
-/// The directory `new` of a benchmark below `directory`.
-fn find(directory: &Path, id: &str, since: SystemTime) -> Option<PathBuf> {
+/// The directory of this name, such as `new`, of a benchmark below `directory`.
+fn find(directory: &Path, name: &str, id: &str, since: Option<SystemTime>) -> Option<PathBuf> {
     let entries = fs::read_dir(directory).ok()?.flatten().map(|entry| entry.path());
     entries.filter(|path| path.is_dir()).find_map(|path| {
-        if !path.ends_with("new") {
-            return find(&path, id, since);
+        if !path.ends_with(name) {
+            return find(&path, name, id, since);
         }
         let benchmark: Benchmark = load(&path.join("benchmark.json"))?;
         let written = path.join("sample.json").metadata().ok()?.modified().ok()?;
-        (benchmark.full_id == id && written >= since).then_some(path)
+        (benchmark.full_id == id && since.is_none_or(|since| written >= since)).then_some(path)
     })
 }
 

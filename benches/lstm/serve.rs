@@ -124,6 +124,7 @@ impl Server {
 pub(crate) fn limits() -> Result<(), String> {
     let mut limits = Limits::new();
     limits.measure_all();
+    limits.measure_meetings();
     say(&report::machine(&limits))
 }
 

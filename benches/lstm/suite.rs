@@ -62,7 +62,7 @@ impl Suite {
         let mut criterion = criterion.benchmark_group(name);
         // The minimum and the median mean most where every sample has the same number of iterations.
         criterion.sampling_mode(SamplingMode::Flat);
-        Group { name, task: Task::Time { criterion, mode: *mode, limits, runs } }
+        Group { name, task: Task::Time { criterion, mode: mode.clone(), limits, runs } }
     }
 
     /// Prints the table and writes the file, if anything was measured.
@@ -75,6 +75,7 @@ impl Suite {
             return Ok(());
         }
         self.limits.measure_all();
+        self.limits.measure_meetings();
         let report = Report::new(&self.limits, &self.runs);
         print!("{}", table::render(&report));
         report.write()
@@ -102,7 +103,7 @@ impl<'a> Group<'a> {
     ) -> Option<Run> {
         let full_id = format!("{}/{}/{}/{}", self.name, case.name, case.isa, case.requested_threads);
         let (criterion, mode, limits) = match &mut self.task {
-            Task::Time { criterion, mode, limits, .. } => (criterion, *mode, limits),
+            Task::Time { criterion, mode, limits, .. } => (criterion, mode.clone(), limits),
             Task::Serve(server) => {
                 server.offer(&full_id, &case, runner, call);
                 return None;
@@ -118,7 +119,7 @@ impl<'a> Group<'a> {
         }
         let id = BenchmarkId::new(format!("{}/{}", case.name, case.isa), case.requested_threads);
         let started = SystemTime::now();
-        let Mode { measuring, quick, .. } = mode;
+        let Mode { measuring, quick, baseline, .. } = mode;
         let mut ran = false;
         let mut fma_around = 0.0;
         criterion.bench_function(id, |bencher| {
@@ -140,7 +141,9 @@ impl<'a> Group<'a> {
             eprintln!("warning: Criterion kept no samples of {full_id}; the table will lack it");
             return None;
         };
+        let saved = baseline.and_then(|baseline| samples::saved_times(self.name, &full_id, &baseline));
         Some(Run {
+            baseline: saved.map(|saved| saved.min / times.min),
             group: self.name,
             id: full_id,
             case,

@@ -8,7 +8,7 @@ use std::fmt::Write;
 const NONE: &str = "—";
 
 /// Names of the columns; the first ones are aligned to the left, and so is the last.
-const HEADER: [&str; 14] = [
+const HEADER: [&str; 15] = [
     "group",
     "case",
     "isa",
@@ -22,6 +22,7 @@ const HEADER: [&str; 14] = [
     "% roof",
     "× naive",
     "× gemm",
+    "× base",
     "",
 ];
 const LEFT: usize = 4;
@@ -30,7 +31,7 @@ const LEFT: usize = 4;
 const LEGEND: &str = "\
 case: T×B×X×H · GB/s: weights streamed, where that is the bound · % FMA: of the peak of the instruction set and threads
 % roof: of the roofline, which also counts reading the weights · naive: the oracle · gemm: the same products alone with
-matrixmultiply, one thread
+matrixmultiply, one thread · base: the baseline of --baseline
 ";
 
 /// A line for each result, then the machine.
@@ -90,6 +91,7 @@ fn cells(row: &Row) -> [String; HEADER.len()] {
         fixed(row.roofline_percent, 1),
         fixed(row.times_oracle, 1),
         fixed(row.times_matrixmultiply, 2),
+        fixed(row.times_baseline, 2),
         note,
     ]
 }

@@ -11,7 +11,7 @@ use crate::worker::{self, Caches};
 use crate::{date, warnings};
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Version of the schema of [`Outcome`].
@@ -70,13 +70,25 @@ pub struct Options {
     markdown: Option<PathBuf>,
 }
 
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    /// Times, by turns.
+    Time,
+    /// Times of two runs, each held against its own limits.
+    Runs,
+    /// Instructions of a call.
+    Instructions,
+}
+
 /// What a run of `ab` or a count of instructions found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// [`SCHEMA`]
     pub schema: u32,
-    /// `time` or `instructions`
-    pub unit: String,
+    /// What was compared.
+    pub unit: Unit,
     /// When it ended.
     pub date: String,
     /// The old side.
@@ -135,7 +147,7 @@ pub fn run(options: &Options) -> Result<bool> {
     let judgments = verdict::judge(&turns::take([&old, &new], &benchmarks, &plan)?, criteria);
     let outcome = Outcome {
         schema: SCHEMA,
-        unit: "time".to_owned(),
+        unit: Unit::Time,
         date: date::now(),
         old: old.name,
         new: new.name,
@@ -144,18 +156,17 @@ pub fn run(options: &Options) -> Result<bool> {
         judgments,
         not_judged,
     };
-    finish(
-        &outcome,
-        options.json.clone().unwrap_or_else(|| repository.scratch().join("ab.json")),
-        &options.markdown,
-    )
+    let json = options.json.clone().unwrap_or_else(|| repository.scratch().join("ab.json"));
+    finish(&outcome, Some(&json), options.markdown.as_deref())
 }
 
 /// Prints and writes an outcome. Whether there is a regression.
-pub fn finish(outcome: &Outcome, json: PathBuf, markdown: &Option<PathBuf>) -> Result<bool> {
+pub fn finish(outcome: &Outcome, json: Option<&Path>, markdown: Option<&Path>) -> Result<bool> {
     print!("{}", render(outcome, Style::Plain));
-    let text = serde_json::to_string_pretty(outcome).expect("it has only numbers and words");
-    files::write(&json, &(text + "\n"))?;
+    if let Some(path) = json {
+        let text = serde_json::to_string_pretty(outcome).expect("it has only numbers and words");
+        files::write(path, &(text + "\n"))?;
+    }
     if let Some(path) = markdown {
         files::write(path, &render(outcome, Style::Markdown))?;
     }
@@ -212,8 +223,10 @@ pub fn render(outcome: &Outcome, style: Style) -> String {
         Verdict::Same => 3,
     };
     judgments.sort_by_key(|judgment| urgency(judgment.verdict));
-    let is_time = outcome.unit == "time";
-    let amount = |value: f64| if is_time { table::significant(value) } else { format!("{value:.0}") };
+    let amount = |value: f64| match outcome.unit {
+        Unit::Instructions => format!("{value:.0}"),
+        Unit::Time | Unit::Runs => table::significant(value),
+    };
     let rows: Vec<[String; 6]> = judgments
         .iter()
         .map(|judgment| {
@@ -225,31 +238,42 @@ pub fn render(outcome: &Outcome, style: Style) -> String {
                 amount(judgment.new_ms),
                 table::change(judgment.ratio),
                 judgment.interval.map_or_else(
-                    || "exact".to_owned(),
+                    || if outcome.unit == Unit::Instructions { "exact" } else { "none" }.to_owned(),
                     |[low, high]| format!("{} … {}", table::change(low), table::change(high)),
                 ),
                 if bold { format!("**{verdict}**") } else { verdict.to_owned() },
             ]
         })
         .collect();
-    let header = match is_time {
-        true => ["benchmark", "old ms", "new ms", "change", "interval", "verdict"],
-        false => ["benchmark", "old instructions", "new instructions", "change", "interval", "verdict"],
+    let header = match outcome.unit {
+        Unit::Time | Unit::Runs => ["benchmark", "old ms", "new ms", "change", "interval", "verdict"],
+        Unit::Instructions => {
+            ["benchmark", "old instructions", "new instructions", "change", "interval", "verdict"]
+        }
     };
     let table = table::render(header, &rows, style);
     let count = |verdict| judgments.iter().filter(|judgment| judgment.verdict == verdict).count();
     let (slower, faster, unclear) = (count(Verdict::Slower), count(Verdict::Faster), count(Verdict::Unclear));
     let Criteria { alpha, margin, resolution } = outcome.criteria;
-    let mut text = format!("{} → {}, {}\n\n{table}\n", outcome.old, outcome.new, outcome.unit);
+    let title = match outcome.unit {
+        Unit::Time => "by turns",
+        Unit::Runs => "two runs, each held against its own rate of multiply-adds",
+        Unit::Instructions => "instructions of a call",
+    };
+    let mut text = format!("{} → {}, {title}\n\n{table}\n", outcome.old, outcome.new);
     text += &format!("{slower} slower, {faster} faster, {unclear} unclear, of {}. ", judgments.len());
-    text += &match is_time {
-        true => format!(
-            "Slower or faster: by more than {:.1} %, with a chance of a false alarm in the run of {:.0} %; same: within {:.0} %.\n",
-            100.0 * margin,
-            100.0 * alpha,
-            100.0 * resolution
+    let (margin, alpha, resolution) = (100.0 * margin, 100.0 * alpha, 100.0 * resolution);
+    text += &match outcome.unit {
+        Unit::Time => format!(
+            "Slower or faster: by more than {margin:.1} %, with a chance of a false alarm in the whole run of \
+             {alpha:.0} %; same: within {resolution:.0} %.\n"
         ),
-        false => format!("Slower or faster: by more than {:.1} %.\n", 100.0 * margin),
+        Unit::Runs => format!(
+            "Slower or faster: the interval of {:.0} % lies beyond {margin:.1} %. What changed between the runs is in it \
+             too; `ab` decides.\n",
+            100.0 - alpha
+        ),
+        Unit::Instructions => format!("Slower or faster: by more than {margin:.1} %.\n"),
     };
     let mut list = |title: &str, lines: &[String]| {
         if !lines.is_empty() {
@@ -275,15 +299,15 @@ pub mod tests {
             verdict,
             ratio,
             interval: Some([ratio - 0.01, ratio + 0.01]),
-            p_slower: 0.5,
-            p_faster: 0.5,
+            p_slower: Some(0.5),
+            p_faster: Some(0.5),
             old_ms: 1.0,
             new_ms: ratio,
             rounds: 36,
         };
         Outcome {
             schema: SCHEMA,
-            unit: "time".to_owned(),
+            unit: Unit::Time,
             date: "2026-11-27T00:00:00Z".to_owned(),
             old: "main".to_owned(),
             new: "working tree".to_owned(),

@@ -1,12 +1,18 @@
 //! Tracks quadgate's throughput: `cargo track …`, see `docs/BENCHMARKS.md`.
 
 mod ab;
+mod bench;
 mod command;
+mod compare;
 mod date;
 mod error;
+mod export;
 mod files;
 mod interrupt;
+mod limits;
+mod machine;
 mod random;
+mod record;
 mod repository;
 mod statistics;
 mod suite;
@@ -32,6 +38,14 @@ struct Arguments {
 enum Command {
     /// Compares a revision with the working tree or another revision, by turns; exit code 1 for a regression
     Ab(ab::Options),
+    /// Runs the suite, or takes a finished run, into benches/record/MACHINE
+    Record(record::Options),
+    /// Compares two records, each held against its own limits; exit code 1 for a regression
+    Compare(compare::Options),
+    /// Writes a record or an outcome in the formats of github-action-benchmark, Bencher, CSV, Markdown
+    Export(export::Options),
+    /// Measures what this machine can do, and warns of what spoils measurements
+    Limits(limits::Options),
 }
 
 fn main() -> ExitCode {
@@ -54,5 +68,9 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> Result<bool> {
     match command {
         Command::Ab(options) => ab::run(options),
+        Command::Record(options) => record::run(options).map(|()| false),
+        Command::Compare(options) => compare::run(options),
+        Command::Export(options) => export::run(options).map(|()| false),
+        Command::Limits(options) => limits::run(options).map(|()| false),
     }
 }

@@ -61,7 +61,7 @@ impl Suite {
         } else {
             format!("{revision} ({})", &commit[..10])
         };
-        let key = format!("{}-{:016x}", &commit[..12], fingerprint(&repository.root)?);
+        let key = format!("{:016x}", fingerprint(repository, &commit)?);
         let kept = repository.scratch().join("suites").join(&key);
         if kept.is_file() {
             return Ok(Self { program: kept, name });
@@ -185,10 +185,12 @@ fn keep(program: &Path, kept: &Path) -> Result<PathBuf> {
     Ok(kept.to_path_buf())
 }
 
-/// What a built suite depends on, apart from the revision.
-fn fingerprint(root: &Path) -> Result<u64> {
+/// What the suite of a revision depends on.
+fn fingerprint(repository: &Repository, commit: &str) -> Result<u64> {
     let mut hasher = DefaultHasher::new();
-    fingerprint_of_suite(root)?.hash(&mut hasher);
+    let sources = ["src", "kernels", "Cargo.toml", "Cargo.lock", FOLDER];
+    command::git(&repository.root, &[&["ls-tree", commit][..], &sources].concat())?.hash(&mut hasher);
+    fingerprint_of_suite(&repository.root)?.hash(&mut hasher);
     command::output(Command::new("rustc").arg("--version"))?.hash(&mut hasher);
     std::env::var_os("RUSTFLAGS").hash(&mut hasher);
     Ok(hasher.finish())

@@ -57,10 +57,10 @@ pub struct Judgment {
     pub ratio: f64,
     /// The interval of all benchmarks together; `None` where there are too few rounds for one.
     pub interval: Option<[f64; 2]>,
-    /// Holm's p-value of the test that it is no slower than the margin allows.
-    pub p_slower: f64,
+    /// Holm's p-value of the test that it is no slower than the margin allows, where there was such a test.
+    pub p_slower: Option<f64>,
     /// The same of the test that it is no faster.
-    pub p_faster: f64,
+    pub p_faster: Option<f64>,
     /// Milliseconds of a call before, the median of the rounds.
     pub old_ms: f64,
     /// Milliseconds of a call now.
@@ -108,8 +108,8 @@ pub fn judge(all: &[Rounds], criteria: Criteria) -> Vec<Judgment> {
                 verdict,
                 ratio: signed_rank::center(&rounds.log_ratios).exp(),
                 interval: log_interval.iter().all(|end| end.is_finite()).then_some(interval),
-                p_slower,
-                p_faster,
+                p_slower: Some(p_slower),
+                p_faster: Some(p_faster),
                 old_ms: rounds.old_ms,
                 new_ms: rounds.new_ms,
                 rounds: rounds.log_ratios.len(),

@@ -46,8 +46,8 @@ mod tests {
                 .map(|(_, &index)| index)
                 .collect();
             let adjusted = adjusted(&p);
-            for index in 0..p.len() {
-                assert_eq!(adjusted[index] <= 0.05, rejected.contains(&index), "{p:?}");
+            for (index, adjusted) in adjusted.into_iter().enumerate() {
+                assert_eq!(adjusted <= 0.05, rejected.contains(&index), "{p:?}");
             }
         }
     }
