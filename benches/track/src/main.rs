@@ -13,6 +13,7 @@ mod limits;
 mod machine;
 mod random;
 mod record;
+mod report;
 mod repository;
 mod statistics;
 mod suite;
@@ -44,6 +45,10 @@ enum Command {
     Compare(compare::Options),
     /// Writes a record or an outcome in the formats of github-action-benchmark, Bencher, CSV, Markdown
     Export(export::Options),
+    /// Makes a page of records with plots
+    Report(report::Options),
+    /// Draws a sweep
+    Sweep(report::SweepOptions),
     /// Measures what this machine can do, and warns of what spoils measurements
     Limits(limits::Options),
 }
@@ -71,6 +76,8 @@ fn run(command: &Command) -> Result<bool> {
         Command::Record(options) => record::run(options).map(|()| false),
         Command::Compare(options) => compare::run(options),
         Command::Export(options) => export::run(options).map(|()| false),
+        Command::Report(options) => report::run(options).map(|()| false),
+        Command::Sweep(options) => report::draw_sweep(options).map(|()| false),
         Command::Limits(options) => limits::run(options).map(|()| false),
     }
 }

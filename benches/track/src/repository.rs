@@ -55,11 +55,6 @@ impl Repository {
         Ok(git(&self.root, &["status", "--porcelain"])?.is_empty())
     }
 
-    /// When a commit was made, as `2026-11-27T21:38:41+00:00`.
-    pub fn date(&self, commit: &str) -> Result<String> {
-        git(&self.root, &["show", "--no-patch", "--format=%cI", commit])
-    }
-
     /// A tree of a commit.
     pub fn tree(&self, commit: &str) -> Result<Tree> {
         let root = self.scratch().join("trees").join(&commit[..commit.len().min(12)]);
