@@ -32,7 +32,6 @@ mod stack;
 mod step;
 mod suite;
 mod sweep;
-mod sweep_plot;
 mod table;
 mod train;
 mod turn;
@@ -87,10 +86,35 @@ fn main() -> ExitCode {
         .configure_from_args();
 
     let mut suite = Suite::new(criterion, Mode::from_arguments());
-    for (name, run) in GROUPS {
-        run(&mut suite.group(name), &settings);
+    match settings.order_seed {
+        None => {
+            for (name, run) in GROUPS {
+                run(&mut suite.group(name, None), &settings);
+            }
+        }
+        Some(seed) => {
+            for id in shuffled(&settings, seed) {
+                for (name, run) in GROUPS.iter().filter(|(name, _)| id.split('/').next() == Some(name)) {
+                    run(&mut suite.group(name, Some(&id)), &settings);
+                }
+            }
+        }
     }
     finished(suite.finish())
+}
+
+/// The ids of all benchmarks in random order.
+fn shuffled(settings: &Settings, seed: u64) -> Vec<String> {
+    let mut server = Server::new(None);
+    for (name, run) in GROUPS {
+        run(&mut Group::served(name, &mut server), settings);
+    }
+    let mut ids = server.into_ids();
+    // Sorted by random numbers.
+    let keys = layer::random(ids.len(), 1.0, seed);
+    let mut order: Vec<usize> = (0..ids.len()).collect();
+    order.sort_by(|&a, &b| keys[a].total_cmp(&keys[b]));
+    order.into_iter().map(|index| std::mem::take(&mut ids[index])).collect()
 }
 
 /// Lets the groups describe their cases to a server, which serves one of them or lists them all.

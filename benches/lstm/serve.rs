@@ -76,10 +76,14 @@ impl Server {
         Self { wanted, offers: Vec::new(), result: Ok(()), served: false }
     }
 
+    /// The ids of all benchmarks, after they were listed.
+    pub(crate) fn into_ids(self) -> Vec<String> {
+        self.offers.into_iter().map(|offer| offer.id).collect()
+    }
+
     /// Whether none of the cases of this name is wanted.
     pub(crate) fn skips(&self, group: &str, name: &str) -> bool {
-        let wanted = self.wanted.as_deref().map(|id| id.split('/').take(2));
-        wanted.is_some_and(|parts| !parts.eq([group, name]))
+        self.wanted.as_deref().is_some_and(|id| !is_of(id, group, name))
     }
 
     /// Serves the case if it is wanted.
@@ -115,6 +119,11 @@ impl Server {
             Some(_) => self.result,
         }
     }
+}
+
+/// Whether an id is that of a case of this group and name.
+pub(crate) fn is_of(id: &str, group: &str, name: &str) -> bool {
+    id.split('/').take(2).eq([group, name])
 }
 
 /// Measures the limits and says them.

@@ -1,4 +1,5 @@
-//! What the environment asks for: `QUADGATE_SHAPES`, `QUADGATE_THREADS`, `QUADGATE_ISA` and `QUADGATE_SWEEP`.
+//! What the environment asks for: `QUADGATE_SHAPES`, `QUADGATE_THREADS`, `QUADGATE_ISA`, `QUADGATE_SWEEP` and
+//! `QUADGATE_ORDER`.
 
 use crate::grid::SIZES;
 use crate::machine::{available_isas, available_threads};
@@ -21,6 +22,8 @@ pub(crate) struct Settings {
     pub(crate) isa: Option<Isa>,
     /// Hidden units of the sweep.
     pub(crate) sweep_sizes: RangeInclusive<usize>,
+    /// The seed of the order of benchmarks, if it is to be random.
+    pub(crate) order_seed: Option<u64>,
 }
 
 impl Settings {
@@ -34,6 +37,7 @@ impl Settings {
             runners: read("QUADGATE_THREADS", runners)?,
             isa: read("QUADGATE_ISA", isa)?,
             sweep_sizes: read("QUADGATE_SWEEP", sweep_sizes)?,
+            order_seed: read("QUADGATE_ORDER", order_seed)?,
         })
     }
 }
@@ -70,6 +74,17 @@ fn sweep_sizes(text: Option<&str>) -> Result<RangeInclusive<usize>, String> {
     let parse = |size: &str| size.trim().parse().ok().filter(|size| SIZES.contains(size));
     let sizes = text.split_once("..").and_then(|(first, last)| Some(parse(first)?..=parse(last)?));
     sizes.ok_or_else(|| format!("expected FIRST..LAST, both from {SIZES:?}, found {text:?}"))
+}
+
+/// `random`, or `random:SEED`.
+fn order_seed(text: Option<&str>) -> Result<Option<u64>, String> {
+    let Some(text) = text else { return Ok(None) };
+    let seed = match text.split_once(':') {
+        None if text == "random" => Some(1),
+        Some(("random", seed)) => seed.parse().ok(),
+        _ => None,
+    };
+    seed.map(Some).ok_or_else(|| format!("expected random or random:SEED, found {text:?}"))
 }
 
 fn isa(text: Option<&str>) -> Result<Option<Isa>, String> {

@@ -3,21 +3,12 @@
 use serde::Serialize;
 use std::fmt;
 
-/// The published list.
-const PUBLISHED: [[usize; 4]; 12] = [
-    [100, 1, 64, 64],
-    [100, 1, 128, 128],
-    [100, 1, 256, 256],
-    [50, 1, 512, 512],
-    [20, 1, 1024, 1024],
-    [100, 16, 128, 128],
-    [100, 32, 256, 256],
-    [50, 64, 512, 512],
-    [20, 128, 1024, 1024],
-    [100, 8, 40, 100],
-    [28, 32, 28, 50],
-    // Silero VAD: 20 s of speech.
-    [625, 1, 128, 128],
+/// Lists that have a name.
+const LISTS: [(&str, &str); 4] = [
+    ("@default", include_str!("shapes/default.txt")),
+    ("@deepbench", include_str!("shapes/deepbench.txt")),
+    ("@audio", include_str!("shapes/audio.txt")),
+    ("@icu", include_str!("shapes/icu.txt")),
 ];
 
 /// The largest tensor of a shape, in elements: 4 GiB.
@@ -91,23 +82,40 @@ impl fmt::Display for Shape {
     }
 }
 
-/// The published list, or what replaces it: `T,B,X,H;T,B,X,H;…`.
+/// The published list, or what replaces it: `T,B,X,H;T,B,X,H;…`, the name of a list, or the path of a file with a shape
+/// on each line.
 pub(crate) fn shapes(replacement: Option<&str>) -> Result<Vec<Shape>, String> {
-    let Some(text) = replacement else { return Ok(PUBLISHED.map(Shape::from).to_vec()) };
+    let text = replacement.unwrap_or(LISTS[0].0).trim();
+    if let Some((name, list)) = LISTS.iter().find(|(name, _)| *name == text) {
+        return parse_all(list.lines(), name);
+    }
+    if !text.starts_with('@') && !text.contains(',') {
+        let list = std::fs::read_to_string(text).map_err(|error| format!("{}: {error}", expected(text)))?;
+        return parse_all(list.lines(), text);
+    }
+    parse_all(text.split(';'), text)
+}
+
+/// Shapes of lines, of which what follows a `#` is left out.
+fn parse_all<'a>(lines: impl Iterator<Item = &'a str>, source: &str) -> Result<Vec<Shape>, String> {
     let mut shapes = Vec::new();
-    for part in text.split(';').filter(|part| !part.trim().is_empty()) {
-        let shape = Shape::parse(part).ok_or_else(|| expected(part))?;
+    for line in lines {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        if line.is_empty() {
+            continue;
+        }
+        let shape = Shape::parse(line).ok_or_else(|| expected(line))?;
         // Criterion wants every id once.
         if !shapes.contains(&shape) {
             shapes.push(shape);
         }
     }
-    if shapes.is_empty() { Err(expected(text)) } else { Ok(shapes) }
+    if shapes.is_empty() { Err(expected(source)) } else { Ok(shapes) }
 }
 
 fn expected(found: &str) -> String {
     format!(
         "expected shapes T,B,X,H;T,B,X,H;… of whole numbers, T, B and H at least 1, X at least 0 and no tensor above \
-         4 GiB, found {found:?}"
+         4 GiB, or @default, @deepbench, @audio, @icu, or a file of such lines, found {found:?}"
     )
 }

@@ -5,7 +5,7 @@ use crate::mode::Mode;
 use crate::report::Report;
 use crate::run::{Case, Run, Work};
 use crate::runner::Runner;
-use crate::serve::Server;
+use crate::serve::{self, Server};
 use crate::{samples, table};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput};
@@ -41,8 +41,10 @@ pub(crate) struct Group<'a> {
 enum Task<'a> {
     /// Criterion times them.
     Time {
-        criterion: BenchmarkGroup<'a, WallTime>,
-        mode: Mode,
+        criterion: Box<BenchmarkGroup<'a, WallTime>>,
+        /// The only id that is let through, if not all are.
+        wanted: Option<&'a str>,
+        mode: &'a Mode,
         limits: &'a mut Limits,
         runs: &'a mut Vec<Run>,
     },
@@ -56,13 +58,13 @@ impl Suite {
         Self { criterion, mode, limits: Limits::new(), runs: Vec::new() }
     }
 
-    /// Begins a group.
-    pub(crate) fn group(&mut self, name: &'static str) -> Group<'_> {
+    /// Begins a group, or a part of it that has only one benchmark.
+    pub(crate) fn group<'a>(&'a mut self, name: &'static str, wanted: Option<&'a str>) -> Group<'a> {
         let Suite { criterion, mode, limits, runs } = self;
         let mut criterion = criterion.benchmark_group(name);
         // The minimum and the median mean most where every sample has the same number of iterations.
         criterion.sampling_mode(SamplingMode::Flat);
-        Group { name, task: Task::Time { criterion, mode: mode.clone(), limits, runs } }
+        Group { name, task: Task::Time { criterion: Box::new(criterion), wanted, mode, limits, runs } }
     }
 
     /// Prints the table and writes the file, if anything was measured.
@@ -90,7 +92,10 @@ impl<'a> Group<'a> {
 
     /// Whether nobody wants the cases of this name, so that they need not be prepared.
     pub(crate) fn skips(&self, name: &str) -> bool {
-        matches!(&self.task, Task::Serve(server) if server.skips(self.name, name))
+        match &self.task {
+            Task::Time { wanted, .. } => wanted.is_some_and(|id| !serve::is_of(id, self.name, name)),
+            Task::Serve(server) => server.skips(self.name, name),
+        }
     }
 
     /// Has calls of a case timed, inside of a pool if they want one. `Some` if Criterion timed them; then the caller may
@@ -103,7 +108,8 @@ impl<'a> Group<'a> {
     ) -> Option<Run> {
         let full_id = format!("{}/{}/{}/{}", self.name, case.name, case.isa, case.requested_threads);
         let (criterion, mode, limits) = match &mut self.task {
-            Task::Time { criterion, mode, limits, .. } => (criterion, mode.clone(), limits),
+            Task::Time { wanted: Some(wanted), .. } if *wanted != full_id => return None,
+            Task::Time { criterion, mode, limits, .. } => (criterion, *mode, limits),
             Task::Serve(server) => {
                 server.offer(&full_id, &case, runner, call);
                 return None;
@@ -119,7 +125,7 @@ impl<'a> Group<'a> {
         }
         let id = BenchmarkId::new(format!("{}/{}", case.name, case.isa), case.requested_threads);
         let started = SystemTime::now();
-        let Mode { measuring, quick, baseline, .. } = mode;
+        let Mode { measuring, quick, ref baseline, .. } = *mode;
         let mut ran = false;
         let mut fma_around = 0.0;
         criterion.bench_function(id, |bencher| {
@@ -141,7 +147,8 @@ impl<'a> Group<'a> {
             eprintln!("warning: Criterion kept no samples of {full_id}; the table will lack it");
             return None;
         };
-        let saved = baseline.and_then(|baseline| samples::saved_times(self.name, &full_id, &baseline));
+        let saved =
+            baseline.as_ref().and_then(|baseline| samples::saved_times(self.name, &full_id, baseline));
         Some(Run {
             baseline: saved.map(|saved| saved.min / times.min),
             group: self.name,

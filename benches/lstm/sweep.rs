@@ -9,7 +9,7 @@ use crate::runner::Runner;
 use crate::sequences::Pass;
 use crate::settings::Settings;
 use crate::shapes::Shape;
-use crate::{layer, machine, report, sweep_plot};
+use crate::{layer, report};
 use std::fs;
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -28,7 +28,7 @@ pub(crate) fn is_asked_for() -> bool {
     std::env::args().skip(1).any(|argument| argument == "sweep")
 }
 
-/// Measures the sizes that are asked for, adds them to `sweep-THREADS.csv`, draws it and names the worst cells.
+/// Measures the sizes that are asked for, adds them to `sweep-THREADS.csv` and names the worst cells.
 ///
 /// # Errors
 /// A sentence on why a file could not be written.
@@ -45,13 +45,10 @@ pub(crate) fn run(settings: &Settings) -> Result<(), String> {
             grid.keep_best(units, batch, rate(ForwardPass::call(&lstm, shape), shape, runner));
         }
     }
-    let title = format!("Forward pass, X = H, threads: {}, {}", runner.requested(), machine::cpu());
-    let svg = path.with_extension("svg");
     let write = |path: &Path, text| {
         fs::create_dir_all(&directory).and_then(|()| fs::write(path, text)).map_err(|error| error.to_string())
     };
     write(&path, grid.to_csv())?;
-    write(&svg, sweep_plot::draw(&grid, &title))?;
     for (name, worst) in [
         ("below 64 units, against the best of fewer units", worst(&grid, 8..=63, Against::Units)),
         ("from 64 units, against the best of fewer units", worst(&grid, 64..=264, Against::Units)),
@@ -67,7 +64,7 @@ pub(crate) fn run(settings: &Settings) -> Result<(), String> {
             );
         }
     }
-    println!("written: {} and {}", path.display(), svg.display());
+    println!("written: {}; cargo track sweep draws it", path.display());
     Ok(())
 }
 

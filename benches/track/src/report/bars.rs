@@ -42,7 +42,7 @@ pub fn plot(bench: &Bench) -> Result<Option<Plot>> {
             area.draw(&PathElement::new([(x, 26), (x, y)], GRID))?;
             area.draw(&Text::new(format!("{rate:.0}"), (x - 8, y + 6), plot::text_style(13)))?;
         }
-        area.draw(&Text::new("GFLOP/s", (RIGHT - 130, y + 6), plot::text_style(13)))?;
+        area.draw(&Text::new("GFLOP/s", (LEFT - 80, y + 6), plot::text_style(13)))?;
         for &(name, top, bars) in &places {
             area.draw(&Text::new(name.clone(), (LEFT - 8, top + bar * bars / 2), plot::right_aligned(13)))?;
             for (index, row) in rows.iter().filter(|row| &case(&row.id) == name).enumerate() {

@@ -73,11 +73,11 @@ pub fn legend(
     area: &Area<'_>,
     names: &[(String, RGBColor)],
 ) -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let mut x = 60;
+    let mut x = 40;
     for (name, color) in names {
         area.draw(&Rectangle::new([(x, 6), (x + 12, 18)], color.filled()))?;
         area.draw(&Text::new(name.clone(), (x + 18, 5), text_style(14)))?;
-        x += 40 + 8 * name.chars().count() as i32;
+        x += 30 + 7 * name.chars().count() as i32;
     }
     Ok(())
 }

@@ -70,7 +70,7 @@ pub fn plot(bench: &Bench) -> Result<Option<Plot>> {
             let (from, to) = ((bottom / rate.single).max(left), (peak / rate.single).min(right));
             if from < to {
                 chart.draw_series(LineSeries::new([roof(from), roof(to)], INK.mix(0.5)))?;
-                chart.draw_series([Text::new(level.clone(), roof(from), plot::text_style(12))])?;
+                chart.draw_series([Text::new(level.clone(), roof(1.15 * from), plot::text_style(12))])?;
             }
         }
         chart.draw_series(

@@ -55,16 +55,26 @@ impl Sweep {
                 (LEFT + 430, 7),
                 plot::text_style(14),
             ))?;
-            for (column, (units, rates)) in self.rows.iter().enumerate() {
+            for row in 0..self.batches.len() {
+                let top = bottom - height * (row as i32 + 1);
+                let shade =
+                    |column: usize| self.rows.get(column).map(|(_, rates)| shade(rates[row] / highest));
+                let mut first = 0;
+                // Neighbors of one shade are one rectangle.
+                for column in 1..=self.rows.len() {
+                    if shade(column) != shade(first) {
+                        let [from, to] = [first, column].map(|column| LEFT + width * column as i32);
+                        if let Some(Some(color)) = shade(first) {
+                            area.draw(&Rectangle::new([(from, top), (to, top + height)], color.filled()))?;
+                        }
+                        first = column;
+                    }
+                }
+            }
+            for (column, (units, _)) in self.rows.iter().enumerate().filter(|(_, (units, _))| units % 32 == 0)
+            {
                 let x = LEFT + width * column as i32;
-                for (row, rate) in rates.iter().enumerate().filter(|(_, rate)| rate.is_finite()) {
-                    let y = bottom - height * (row as i32 + 1);
-                    let cell = [(x, y), (x + width, y + height)];
-                    area.draw(&Rectangle::new(cell, heat(rate / highest).filled()))?;
-                }
-                if units.is_multiple_of(32) {
-                    area.draw(&Text::new(units.to_string(), (x - 8, bottom + 6), plot::text_style(13)))?;
-                }
+                area.draw(&Text::new(units.to_string(), (x - 8, bottom + 6), plot::text_style(13)))?;
             }
             for (row, batch) in
                 self.batches.iter().enumerate().filter(|(_, batch)| *batch % 8 == 0 || **batch == 1)
@@ -79,6 +89,11 @@ impl Sweep {
             "The forward pass on one thread at every number of hidden units and every batch.".to_owned();
         Ok(Plot { title: "Sweep".to_owned(), caption, svg })
     }
+}
+
+/// One of some thirty colors; none where nothing was measured.
+fn shade(share: f64) -> Option<RGBColor> {
+    share.is_finite().then(|| heat((32.0 * share).round() / 32.0))
 }
 
 /// From dark blue to yellow, brighter all the way.
