@@ -105,7 +105,7 @@ fn main() -> ExitCode {
 
 /// The ids of all benchmarks in random order.
 fn shuffled(settings: &Settings, seed: u64) -> Vec<String> {
-    let mut server = Server::new(None);
+    let mut server = Server::new(None, None);
     for (name, run) in GROUPS {
         run(&mut Group::served(name, &mut server), settings);
     }
@@ -121,8 +121,9 @@ fn shuffled(settings: &Settings, seed: u64) -> Vec<String> {
 fn serve(request: Request, settings: &Settings) -> Result<(), String> {
     let mut server = match request {
         Request::Limits => return serve::limits(),
-        Request::List => Server::new(None),
-        Request::Turns(id) => Server::new(Some(id)),
+        Request::List => Server::new(None, None),
+        Request::Turns(id) => Server::new(Some(id), None),
+        Request::Calls(id, calls) => Server::new(Some(id), Some(calls)),
     };
     for (name, run) in GROUPS {
         run(&mut Group::served(name, &mut server), settings);

@@ -29,6 +29,8 @@ pub(crate) enum Request {
     List,
     /// Turns of a benchmark.
     Turns(String),
+    /// So many calls of a benchmark and nothing else, for a tool that counts instructions.
+    Calls(String, usize),
     /// The limits of the machine.
     Limits,
 }
@@ -46,6 +48,8 @@ struct Offer {
 pub(crate) struct Server {
     /// `None` for a list.
     wanted: Option<String>,
+    /// `None` for turns.
+    calls: Option<usize>,
     offers: Vec<Offer>,
     result: Result<(), String>,
     served: bool,
@@ -61,19 +65,26 @@ impl Request {
         if words.next().as_deref() != Some("serve") {
             return Ok(None);
         }
-        match (words.next().as_deref(), words.next()) {
-            (Some("list"), None) => Ok(Some(Self::List)),
-            (Some("limits"), None) => Ok(Some(Self::Limits)),
-            (Some(id), None) if id.contains('/') => Ok(Some(Self::Turns(id.to_owned()))),
-            _ => Err("expected serve list, serve limits or serve ID, an id of that list".to_owned()),
+        let words: Vec<String> = words.collect();
+        match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["list"] => Ok(Some(Self::List)),
+            ["limits"] => Ok(Some(Self::Limits)),
+            ["calls", id, calls] if calls.parse::<usize>().is_ok() => {
+                Ok(Some(Self::Calls(id.to_owned(), calls.parse().unwrap_or_default())))
+            }
+            [id] if id.contains('/') => Ok(Some(Self::Turns(id.to_owned()))),
+            _ => Err(
+                "expected serve list, serve limits, serve ID or serve calls ID NUMBER, an id of that list"
+                    .to_owned(),
+            ),
         }
     }
 }
 
 impl Server {
     /// Waits for the cases: for the one that is wanted, or for all that are to be listed.
-    pub(crate) fn new(wanted: Option<String>) -> Self {
-        Self { wanted, offers: Vec::new(), result: Ok(()), served: false }
+    pub(crate) fn new(wanted: Option<String>, calls: Option<usize>) -> Self {
+        Self { wanted, calls, offers: Vec::new(), result: Ok(()), served: false }
     }
 
     /// The ids of all benchmarks, after they were listed.
@@ -92,7 +103,7 @@ impl Server {
         id: &str,
         case: &Case,
         runner: Option<&Runner>,
-        call: impl FnMut() + Send,
+        mut call: impl FnMut() + Send,
     ) {
         let Some(wanted) = &self.wanted else {
             let flops = if let Work::Products { flops, .. } = case.work { Some(flops) } else { None };
@@ -101,9 +112,17 @@ impl Server {
         };
         if wanted == id {
             self.served = true;
-            self.result = match runner {
-                Some(runner) => runner.install(|| serve(call)),
+            let calls = self.calls;
+            let serve = || match calls {
+                Some(calls) => {
+                    (0..calls).for_each(|_| call());
+                    Ok(())
+                }
                 None => serve(call),
+            };
+            self.result = match runner {
+                Some(runner) => runner.install(serve),
+                None => serve(),
             };
         }
     }

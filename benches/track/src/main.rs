@@ -4,6 +4,7 @@ mod ab;
 mod bench;
 mod command;
 mod compare;
+mod count;
 mod date;
 mod error;
 mod export;
@@ -39,6 +40,8 @@ struct Arguments {
 enum Command {
     /// Compares a revision with the working tree or another revision, by turns; exit code 1 for a regression
     Ab(ab::Options),
+    /// Compares the instructions of calls, as valgrind counts them; exit code 1 for a regression
+    Count(count::Options),
     /// Runs the suite, or takes a finished run, into benches/record/MACHINE
     Record(record::Options),
     /// Compares two records, each held against its own limits; exit code 1 for a regression
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> Result<bool> {
     match command {
         Command::Ab(options) => ab::run(options),
+        Command::Count(options) => count::run(options),
         Command::Record(options) => record::run(options).map(|()| false),
         Command::Compare(options) => compare::run(options),
         Command::Export(options) => export::run(options).map(|()| false),

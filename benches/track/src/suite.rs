@@ -99,19 +99,24 @@ impl Suite {
 
     /// The benchmarks that the suite has with these numbers of threads.
     pub fn benchmarks(&self, threads: &str) -> Result<Vec<Benchmark>> {
-        let listed = command::output(
-            Command::new(&self.program).args(["serve", "list"]).env("QUADGATE_THREADS", threads),
-        );
-        let listed = listed.map_err(|reason| match reason {
-            Error::Message(message) => {
-                error(format!("the suite of {} cannot list its benchmarks: {message}", self.name))
-            }
+        self.list(Command::new(&self.program).env("QUADGATE_THREADS", threads))
+    }
+
+    /// The benchmarks that the suite has with one thread of an instruction set.
+    pub fn benchmarks_of(&self, isa: &str) -> Result<Vec<Benchmark>> {
+        self.list(Command::new(&self.program).env("QUADGATE_THREADS", "1").env("QUADGATE_ISA", isa))
+    }
+
+    fn list(&self, command: &mut Command) -> Result<Vec<Benchmark>> {
+        let name = &self.name;
+        let listed = command::output(command.args(["serve", "list"])).map_err(|reason| match reason {
+            Error::Message(message) => error(format!(
+                "the suite of {name} is older than this tool, or cannot list its benchmarks: {message}"
+            )),
             interrupted => interrupted,
         })?;
-        serde_json::from_str(&listed).context(format!(
-            "the suite of {} is older than this tool: its list of benchmarks cannot be read",
-            self.name
-        ))
+        serde_json::from_str(&listed)
+            .context(format!("cannot read the list of benchmarks of the suite of {name}"))
     }
 }
 
