@@ -22,8 +22,11 @@ use sweep::Sweep;
 /// Options of `report`.
 #[derive(Args, Debug)]
 pub struct Options {
-    /// Records of one machine, whose newest is shown [default: those of the machine with the newest in benches/record]
+    /// Records of one machine, of which the newest is shown [default: those of the machine that has the newest]
     records: Vec<PathBuf>,
+    /// Folder of records, by machine [default: benches/record]
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
     /// A record of benches/peers [default: the newest there]
     #[arg(long, value_name = "FILE")]
     peers: Option<PathBuf>,
@@ -47,8 +50,9 @@ pub struct SweepOptions {
 /// Runs `report`.
 pub fn run(options: &Options) -> Result<()> {
     let repository = Repository::here()?;
-    let folder = repository.root.join(record::FOLDER);
-    let paths = if options.records.is_empty() { newest_machine(&folder)? } else { options.records.clone() };
+    let kept = repository.root.join(record::FOLDER);
+    let folder = options.folder.as_ref().unwrap_or(&kept);
+    let paths = if options.records.is_empty() { newest_machine(folder)? } else { options.records.clone() };
     let mut records = paths.iter().map(|path| Record::read(path)).collect::<Result<Vec<_>>>()?;
     records.sort_by(|a, b| a.date.cmp(&b.date));
     let Some(newest) = records.last() else {
@@ -69,7 +73,7 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let sweep = match &options.sweep {
         Some(path) => Some(path.clone()),
-        None => files::with_extension(&folder, "csv")?.pop(),
+        None => files::with_extension(&kept, "csv")?.pop(),
     };
     let peers = peers.map(|path| Peers::read(&path)).transpose()?;
     let sweep = sweep.map(|path| Sweep::read(&path)).transpose()?;
