@@ -109,7 +109,7 @@ pub struct Outcome {
 pub fn run(options: &Options) -> Result<bool> {
     let criteria = criteria(options)?;
     let repository = Repository::here()?;
-    let cores = if options.cores.is_empty() { worker::usable_cores()? } else { options.cores.clone() };
+    let cores = cores(&options.cores, worker::usable_cores()?)?;
     let threads = if options.threads.is_empty() { vec![1, cores.len()] } else { options.threads.clone() };
     if threads.contains(&0) {
         return Err(error("--threads: expected numbers from 1 on, found 0"));
@@ -171,6 +171,18 @@ pub fn finish(outcome: &Outcome, json: Option<&Path>, markdown: Option<&Path>) -
         files::write(path, &render(outcome, Style::Markdown))?;
     }
     Ok(outcome.judgments.iter().any(|judgment| judgment.verdict == Verdict::Slower))
+}
+
+/// The cores that were asked for, or all that may be used.
+fn cores(wanted: &[usize], usable: Vec<usize>) -> Result<Vec<usize>> {
+    if wanted.is_empty() {
+        return Ok(usable);
+    }
+    let is_wrong = |(index, core): (usize, &usize)| !usable.contains(core) || wanted[..index].contains(core);
+    match wanted.iter().enumerate().any(is_wrong) {
+        true => Err(error(format!("--cores: expected different cores out of {usable:?}, found {wanted:?}"))),
+        false => Ok(wanted.to_vec()),
+    }
 }
 
 fn criteria(options: &Options) -> Result<Criteria> {

@@ -156,6 +156,8 @@ fn what_is_wrong_is_said_and_changes_nothing() {
         (&["ab", "first", "--rounds", "3"], "3 rounds of 2 benchmarks can say nothing"),
         (&["ab", "first", "--alpha", "2"], "--alpha: expected a probability"),
         (&["ab", "first", "--threads", "0"], "found 0"),
+        (&["ab", "first", "--cores", "0,0"], "--cores: expected different cores"),
+        (&["ab", "first", "--cores", "100000"], "--cores: expected different cores"),
         (&["compare", "a.json", "b.json"], "cannot read a.json"),
         (&["export", "Cargo.toml", "--format", "csv"], "no JSON"),
         (&["report"], "there are no records"),
