@@ -112,7 +112,7 @@ fn said(output: &Output) -> String {
 fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
     let start = Instant::now();
     while !happened() {
-        assert!(start.elapsed() < Duration::from_secs(120), "{what} did not happen");
+        assert!(start.elapsed() < Duration::from_secs(600), "{what} did not happen");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
