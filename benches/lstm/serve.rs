@@ -22,6 +22,9 @@ const PROTOCOL: u32 = 1;
 /// Shorter calls are timed several at once: clocks tick every some ten nanoseconds.
 const LEAST_TIME: Duration = Duration::from_micros(20);
 
+/// Turns of long calls take up to this many times as long.
+const PATIENCE: u32 = 4;
+
 /// What a worker is asked for.
 #[derive(Debug)]
 pub(crate) enum Request {
@@ -168,13 +171,17 @@ fn serve(mut call: impl FnMut()) -> Result<(), String> {
             milliseconds.parse().map_err(|_| format!("expected WORD MILLISECONDS, found {line:?}"))?;
         let duration = Duration::from_millis(milliseconds);
         let turn = match word {
-            "run" => Turn::take(&mut call, || (), duration, LEAST_TIME),
+            "run" => Turn::take(&mut call, || (), [duration, PATIENCE * duration, LEAST_TIME]),
             "cold" => {
                 if other_data.is_empty() {
                     other_data =
                         vec![1.0f32; caches::larger_than_all(available_threads()) / size_of::<f32>()];
                 }
-                Turn::take(&mut call, || empty_caches(&mut other_data), duration, Duration::ZERO)
+                Turn::take(
+                    &mut call,
+                    || empty_caches(&mut other_data),
+                    [duration, PATIENCE * duration, Duration::ZERO],
+                )
             }
             _ => return Err(format!("expected run or cold, found {word:?}")),
         };

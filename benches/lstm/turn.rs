@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+/// As many times as a quartile should be taken of.
+const SOME: usize = 8;
+
 /// What a turn found, in nanoseconds of one call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Turn {
@@ -18,13 +21,13 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    /// Times `call` until `duration` is over, after a tenth of it to get warm. Each time is that of as many calls as
-    /// take `least`; where that is zero, of a single call. `before` runs before each time and is no part of it.
+    /// Times `call` until `duration` is over, after a tenth of it to get warm; longer, until there are some times or
+    /// `patience` is over. Each time is that of as many calls as take `least`; where that is zero, of a single call.
+    /// `before` runs before each time and is no part of it.
     pub(crate) fn take(
         mut call: impl FnMut(),
         mut before: impl FnMut(),
-        duration: Duration,
-        least: Duration,
+        [duration, patience, least]: [Duration; 3],
     ) -> Self {
         let start = Instant::now();
         let mut calls = 0u32;
@@ -36,7 +39,11 @@ impl Turn {
         let batch = least.as_nanos().div_ceil(of_one.as_nanos().max(1)).max(1) as usize;
         let mut nanoseconds = Vec::new();
         let start = Instant::now();
-        while nanoseconds.is_empty() || start.elapsed() < duration {
+        loop {
+            let end = if nanoseconds.len() < SOME { patience } else { duration };
+            if !nanoseconds.is_empty() && start.elapsed() >= end {
+                break;
+            }
             before();
             let start = Instant::now();
             for _ in 0..batch {

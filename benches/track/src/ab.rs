@@ -39,7 +39,7 @@ pub struct Options {
     #[arg(long)]
     quick: bool,
     /// Rounds of each benchmark
-    #[arg(long, default_value_t = 36)]
+    #[arg(long, default_value_t = 72)]
     rounds: usize,
     /// Milliseconds of a turn; a round has two of each side
     #[arg(long, default_value_t = 25)]

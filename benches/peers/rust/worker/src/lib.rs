@@ -84,7 +84,7 @@ pub fn serve(load: fn(Mode, Case) -> Box<dyn Call>) -> Result<()> {
             (["run", milliseconds], Some((call, _))) => {
                 let duration = Duration::from_millis(milliseconds.parse()?);
                 // Latencies are those of single calls.
-                println!("{}", Turn::take(|| call.run(), || (), duration, Duration::ZERO).to_json());
+                println!("{}", Turn::take(|| call.run(), || (), [duration, duration, Duration::ZERO]).to_json());
             }
             _ => return Err(line.into()),
         }
