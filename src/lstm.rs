@@ -25,7 +25,7 @@ use crate::shared::SharedWeights;
 use crate::stack::dropout::Dropout;
 use crate::view::{Matrix, MatrixMut, Sequence, SequenceMut, StepMask, check_sequence};
 use crate::weights::LstmWeights;
-use quadgate_kernels::{Isa, Kernels, Permutation, Rows, RowsMut, Start};
+use quadgate_kernels::{Isa, Kernels, LstmRowSteps, Permutation, Rows, RowsMut, Start};
 
 /// A single LSTM layer in one [direction](crate::Direction), with packed weights.
 ///
@@ -589,6 +589,24 @@ impl Lstm {
             return Ok(());
         }
         let (cell, weights) = (self.cell(Masks::default()), &self.weights);
+        if let (Cell::Lstm(lstm), 1) = (&cell, batch)
+            && lstm.is_narrow(self.config.input_size())
+        {
+            let (hidden, cell) = state.hidden_in_turn();
+            lstm.row(LstmRowSteps {
+                start: Start::Bias(weights.bias()),
+                input: weights.input_term(x),
+                recurrent: weights.recurrent(),
+                steps: 1,
+                is_reverse: false,
+                hidden,
+                cell,
+                output: None,
+                units: self.config.hidden_size(),
+            });
+            state.advance(1);
+            return Ok(());
+        }
         let StepRows { order, from, to, cell: cell_state, preactivations, scratch } = state.step_rows();
         let mut extras = cell.has_extras().then(|| StepExtras {
             masks: cell.masks_of(&(0..batch), [None, None]),

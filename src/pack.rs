@@ -176,6 +176,7 @@ impl PackedWeights {
     }
 
     /// The sum of the biases.
+    #[inline]
     pub(crate) fn bias(&self) -> &[f32] {
         &self.bias
     }

@@ -29,13 +29,21 @@ pub(crate) struct Shape {
 
 impl Shape {
     /// H, padded to whole vectors.
+    #[inline]
     pub(crate) fn padded_units(self) -> usize {
-        self.units.next_multiple_of(self.lanes)
+        self.padded(self.units)
     }
 
     /// Elements of h, padded to whole vectors.
+    #[inline]
     pub(crate) fn padded_outputs(self) -> usize {
-        self.outputs.next_multiple_of(self.lanes)
+        self.padded(self.outputs)
+    }
+
+    /// Lanes are a power of two, and a division would take as long as some units of a narrow layer.
+    #[inline]
+    fn padded(self, elements: usize) -> usize {
+        (elements + self.lanes - 1) & !(self.lanes - 1)
     }
 
     /// Bytes of W and R.
@@ -67,7 +75,7 @@ impl Shape {
 
     /// Blocks of hidden units: vectors of them.
     pub(crate) fn blocks(self) -> usize {
-        self.units.div_ceil(self.lanes)
+        self.padded_units() >> self.lanes.trailing_zeros()
     }
 
     /// Elements in a packed row of gate sums.

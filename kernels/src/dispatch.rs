@@ -14,6 +14,7 @@ use crate::cells::lstm::LstmRows;
 use crate::cells::lstm_backward::LstmBackwardRows;
 use crate::cells::lstm_options::LstmOptionsRows;
 use crate::cells::lstm_options_backward::LstmOptionsBackwardRows;
+use crate::cells::lstm_row::LstmRow;
 use crate::cells::rnn::RnnRows;
 use crate::cells::rnn_backward::RnnBackwardRows;
 use crate::gemm::column_sums::ColumnSums;
@@ -36,6 +37,7 @@ pub struct Kernels {
     pub(crate) tiles: Tiles,
     pub(crate) store: Epilogue<Store>,
     pub(crate) lstm: Epilogue<LstmRows>,
+    pub(crate) lstm_row: unsafe fn(LstmRow),
     pub(crate) lstm_backward: Epilogue<LstmBackwardRows>,
     pub(crate) gru: Epilogue<GruRows>,
     pub(crate) gru_backward: Epilogue<GruBackwardRows>,
@@ -70,6 +72,7 @@ macro_rules! kernels {
 kernels! {
     fn store(to: &Store, tiles: &[Sums]) { FinishStore::new(to, tiles) }
     fn lstm(rows: &LstmRows, tiles: &[Sums]) { Finish::new(rows, tiles) }
+    fn lstm_row(row: LstmRow) { row }
     fn lstm_backward(rows: &LstmBackwardRows, tiles: &[Sums]) { Finish::new(rows, tiles) }
     fn gru(rows: &GruRows, tiles: &[Sums]) { Finish::new(rows, tiles) }
     fn gru_backward(rows: &GruBackwardRows, tiles: &[Sums]) { Finish::new(rows, tiles) }
@@ -172,6 +175,7 @@ const fn table<S: Simd<Element = f32>>(isa: Isa, hiding_rows: usize) -> Kernels 
         tiles: tiles::<S>(hiding_rows),
         store: immediate(store::<S>),
         lstm: deferred::<S, LstmRows>(lstm::<S>),
+        lstm_row: lstm_row::<S>,
         lstm_backward: immediate(lstm_backward::<S>),
         gru: deferred::<S, GruRows>(gru::<S>),
         gru_backward: immediate(gru_backward::<S>),

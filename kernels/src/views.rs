@@ -318,7 +318,7 @@ impl<'a> SequenceMut<'a> {
 
     /// The rows of step `t`; `None` past the end.
     #[inline]
-    pub(crate) fn into_step(self, t: usize) -> Option<RowsMut<'a>> {
+    pub fn into_step(self, t: usize) -> Option<RowsMut<'a>> {
         let (rows, width, stride) = (self.batch, self.width, self.batch_stride);
         self.base_of(t).map(|base| RowsMut { base, rows, width, stride, _rows: PhantomData })
     }
@@ -439,6 +439,12 @@ impl<'a> SequenceMut<'a> {
     /// All steps of batch row `row`; `None` past the end.
     #[inline]
     pub fn batch_row(&mut self, row: usize) -> Option<RowsMut<'_>> {
+        self.all().into_batch_row(row)
+    }
+
+    /// The same, for as long as the sequence lasts.
+    #[inline]
+    pub fn into_batch_row(self, row: usize) -> Option<RowsMut<'a>> {
         if row >= self.batch {
             return None;
         }
@@ -507,6 +513,16 @@ impl RawRowsMut {
     #[inline(always)]
     pub(crate) fn stride(self) -> usize {
         self.stride
+    }
+
+    /// One of them, as row 0.
+    ///
+    /// # Safety
+    /// - As of [`RawRowsMut::at`], for the first element of that row.
+    #[inline(always)]
+    pub(crate) unsafe fn row(self, row: usize) -> Self {
+        // SAFETY: the caller vouches for the element.
+        Self { base: unsafe { self.at(row, 0) }, stride: 0 }
     }
 
     /// The same rows, to read.

@@ -2,6 +2,7 @@
 //! fail; should one, it says what was asked for.
 
 use quadgate_kernels::{Rows, RowsMut, SequenceMut};
+use std::ops::Range;
 
 /// The first `rows` dense rows of `width` elements.
 #[inline]
@@ -98,4 +99,23 @@ pub(crate) fn present<T>(found: Option<T>, what: &str, index: usize, count: usiz
         Some(found) => found,
         None => panic!("{what} {index} of {count}"),
     }
+}
+
+/// Both of two slots.
+///
+/// # Panics
+/// If there are fewer.
+pub(crate) fn two_slots<'a>(slots: &'a mut SequenceMut<'_>) -> [RowsMut<'a>; 2] {
+    let count = slots.slots();
+    let (first, second) = slots.all().split_steps(1);
+    [first, second].map(|slot| present(slot.into_step(0), "slot", 1, count))
+}
+
+/// The first row of the batch at some steps.
+///
+/// # Panics
+/// If there is none.
+pub(crate) fn row_of_steps<'a>(sequence: &'a mut SequenceMut<'_>, steps: Range<usize>) -> RowsMut<'a> {
+    let count = steps.len();
+    present(sequence.steps(steps).into_batch_row(0), "row", 0, count)
 }

@@ -15,6 +15,7 @@
 //! threads add the same terms in the same order, so they yield the same bits.
 
 use crate::cell::Cell;
+use crate::cell::lstm::PlainLstm;
 use crate::cell::step::{Step, StepExtras};
 use crate::config::{Schedule, Split};
 use crate::direction::Direction;
@@ -27,8 +28,8 @@ use crate::plan::Plan;
 use crate::recurrence::ragged::{Room, gathered_steps};
 use crate::recurrence::source::{Block, GatheredRows, Sink, Source};
 use quadgate_kernels::{
-    Kernels, Order, Product, Progress, ReorderedMut, Rows, RowsMut, SequenceMut, Shared, Slots, Start, Tape,
-    Team, Term,
+    Kernels, LstmRowSteps, Order, Product, Progress, ReorderedMut, Rows, RowsMut, SequenceMut, Shared, Slots,
+    Start, Tape, Team, Term,
 };
 use std::ops::Range;
 
@@ -173,6 +174,13 @@ impl<'a> Pass<'a> {
             return;
         }
         let panels = 0..self.panels();
+        if let (Cell::Lstm(lstm), None, None, 1, 2) =
+            (&self.cell, &recorded, &self.source.ragged, rows.len(), slots)
+            && lstm.is_narrow(self.stepped_inputs())
+            && matches!(cell_output, Sink::None)
+        {
+            return self.run_row(lstm, first, [&mut hidden, &mut cell], slot % 2, &mut hoisted, &mut output);
+        }
         let (mut now, mut next) = (slot % slots, 0);
         while let Some(block) = self.source.next_block(next, &rows, &self.cell, &mut gathered) {
             next = block.steps.end;
@@ -229,6 +237,59 @@ impl<'a> Pass<'a> {
                 }
                 now = if now + 1 == slots { 0 } else { now + 1 };
             }
+        }
+    }
+
+    /// Elements of x that a step multiplies.
+    fn stepped_inputs(&self) -> usize {
+        if self.plan.schedule == Schedule::Fused { self.weights.shape().inputs } else { 0 }
+    }
+
+    /// One row of a narrow LSTM; `states` are h and c, of which step 0 writes slot `now`.
+    fn run_row(
+        &self,
+        lstm: &PlainLstm,
+        row: usize,
+        states: [&mut SequenceMut<'_>; 2],
+        mut now: usize,
+        hoisted: &mut SequenceMut<'_>,
+        output: &mut Sink<'_>,
+    ) {
+        let Source { input, direction, first_step, steps, .. } = self.source;
+        let [hidden, cell] = states;
+        let mut begin = 0;
+        while begin < steps {
+            let mut end = steps;
+            if self.plan.schedule == Schedule::Hoisted {
+                end = steps.min(begin + self.plan.block_steps);
+            }
+            let times = direction.times(first_step + begin..first_step + end, input.shape[0]);
+            let sums;
+            let (start, input) = if self.plan.schedule == Schedule::Hoisted {
+                self.hoist(begin..end, &(row..row + 1), 0..self.panels(), hoisted);
+                sums = views::row_of_steps(hoisted, 0..end - begin);
+                (Start::Sums(sums.read()), None)
+            } else {
+                let x = input.time_rows(times.start, end - begin, row);
+                (Start::Bias(self.weights.bias()), self.weights.input_term(x))
+            };
+            let [first, second] = views::two_slots(hidden);
+            lstm.row(LstmRowSteps {
+                start,
+                input,
+                recurrent: self.weights.recurrent(),
+                steps: end - begin,
+                is_reverse: direction == Direction::Reverse,
+                hidden: if now == 0 { [first, second] } else { [second, first] },
+                cell: views::slot(cell, 0),
+                output: match output {
+                    Sink::Dense(output) => Some(views::row_of_steps(output, times)),
+                    Sink::None | Sink::Scattered(_) => None,
+                },
+                units: self.weights.shape().units,
+            });
+            now = (now + end - begin) % 2;
+            begin = end;
         }
     }
 

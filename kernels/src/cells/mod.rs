@@ -11,5 +11,6 @@ pub(crate) mod lstm;
 pub(crate) mod lstm_backward;
 pub(crate) mod lstm_options;
 pub(crate) mod lstm_options_backward;
+pub(crate) mod lstm_row;
 pub(crate) mod rnn;
 pub(crate) mod rnn_backward;
