@@ -504,7 +504,8 @@ impl Lstm {
         if let Some(tape) = &tape {
             tape.check_room(self.shape(), self.config.options(), steps, batch)?;
         }
-        let row_steps = row_steps.checked([steps, batch])?;
+        let row_steps =
+            row_steps.checked([steps, batch])?.or_else(|| RowSteps::if_small(input, self.kernels));
         let (initial, sizes) = ([initial_hidden, initial_cell], [steps, batch]);
         let mut run = self.begin(plan, cell, workspace, initial, tape, sizes, row_steps);
         run.steps(input, [output, cell_output]);

@@ -8,7 +8,7 @@ use crate::memory::pages::Pages;
 use crate::options::{Options, Zoneout};
 use crate::shape::Shape;
 use crate::weights::{GateMatrix, LstmWeights};
-use quadgate_kernels::{Packed, PanelLayout, Rows, Term, rearrange};
+use quadgate_kernels::{Packed, PanelLayout, Rows, Term, rearrange, without_small};
 use std::ops::Range;
 
 /// W, R and the biases of a layer, gate by gate, in the order of its parameters.
@@ -393,7 +393,8 @@ fn pack_gates_row(row: &mut [f32], shape: Shape, value: impl Fn(usize, usize) ->
     let layout = shape.gates_layout(1);
     for gate in 0..shape.gates() {
         for unit in 0..shape.units {
-            row[shape.kind.column(&layout, shape.kind.bias_sum(gate), unit)] = value(gate, unit);
+            row[shape.kind.column(&layout, shape.kind.bias_sum(gate), unit)] =
+                without_small(value(gate, unit));
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Which steps of which rows a call runs, and what the output of the others is.
 
 use crate::error::Error;
-use crate::view::StepMask;
+use crate::view::{Sequence, StepMask};
+use quadgate_kernels::Kernels;
 
 /// How many steps each row has: `[B]`, in the type in which the caller has them.
 ///
@@ -94,6 +95,8 @@ pub(crate) enum Steps<'a> {
     Lengths(Lengths<'a>),
     /// The steps where this is true.
     Mask(StepMask<'a>),
+    /// All of them: so that x is gathered, without what is too small to compute with.
+    All,
 }
 
 /// Which steps of which rows are run, and what the output of the others is.
@@ -142,11 +145,17 @@ impl<'a> RowStepArguments<'a> {
 }
 
 impl RowSteps<'_> {
+    /// All steps, if x has numbers too small to compute with, so that it is gathered without them; else `None`.
+    pub(crate) fn if_small(input: Sequence<'_>, kernels: &Kernels) -> Option<Self> {
+        input.has_small(kernels).then_some(RowSteps { steps: Steps::All, padding: Padding::Zero })
+    }
+
     /// Whether a row runs at a time. Bounds were checked.
     pub(crate) fn runs(&self, time: usize, row: usize) -> bool {
         match self.steps {
             Steps::Lengths(lengths) => time < lengths.of(row),
             Steps::Mask(mask) => mask.runs(time, row),
+            Steps::All => true,
         }
     }
 
@@ -164,8 +173,8 @@ impl RowSteps<'_> {
         }
     }
 
-    /// What a tape remembers of it, for a sequence of a shape.
-    pub(crate) fn recorded(self, [steps, batch]: [usize; 2]) -> Recorded {
+    /// What a tape remembers of it, for a sequence of a shape; nothing of all steps, which is as good as no word of them.
+    pub(crate) fn recorded(self, [steps, batch]: [usize; 2]) -> Option<Recorded> {
         // FNV-1a, a word at a time.
         let hash = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x0100_0000_01b3);
         let start = 0xcbf2_9ce4_8422_2325;
@@ -177,8 +186,9 @@ impl RowSteps<'_> {
                 let all = (0..steps).flat_map(|t| (0..batch).map(move |row| mask.runs(t, row)));
                 ("mask", all.fold(start, |h, runs| hash(h, u64::from(runs))))
             }
+            Steps::All => return None,
         };
-        Recorded { argument, fingerprint, padding: self.padding }
+        Some(Recorded { argument, fingerprint, padding: self.padding })
     }
 }
 

@@ -9,7 +9,7 @@ use crate::memory::workspace::Workspace;
 use crate::plan::block_steps;
 use crate::recurrence::backward::{BackwardPass, Outputs, Parameters, Segment};
 use crate::recurrence::ragged_backward::RaggedBackward;
-use crate::row_steps::{Lengths, RowStepArguments};
+use crate::row_steps::{Lengths, RowStepArguments, RowSteps};
 use crate::view::{Matrix, MatrixMut, Sequence, SequenceMut, StepMask, check_sequence};
 use std::marker::PhantomData;
 use std::num::NonZeroUsize;
@@ -450,6 +450,7 @@ impl Lstm {
         let row_steps = call.row_steps.checked([steps, batch])?;
         let (options, version) = (self.config.options(), self.weights.version());
         let row_steps = tape.check_recorded(self.shape(), options, [steps, batch], row_steps, version)?;
+        let row_steps = row_steps.or_else(|| RowSteps::if_small(call.input, self.kernels));
         tape.check_access(steps)?;
         let plan = self.plan_within(workspace, [steps, batch], most)?;
         let Workspace { sums, tools, backward, ragged, .. } = workspace;

@@ -1,7 +1,7 @@
 //! The caller's memory: slices with shapes and strides, checked when a call uses them.
 
 use crate::Error;
-use quadgate_kernels::{Rows, RowsMut};
+use quadgate_kernels::{Kernels, Rows, RowsMut};
 use std::ops::Range;
 
 /// A sequence to read: `steps × batch` rows of `features` elements.
@@ -298,6 +298,19 @@ impl<'a> Sequence<'a> {
     pub(crate) fn all_rows(&self, t: usize, steps: usize, first: usize, rows: usize) -> Option<Rows<'a>> {
         let even = steps <= 1 || rows.checked_mul(self.strides[1]) == Some(self.strides[0]);
         even.then(|| self.rows(t, first, steps * rows, self.strides[1]))
+    }
+
+    /// Whether any number is too small to compute with. Bounds were checked.
+    pub(crate) fn has_small(&self, kernels: &Kernels) -> bool {
+        let [steps, batch, features] = self.shape;
+        let len = steps.saturating_mul(batch).saturating_mul(features);
+        let is_dense = (batch <= 1 || self.strides[1] == features)
+            && (steps <= 1 || batch.checked_mul(features) == Some(self.strides[0]));
+        match self.data.get(..len) {
+            _ if len == 0 => false,
+            Some(data) if is_dense => kernels.has_small(data),
+            _ => (0..steps).any(|t| (0..batch).any(|row| kernels.has_small(self.row(t, row)))),
+        }
     }
 
     /// Steps `t..t + steps` of batch row `row`.

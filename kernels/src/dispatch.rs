@@ -29,6 +29,7 @@ use crate::simd::isa::Isa;
 use crate::simd::{Simd, portable};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{cpu, x86_64};
+use crate::small::HasSmall;
 use core::fmt;
 
 /// The kernels of one instruction set.
@@ -53,6 +54,7 @@ pub struct Kernels {
     pub(crate) activate: unsafe fn(&mut [f32], ActivationFunction),
     pub(crate) slopes: unsafe fn(&mut [f32], &[f32], ActivationFunction),
     pub(crate) reciprocals: unsafe fn(&mut [f32]),
+    pub(crate) has_small: unsafe fn(&[f32]) -> bool,
     pub(crate) fma_loop: unsafe fn(FmaLoop) -> (u64, f32),
     pub(crate) read: unsafe fn(Read<'_>) -> f32,
 }
@@ -87,6 +89,7 @@ kernels! {
     fn column_sums(sums: ColumnSums) { sums }
     fn activate(values: &mut [f32], function: ActivationFunction) { Activate::new(values, function) }
     fn slopes(inputs: &mut [f32], values: &[f32], function: ActivationFunction) { Slopes::new(inputs, values, function) }
+    fn has_small(values: &[f32]) -> bool { HasSmall(values) }
     fn reciprocals(values: &mut [f32]) { Apply::new(values, Reciprocal) }
     fn fma_loop(fma_loop: FmaLoop) -> (u64, f32) { fma_loop }
     fn read(read: Read<'_>) -> f32 { read }
@@ -191,6 +194,7 @@ const fn table<S: Simd<Element = f32>>(isa: Isa, hiding_rows: usize) -> Kernels 
         activate: activate::<S>,
         slopes: slopes::<S>,
         reciprocals: reciprocals::<S>,
+        has_small: has_small::<S>,
         fma_loop: fma_loop::<S>,
         read: read::<S>,
     }

@@ -44,6 +44,7 @@ mod gemm;
 mod probe;
 mod reordered;
 mod simd;
+mod small;
 mod threads;
 mod views;
 
@@ -62,5 +63,6 @@ pub use gemm::panel::{PANEL_VECTORS, Packed, PanelLayout};
 pub use gemm::sweep::PART_BYTES;
 pub use reordered::{Permutation, ReorderedMut, RowOrder};
 pub use simd::isa::Isa;
+pub use small::without_small;
 pub use threads::{BlockOrder, Progress, Shared, Slots, Stepped, Team, Turn, Visit, VisitParts, Wavefront};
 pub use views::{Rows, RowsMut, SequenceMut, ViewError};

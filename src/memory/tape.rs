@@ -169,7 +169,7 @@ impl Tape {
             self.call.ok_or(Error::NothingRecorded { argument: "tape" })?;
         Error::check_dimension("tape", "steps", steps, recorded_steps)?;
         Error::check_dimension("tape", "batch", batch, recorded_batch)?;
-        Recorded::check(recorded, row_steps.map(|row_steps| row_steps.recorded([steps, batch])))?;
+        Recorded::check(recorded, row_steps.and_then(|row_steps| row_steps.recorded([steps, batch])))?;
         if self.version != version {
             return Err(Error::WeightsReplaced { argument: "tape" });
         }
@@ -196,7 +196,7 @@ impl Tape {
     /// Notes what is about to be recorded.
     pub(crate) fn begin(&mut self, sizes: [usize; 2], row_steps: Option<RowSteps<'_>>, version: usize) {
         self.version = version;
-        self.call = Some((sizes, row_steps.map(|row_steps| row_steps.recorded(sizes))));
+        self.call = Some((sizes, row_steps.and_then(|row_steps| row_steps.recorded(sizes))));
     }
 
     /// Runs `steps` steps of what was begun, segment after segment, from the states in the first slots; and leaves in `state`

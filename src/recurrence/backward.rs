@@ -32,6 +32,7 @@ use crate::shape::Shape;
 use crate::view::Sequence;
 use quadgate_kernels::{
     ColumnProduct, Kernels, Product, Progress, Rows, RowsMut, SequenceMut, Shared, Slots, Start, Team, Term,
+    without_small,
 };
 use std::ops::Range;
 
@@ -463,7 +464,9 @@ impl BackwardPass<'_> {
             let mut to = views::slot(&mut right, panel);
             panel += block_steps;
             for row in 0..count {
-                to.row_mut(row)[..columns.len()].copy_from_slice(&x(row)[columns.clone()]);
+                for (to, &x) in to.row_mut(row)[..columns.len()].iter_mut().zip(&x(row)[columns.clone()]) {
+                    *to = without_small(x);
+                }
             }
         }
         for columns in shape.panels_of(outputs) {

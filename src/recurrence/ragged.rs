@@ -22,7 +22,7 @@ use crate::plan::max_block_rows;
 use crate::row_steps::{RowSteps, Steps};
 use crate::shape::Shape;
 use crate::view::Sequence;
-use quadgate_kernels::{Permutation, ReorderedMut, RowOrder, Rows, SequenceMut};
+use quadgate_kernels::{Permutation, ReorderedMut, RowOrder, Rows, SequenceMut, without_small};
 use std::cmp::Reverse;
 
 /// The rows of a call by position, and the times that they run.
@@ -227,7 +227,9 @@ impl<'a> Ragged<'a> {
         row: usize,
     ) {
         let width = from.shape[2];
-        to[row * width..][..width].copy_from_slice(from.row(time, self.row(position)));
+        for (to, &x) in to[row * width..][..width].iter_mut().zip(from.row(time, self.row(position))) {
+            *to = without_small(x);
+        }
     }
 
     /// The same of some sequences.
@@ -325,6 +327,7 @@ impl RaggedBuffers {
                     }
                 }
             }
+            Steps::All => counts.fill(times),
         }
         self.order.sort_by_key(batch, |row| (Reverse(counts[row]), row));
         counts.sort_unstable_by_key(|&count| Reverse(count));

@@ -36,6 +36,13 @@ impl StackForward<'_> {
 }
 
 impl LstmStack {
+    /// Which steps to run. The bounds of the input were checked.
+    fn row_steps<'a>(&self, call: &StackForward<'a>) -> Result<Option<RowSteps<'a>>, Error> {
+        let [steps, batch, _] = call.input.shape;
+        let asked = call.row_steps.checked([steps, batch])?;
+        Ok(asked.or_else(|| RowSteps::if_small(call.input, self.layers[0].kernels)))
+    }
+
     /// `Ok` if every argument fits.
     fn check_forward(
         &self,
@@ -59,7 +66,7 @@ impl LstmStack {
         {
             states.as_mut().map(|states| states.all().checked(argument, rows, width)).transpose()?;
         }
-        let row_steps = call.row_steps.checked([steps, batch])?;
+        let row_steps = self.row_steps(call)?;
         // A row of a reverse layer may begin anywhere, so blocks of steps cannot pass through layers.
         let is_whole = row_steps.is_some() && self.config.directions().count() == 1;
         let plan = self.plan_within(workspace, [steps, batch], if is_whole { 1 } else { usize::MAX })?;
@@ -108,7 +115,7 @@ impl LstmStack {
         let plan = self.check_forward(workspace, &mut arguments)?;
         let [steps, batch, _] = arguments.input.shape;
         let initial = [arguments.initial_hidden, arguments.initial_cell];
-        let (row_steps, dropout) = (arguments.row_steps.checked([steps, batch])?, arguments.dropout);
+        let (row_steps, dropout) = (self.row_steps(&arguments)?, arguments.dropout);
         let call = Call { plan, steps, batch, initial, dropout, row_steps };
         if let Some(tape) = &mut arguments.tape {
             tape.dropout = arguments.dropout;

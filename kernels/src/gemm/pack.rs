@@ -1,14 +1,15 @@
-//! Copies a matrix into rows of another order: how weights are packed.
+//! Copies a matrix into rows of another order, without what is too small to compute with: how weights are packed.
 
+use crate::small::{four_without_small, without_small};
 use wide::f32x4;
 
 /// Side of a block that is turned in registers.
 const BLOCK: usize = 4;
 
 /// Rows that are filled before the next columns: their lines stay in the first cache meanwhile.
-const ROWS: usize = 32;
+const ROWS: usize = 128;
 
-/// to\[r · to_row + c\] = from\[r · from_row + c · from_column\] for all `rows` and `columns`.
+/// to\[r · to_row + c\] = from\[r · from_row + c · from_column\] for all `rows` and `columns`; zero where that is below 2⁻⁶³.
 ///
 /// Fast where either stride of `from` is 1: then rows are copied, or blocks of 4 × 4 turned.
 ///
@@ -25,9 +26,8 @@ pub fn rearrange(
     let done = if from_column == 1 {
         for row in 0..rows {
             let (from, to) = (&from[row * from_row..][..columns], &mut to[row * to_row..][..columns]);
-            // In blocks of a known length, which is faster than a call of `memcpy` for each vector.
             for (to, from) in to.chunks_exact_mut(BLOCK).zip(from.chunks_exact(BLOCK)) {
-                to.copy_from_slice(from);
+                to.copy_from_slice(&vector(from).to_array());
             }
         }
         [rows, blocks]
@@ -54,11 +54,13 @@ pub fn rearrange(
     for row in 0..rows {
         let first = if row < done[0] { done[1] } else { 0 };
         for column in first..columns {
-            to[row * to_row + column] = from[row * from_row + column * from_column];
+            to[row * to_row + column] = without_small(from[row * from_row + column * from_column]);
         }
     }
 }
 
+/// Four numbers, zero where they are too small.
+#[inline]
 fn vector(block: &[f32]) -> f32x4 {
-    f32x4::new([block[0], block[1], block[2], block[3]])
+    four_without_small(f32x4::new([block[0], block[1], block[2], block[3]]))
 }

@@ -60,6 +60,8 @@ pub(crate) trait Arithmetic: Copy {
     fn sign_of(self, v: Self::Vector, sign_bit: Self::Vector) -> Self::Vector;
     /// v with the sign of ±0 turned: −v where `sign` is −0.
     fn xor(self, v: Self::Vector, sign: Self::Vector) -> Self::Vector;
+    /// All bits that are set in a or b.
+    fn or(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `then` where a < b, else `other` (so also where a or b is NaN)
     fn select_less(
         self,
@@ -244,6 +246,10 @@ macro_rules! simd_over_pulp {
             #[cfg_attr(not(unoptimized), inline(always))]
             fn xor(self, v: Self::Vector, sign: Self::Vector) -> Self::Vector {
                 pulp::Simd::xor_f32s(self.0, v, sign)
+            }
+            #[cfg_attr(not(unoptimized), inline(always))]
+            fn or(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
+                pulp::Simd::or_f32s(self.0, a, b)
             }
             #[cfg_attr(not(unoptimized), inline(always))]
             fn select_less(self, a: Self::Vector, b: Self::Vector, then: Self::Vector, other: Self::Vector) -> Self::Vector {

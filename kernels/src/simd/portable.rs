@@ -79,6 +79,10 @@ impl Arithmetic for Portable {
         v ^ sign
     }
     #[cfg_attr(not(unoptimized), inline(always))]
+    fn or(self, a: f32x4, b: f32x4) -> f32x4 {
+        a | b
+    }
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn select_less(self, a: f32x4, b: f32x4, then: f32x4, other: f32x4) -> f32x4 {
         a.simd_lt(b).select(then, other)
     }

@@ -53,6 +53,7 @@ impl<A: Arithmetic, const W: usize> Arithmetic for Together<A, W> {
         fn at_least(limit, value);
         fn sign_of(v, sign_bit);
         fn xor(v, sign);
+        fn or(a, b);
         fn select_less(a, b, then, other);
         fn flush(v);
         fn power_of_two(shifted);
