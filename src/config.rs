@@ -356,6 +356,16 @@ impl LstmConfig {
         Ok(())
     }
 
+    /// Whether the cell has a state beside h.
+    pub(crate) fn has_cell_state(&self) -> bool {
+        self.kind.has_cell_state()
+    }
+
+    /// An error if a call names a c, and the cell has none.
+    pub(crate) fn check_cell_state(&self, argument: &'static str, is_there: bool) -> Result<(), Error> {
+        if is_there && !self.has_cell_state() { Err(Error::Unexpected { argument }) } else { Ok(()) }
+    }
+
     /// Whether a step needs all units of a row, so that threads cannot share them.
     pub(crate) fn needs_whole_rows(&self) -> bool {
         self.options.need_whole_rows() || self.kind.has_gated_product()

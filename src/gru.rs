@@ -73,6 +73,6 @@ impl Gru {
         tape: &mut Tape,
         call: Backward<'_>,
     ) -> Result<(), Error> {
-        self.run_backward(workspace, tape, call)
+        self.layer.backward(workspace, tape, call)
     }
 }

@@ -1,7 +1,5 @@
 //! What layers share whose only state is h: the same configuration and the same calls, for each type of layer.
 
-use crate::error::Error;
-
 /// The builder methods and sizes of a configuration whose field `layer` has the sizes and ways to run.
 macro_rules! config_methods {
     ($config:ident, $layer:ident) => {
@@ -168,9 +166,6 @@ macro_rules! layer_methods {
                 workspace: &mut $crate::Workspace,
                 call: $crate::Forward<'_>,
             ) -> Result<(), $crate::Error> {
-                $crate::layer::refuse("initial_cell", call.initial_cell.is_some())?;
-                $crate::layer::refuse("last_cell", call.last_cell.is_some())?;
-                $crate::layer::refuse("cell_output", call.cell_output.is_some())?;
                 self.layer.forward(workspace, call)
             }
 
@@ -185,25 +180,7 @@ macro_rules! layer_methods {
             ) -> Result<(), $crate::Error> {
                 self.layer.step(state, input)
             }
-
-            /// Checks a call of the backward pass, and runs it.
-            fn run_backward(
-                &self,
-                workspace: &mut $crate::Workspace,
-                tape: &mut $crate::Tape,
-                call: $crate::Backward<'_>,
-            ) -> Result<(), $crate::Error> {
-                $crate::layer::refuse("last_cell_cotangent", call.last_cell_cotangent.is_some())?;
-                $crate::layer::refuse("initial_cell_gradient", call.initial_cell_gradient.is_some())?;
-                $crate::layer::refuse("cell_output_cotangent", call.cell_output_cotangent.is_some())?;
-                self.layer.backward(workspace, tape, call)
-            }
         }
     };
 }
 pub(crate) use layer_methods;
-
-/// An error if there is a c, which such a cell has not.
-pub(crate) fn refuse(argument: &'static str, is_there: bool) -> Result<(), Error> {
-    if is_there { Err(Error::Unexpected { argument }) } else { Ok(()) }
-}

@@ -9,8 +9,8 @@
 //! |---|---|
 //! | [`Lstm`] | one LSTM layer, with any option of the family |
 //! | [`LstmStack`] | several layers, or both directions: PyTorch's `num_layers` and `bidirectional`, Keras' `Bidirectional` |
-//! | [`Gru`] | one layer of gated recurrent units |
-//! | [`Rnn`] | one plain recurrent layer |
+//! | [`Gru`], [`GruStack`] | one layer of gated recurrent units, several |
+//! | [`Rnn`], [`RnnStack`] | one plain recurrent layer, several |
 //! | [`Activation`] | sigmoid and tanh over slices, without a layer |
 //!
 //! The life of a layer:
@@ -119,8 +119,8 @@ pub use quadgate_kernels::{ActivationFunction, Activations, Coupling, Isa, Nonli
 pub use rnn::{Rnn, RnnConfig, RnnParameterRanges, RnnWeights};
 pub use row_steps::{Lengths, Padding};
 pub use stack::{
-    Arrangement, Directions, Dropout, LstmStack, StackBackward, StackConfig, StackForward, StackPlan,
-    StackState, StackTape, StackWorkspace,
+    Arrangement, Directions, Dropout, GruStack, LayerConfig, LstmStack, RnnStack, Stack, StackBackward,
+    StackConfig, StackForward, StackPlan, StackState, StackTape, StackWorkspace,
 };
 pub use training::{Backward, GradientMode, LstmGradients};
 pub use view::{Matrix, MatrixMut, Sequence, SequenceMut, StepMask};

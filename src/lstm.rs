@@ -483,6 +483,9 @@ impl Lstm {
     pub fn forward(&self, workspace: &mut Workspace, call: Forward<'_>) -> Result<(), Error> {
         let Forward { input, initial_hidden, initial_cell, output, last_hidden, .. } = call;
         let Forward { cell_output, last_cell, tape, masks, row_steps, .. } = call;
+        self.config.check_cell_state("initial_cell", initial_cell.is_some())?;
+        self.config.check_cell_state("last_cell", last_cell.is_some())?;
+        self.config.check_cell_state("cell_output", cell_output.is_some())?;
         let [steps, batch, _] = input.shape;
         let (hidden_size, output_size) = (self.config.hidden_size(), self.config.output_size());
         check_sequence("input", [steps, batch, self.config.input_size()], input.shape)?;

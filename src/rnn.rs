@@ -1,7 +1,7 @@
 //! The plain recurrent layer: the simplest cell behind the same seam as the LSTM.
 
 use crate::cell::kind::CellKind;
-use crate::config::LstmConfig;
+use crate::config::{LstmConfig, ParameterRanges};
 use crate::error::Error;
 use crate::layer::{config_methods, layer_methods};
 use crate::lstm::Lstm;
@@ -24,7 +24,7 @@ use std::ops::Range;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RnnConfig {
     /// The same sizes and ways to run, of this kind of cell.
-    layer: LstmConfig,
+    pub(crate) layer: LstmConfig,
 }
 
 impl RnnConfig {
@@ -43,8 +43,7 @@ impl RnnConfig {
     /// # Errors
     /// [`Error::Overflow`] if there were more than a `usize` can count.
     pub fn parameters(&self) -> Result<RnnParameterRanges, Error> {
-        let ranges = self.layer.parameters()?;
-        Ok(RnnParameterRanges { weight_ih: ranges.weight_ih, weight_hh: ranges.weight_hh, bias: ranges.bias })
+        self.layer.parameters().map(RnnParameterRanges::from)
     }
 }
 
@@ -66,6 +65,12 @@ impl RnnParameterRanges {
     /// Elements of a buffer that ends with these.
     pub fn total(&self) -> usize {
         self.bias.end
+    }
+}
+
+impl From<ParameterRanges> for RnnParameterRanges {
+    fn from(ParameterRanges { weight_ih, weight_hh, bias, .. }: ParameterRanges) -> Self {
+        Self { weight_ih, weight_hh, bias }
     }
 }
 
@@ -138,7 +143,7 @@ impl<'a> RnnWeights<'a> {
     }
 
     /// `Ok` if they are of a layer's sizes.
-    fn check(&self, config: &RnnConfig) -> Result<(), Error> {
+    pub(crate) fn check(&self, config: &RnnConfig) -> Result<(), Error> {
         Error::check_dimension("weights", "input size", config.input_size(), self.input_size)?;
         Error::check_dimension("weights", "hidden size", config.hidden_size(), self.hidden_size)
     }
@@ -217,6 +222,6 @@ impl Rnn {
         tape: &mut Tape,
         call: Backward<'_>,
     ) -> Result<(), Error> {
-        self.run_backward(workspace, tape, call)
+        self.layer.backward(workspace, tape, call)
     }
 }

@@ -401,6 +401,9 @@ impl Lstm {
         let [steps, batch, _] = input.shape;
         let (inputs, units) = (self.config.input_size(), self.config.hidden_size());
         let output_size = self.config.output_size();
+        self.config.check_cell_state("last_cell_cotangent", call.last_cell_cotangent.is_some())?;
+        self.config.check_cell_state("initial_cell_gradient", call.initial_cell_gradient.is_some())?;
+        self.config.check_cell_state("cell_output_cotangent", call.cell_output_cotangent.is_some())?;
         if !self.config.is_for_training() {
             return Err(Error::NotForTraining { argument: "layer" });
         }

@@ -1,6 +1,6 @@
 //! What a layer of gated recurrent units is, apart from its weights.
 
-use super::LstmConfig;
+use super::{LstmConfig, ParameterRanges};
 use crate::cell::kind::{CellKind, ResetGate};
 use crate::error::Error;
 use crate::layer::config_methods;
@@ -60,8 +60,7 @@ impl GruConfig {
     /// # Errors
     /// [`Error::Overflow`] if there were more than a `usize` can count.
     pub fn parameters(&self) -> Result<GruParameterRanges, Error> {
-        let ranges = self.layer.parameters()?;
-        Ok(GruParameterRanges { weight_ih: ranges.weight_ih, weight_hh: ranges.weight_hh, bias: ranges.bias })
+        self.layer.parameters().map(GruParameterRanges::from)
     }
 }
 
@@ -87,5 +86,11 @@ impl GruParameterRanges {
     /// Elements of a buffer that ends with these.
     pub fn total(&self) -> usize {
         self.bias.end
+    }
+}
+
+impl From<ParameterRanges> for GruParameterRanges {
+    fn from(ParameterRanges { weight_ih, weight_hh, bias, .. }: ParameterRanges) -> Self {
+        Self { weight_ih, weight_hh, bias }
     }
 }

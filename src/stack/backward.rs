@@ -5,14 +5,14 @@ use crate::lstm::MaskArguments;
 use crate::memory::views;
 use crate::parallel;
 use crate::stack::config::{Arrangement, Directions};
-use crate::stack::layers::LstmStack;
+use crate::stack::layers::Layers;
 use crate::stack::memory::{StackTape, StackWorkspace, buffers_from};
 use crate::stack::plan::StackPlan;
 use crate::training::{Backward, TapeAccess};
 use crate::view::{MatrixMut, Sequence, SequenceMut, check_sequence};
 use std::marker::PhantomData;
 
-/// The arguments of [`LstmStack::backward`].
+/// The arguments of [`Stack::backward`](crate::Stack::backward).
 pub type StackBackward<'a> = Backward<'a, StackTape>;
 
 /// What directed layers write beside gradients of sequences: gradients of the initial h and c, and of parameters, one layer
@@ -36,42 +36,9 @@ impl<'a> Written<'a> {
     }
 }
 
-impl LstmStack {
-    /// Computes gradients of the sequence that `tape` recorded: [`Lstm::backward`](crate::Lstm::backward) of each directed
-    /// layer, from the last layer to the first.
-    ///
-    /// The gradient of what a layer reads is the sum over its directions, and the cotangent of the output of the layer below
-    /// it. The tape may be used again. Allocates nothing. The bits do not depend on threads, tape or instruction set.
-    ///
-    /// ```
-    /// use quadgate::{
-    ///     Directions, GradientMode, LstmStack, LstmWeights, Sequence, StackBackward, StackConfig, StackForward,
-    /// };
-    ///
-    /// // One unit that reads one number, both ways.
-    /// let config = StackConfig::new(1, 1, 1, Directions::Summed).training();
-    /// let weights = LstmWeights::pytorch(&config.directed_layer(0), &[1.0; 4], &[1.0; 4], None, None)?;
-    /// let stack = LstmStack::new(&config, &[weights, weights])?;
-    /// let (mut workspace, mut tape) = (stack.workspace(3, 1)?, stack.tape(3, 1)?);
-    /// let x = Sequence::time_major(&[0.5, -0.25, 0.5], 3, 1, 1);
-    /// stack.forward(&mut workspace, StackForward::new(x).tape(&mut tape))?;
-    ///
-    /// let mut gradients = vec![0.0; config.total_parameters()?];
-    /// let call = StackBackward::new(x)
-    ///     .output_cotangent(Sequence::time_major(&[1.0; 3], 3, 1, 1))
-    ///     .parameter_gradients(&mut gradients, GradientMode::Overwrite);
-    /// stack.backward(&mut workspace, &mut tape, call)?;
-    /// // The sequence looks the same from both ends, and so do the gradients but for the order of their sums.
-    /// let (forward, reverse) = (config.parameters(0)?, config.parameters(1)?);
-    /// let (forward, reverse) = (&gradients[forward.weight_ih], &gradients[reverse.weight_ih]);
-    /// assert!(forward.iter().zip(reverse).all(|(a, b)| (a - b).abs() < 1e-6));
-    /// # Ok::<(), quadgate::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// An [`Error`] that names the argument that does not fit, nothing has been written then; among them
-    /// [`Error::NotForTraining`] and [`Error::NothingRecorded`].
-    pub fn backward(
+impl Layers {
+    /// See [`Stack::backward`](crate::Stack::backward).
+    pub(super) fn backward(
         &self,
         workspace: &mut StackWorkspace,
         tape: &mut StackTape,
@@ -203,6 +170,7 @@ impl LstmStack {
             ("last_hidden_cotangent", call.last_hidden_cotangent, hidden),
             ("last_cell_cotangent", call.last_cell_cotangent, cell),
         ] {
+            self.config.layer().check_cell_state(argument, states.is_some() && width == 0)?;
             states.map(|states| states.checked(argument, rows, width)).transpose()?;
         }
         let gradient = call.input_gradient.as_mut();
@@ -211,6 +179,7 @@ impl LstmStack {
             ("initial_hidden_gradient", &mut call.initial_hidden_gradient, hidden),
             ("initial_cell_gradient", &mut call.initial_cell_gradient, cell),
         ] {
+            self.config.layer().check_cell_state(argument, states.is_some() && width == 0)?;
             states.as_mut().map(|states| states.all().checked(argument, rows, width)).transpose()?;
         }
         if let Some((gradients, _)) = &call.parameter_gradients {

@@ -1,9 +1,9 @@
 //! What a stack is, apart from its weights.
 
 use crate::memory::buffer::filled;
-use crate::{
-    Direction, Error, Initialization, Isa, LstmConfig, LstmWeights, ParameterRanges, Schedule, Split, Threads,
-};
+use crate::stack::kinds::LayerConfig;
+use crate::{Direction, Error, Initialization, Isa, LstmConfig, LstmWeights, Schedule, Split, Threads};
+use std::marker::PhantomData;
 
 /// How directed layers are arranged over threads.
 ///
@@ -52,7 +52,7 @@ impl Directions {
     }
 }
 
-/// The shape of a stack of LSTM layers and how it shall run.
+/// The shape of a stack of layers and how it shall run. `C` is the configuration of a layer.
 ///
 /// Each layer has one or two [directed layers](StackConfig::directed_layer), which are numbered in PyTorch's order: layer
 /// after layer, forward before reverse. Weights, states and parameters are in that order.
@@ -65,21 +65,51 @@ impl Directions {
 /// assert_eq!((config.directed_layer(1).input_size(), config.directed_layer(2).input_size()), (40, 200));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct StackConfig {
-    /// Which all layers are like but for what they read.
+pub struct StackConfig<C = LstmConfig> {
+    /// Which all layers are like but for what they read, of any kind.
     layer: LstmConfig,
     layers: usize,
     directions: Directions,
     arrangement: Option<Arrangement>,
+    cell: PhantomData<C>,
 }
 
 impl StackConfig {
-    /// A stack of `layers` (≥ 1) layers that reads `input_size` (X ≥ 0) features and has `hidden_size` (H ≥ 1) units in
+    /// A stack of LSTMs, of `layers` (≥ 1) layers that reads `input_size` (X ≥ 0) features and has `hidden_size` (H ≥ 1) units in
     /// each layer and direction.
     pub fn new(input_size: usize, hidden_size: usize, layers: usize, directions: Directions) -> Self {
         Self::of(LstmConfig::new(input_size, hidden_size), layers, directions)
     }
 
+    /// The weights of all directed layers in one buffer of all parameters, as [`StackConfig::parameters`] lays them out: what a
+    /// training loop holds and an optimizer changes.
+    ///
+    /// ```
+    /// use quadgate::{Directions, LstmStack, StackConfig};
+    ///
+    /// let config = StackConfig::new(3, 5, 2, Directions::Concatenated);
+    /// let parameters = vec![0.1; config.total_parameters()?];
+    /// let mut stack = LstmStack::new(&config, &config.weights(&parameters)?)?;
+    /// stack.set_weights(&config.weights(&parameters)?)?;
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Length`] if the buffer has another length; [`Error::Zero`] if H is zero; [`Error::Overflow`].
+    pub fn weights<'a>(&self, parameters: &'a [f32]) -> Result<Vec<LstmWeights<'a>>, Error> {
+        let (expected, found) = (self.total_parameters()?, parameters.len());
+        if found != expected {
+            return Err(Error::length("parameters", expected, found));
+        }
+        let of_layer = |index| {
+            let (layer, first) = (self.directed_layer(index), self.parameters_before(index)?);
+            LstmWeights::from_parameters(&layer, &parameters[first..][..layer.parameters()?.total()])
+        };
+        (0..self.directed_layers()).map(of_layer).collect()
+    }
+}
+
+impl<C: LayerConfig> StackConfig<C> {
     /// A stack of `layers` (≥ 1) layers that are like `layer`, with all its options. `layer` says what the first one reads;
     /// the others read the output of the one below. Its direction gives way to `directions`.
     ///
@@ -90,8 +120,14 @@ impl StackConfig {
     /// assert_eq!((config.hidden_size(), config.output_size()), (100, 60));
     /// assert_eq!(config.directed_layer(2).input_size(), 60);
     /// ```
-    pub fn of(layer: LstmConfig, layers: usize, directions: Directions) -> Self {
-        Self { layer, layers, directions, arrangement: None }
+    pub fn of(layer: C, layers: usize, directions: Directions) -> Self {
+        Self { layer: layer.layer().clone(), layers, directions, arrangement: None, cell: PhantomData }
+    }
+
+    /// The same, as layers of any kind have it.
+    pub(super) fn of_any_kind(&self) -> StackConfig {
+        let Self { layers, directions, arrangement, .. } = *self;
+        StackConfig { layer: self.layer.clone(), layers, directions, arrangement, cell: PhantomData }
     }
 
     /// As [`LstmConfig::isa`], for all layers.
@@ -161,9 +197,9 @@ impl StackConfig {
         }
     }
 
-    /// Elements in a row of h, and in one of c.
+    /// Elements in a row of h, and in one of c; none if the cell has no c.
     pub(super) fn state_widths(&self) -> [usize; 2] {
-        [self.layer.output_size(), self.hidden_size()]
+        [self.layer.output_size(), if self.layer.has_cell_state() { self.hidden_size() } else { 0 }]
     }
 
     pub(super) fn forced_arrangement(&self) -> Option<Arrangement> {
@@ -187,7 +223,11 @@ impl StackConfig {
 
     /// The configuration of directed layer number `index`: of layer `index / directions` in direction
     /// `index % directions`. Its weights are made with it.
-    pub fn directed_layer(&self, index: usize) -> LstmConfig {
+    pub fn directed_layer(&self, index: usize) -> C {
+        C::of_layer(self.any_directed_layer(index))
+    }
+
+    fn any_directed_layer(&self, index: usize) -> LstmConfig {
         let count = self.directions.count();
         let inputs = if index < count { self.input_size() } else { self.output_size() };
         self.layer.clone().input(inputs).direction(self.directions.direction(index % count))
@@ -206,10 +246,10 @@ impl StackConfig {
     ///
     /// # Errors
     /// [`Error::Overflow`] if there were more than a `usize` can count.
-    pub fn parameters(&self, index: usize) -> Result<ParameterRanges, Error> {
-        let ranges = self.directed_layer(index).parameters()?;
+    pub fn parameters(&self, index: usize) -> Result<C::Ranges, Error> {
+        let ranges = self.any_directed_layer(index).parameters()?;
         let first = self.parameters_before(index)?;
-        ranges.after(first).ok_or(Error::Overflow { argument: "layers" })
+        ranges.after(first).map(C::ranges).ok_or(Error::Overflow { argument: "layers" })
     }
 
     /// Elements of a contiguous buffer of all parameters of the stack.
@@ -220,33 +260,6 @@ impl StackConfig {
         self.parameters_before(self.directed_layers())
     }
 
-    /// The weights of all directed layers in one buffer of all parameters, as [`StackConfig::parameters`] lays them out: what a
-    /// training loop holds and an optimizer changes.
-    ///
-    /// ```
-    /// use quadgate::{Directions, LstmStack, StackConfig};
-    ///
-    /// let config = StackConfig::new(3, 5, 2, Directions::Concatenated);
-    /// let parameters = vec![0.1; config.total_parameters()?];
-    /// let mut stack = LstmStack::new(&config, &config.weights(&parameters)?)?;
-    /// stack.set_weights(&config.weights(&parameters)?)?;
-    /// # Ok::<(), quadgate::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::Length`] if the buffer has another length; [`Error::Zero`] if H is zero; [`Error::Overflow`].
-    pub fn weights<'a>(&self, parameters: &'a [f32]) -> Result<Vec<LstmWeights<'a>>, Error> {
-        let (expected, found) = (self.total_parameters()?, parameters.len());
-        if found != expected {
-            return Err(Error::length("parameters", expected, found));
-        }
-        let of_layer = |index| {
-            let (layer, first) = (self.directed_layer(index), self.parameters_before(index)?);
-            LstmWeights::from_parameters(&layer, &parameters[first..][..layer.parameters()?.total()])
-        };
-        (0..self.directed_layers()).map(of_layer).collect()
-    }
-
     /// Parameters of all directed layers to begin training with, laid out as [`StackConfig::parameters`] says.
     ///
     /// # Errors
@@ -255,7 +268,7 @@ impl StackConfig {
         let mut parameters = filled("parameters", self.total_parameters()?, 0.0)?;
         let mut rest = &mut parameters[..];
         for index in 0..self.directed_layers() {
-            let layer = self.directed_layer(index);
+            let layer = self.any_directed_layer(index);
             let own = rest.split_off_mut(..layer.parameters()?.total()).unwrap_or_default();
             layer.initialize(initialization, [seed, index as u64], own)?;
         }
@@ -265,9 +278,9 @@ impl StackConfig {
     /// Elements of the parameters of all directed layers before number `index`.
     fn parameters_before(&self, index: usize) -> Result<usize, Error> {
         let count = self.directions.count();
-        let lowest = self.directed_layer(0).parameters()?.total().checked_mul(index.min(count));
+        let lowest = self.any_directed_layer(0).parameters()?.total().checked_mul(index.min(count));
         let others =
-            self.directed_layer(count).parameters()?.total().checked_mul(index.saturating_sub(count));
+            self.any_directed_layer(count).parameters()?.total().checked_mul(index.saturating_sub(count));
         let total = lowest.zip(others).and_then(|(lowest, others)| lowest.checked_add(others));
         total.ok_or(Error::Overflow { argument: "layers" })
     }

@@ -17,25 +17,25 @@ use crate::parallel;
 use crate::row_steps::{Padding, RowSteps};
 use crate::stack::config::{Arrangement, Directions};
 use crate::stack::dropout::Dropout;
-use crate::stack::layers::LstmStack;
+use crate::stack::layers::Layers;
 use crate::stack::memory::{StackTape, StackWorkspace, buffers_from};
 use crate::stack::plan::{MOST_SIDE_BY_SIDE, StackPlan};
 use crate::view::{Matrix, MatrixMut, Sequence, SequenceMut, check_sequence};
 use quadgate_kernels::{BlockOrder, RowsMut, VisitParts, Wavefront};
 use std::array;
 
-/// The arguments of [`LstmStack::forward`].
+/// The arguments of [`Stack::forward`](crate::Stack::forward).
 pub type StackForward<'a> = Forward<'a, StackTape>;
 
 impl StackForward<'_> {
-    /// Applies dropout to what goes from each layer to the next. A tape records it for [`LstmStack::backward`].
+    /// Applies dropout to what goes from each layer to the next. A tape records it for [`Stack::backward`](crate::Stack::backward).
     pub fn dropout(mut self, dropout: Dropout) -> Self {
         self.dropout = Some(dropout);
         self
     }
 }
 
-impl LstmStack {
+impl Layers {
     /// Which steps to run. The bounds of the input were checked.
     fn row_steps<'a>(&self, call: &StackForward<'a>) -> Result<Option<RowSteps<'a>>, Error> {
         let [steps, batch, _] = call.input.shape;
@@ -57,6 +57,7 @@ impl LstmStack {
         for (argument, states, width) in
             [("initial_hidden", call.initial_hidden, hidden), ("initial_cell", call.initial_cell, cell)]
         {
+            self.config.layer().check_cell_state(argument, states.is_some() && width == 0)?;
             states.map(|states| states.checked(argument, rows, width)).transpose()?;
         }
         let output = call.output.as_mut();
@@ -64,6 +65,7 @@ impl LstmStack {
         for (argument, states, width) in
             [("last_hidden", &mut call.last_hidden, hidden), ("last_cell", &mut call.last_cell, cell)]
         {
+            self.config.layer().check_cell_state(argument, states.is_some() && width == 0)?;
             states.as_mut().map(|states| states.all().checked(argument, rows, width)).transpose()?;
         }
         let row_steps = self.row_steps(call)?;
@@ -100,14 +102,9 @@ struct Stage<'a> {
     output: Option<quadgate_kernels::SequenceMut<'a>>,
 }
 
-impl LstmStack {
-    /// Runs the whole sequence through all layers.
-    ///
-    /// Allocates nothing and, under [`Threads::Serial`](crate::Threads::Serial), locks nothing.
-    ///
-    /// # Errors
-    /// An [`Error`] that names the argument that does not fit; nothing has been written then.
-    pub fn forward(
+impl Layers {
+    /// See [`Stack::forward`](crate::Stack::forward).
+    pub(super) fn forward(
         &self,
         workspace: &mut StackWorkspace,
         mut arguments: StackForward<'_>,

@@ -8,7 +8,7 @@ use crate::memory::workspace::Workspace;
 use crate::row_steps::RowSteps;
 use crate::stack::config::{Directions, StackConfig};
 use crate::stack::dropout::Dropout;
-use crate::stack::layers::LstmStack;
+use crate::stack::layers::Layers;
 use crate::stack::plan::{StackPlan, most_side_by_side};
 use quadgate_kernels::Progress;
 use std::num::NonZeroUsize;
@@ -94,7 +94,7 @@ impl LayerWorkspaces {
     }
 }
 
-/// Scratch for [`LstmStack::forward`] and [`LstmStack::backward`], made by [`LstmStack::workspace`].
+/// Scratch for [`Stack::forward`](crate::Stack::forward) and [`Stack::backward`](crate::Stack::backward), made by [`Stack::workspace`](crate::Stack::workspace).
 ///
 /// It has what goes between two layers, and scratch for two. Where layers may run
 /// [side by side](crate::Arrangement::SideBySide), it has both for each of those that do, eight at most; with
@@ -134,7 +134,7 @@ impl StackWorkspace {
     }
 }
 
-/// The record of one forward pass of a stack, made by [`LstmStack::tape`] or [`LstmStack::checkpointed_tape`].
+/// The record of one forward pass of a stack, made by [`Stack::tape`](crate::Stack::tape) or [`Stack::checkpointed_tape`](crate::Stack::checkpointed_tape).
 #[derive(Clone, Debug)]
 pub struct StackTape {
     form: Form,
@@ -164,12 +164,9 @@ impl StackTape {
     }
 }
 
-impl LstmStack {
-    /// Scratch for [`LstmStack::forward`] and [`LstmStack::backward`] with up to `steps` steps of up to `batch` rows.
-    ///
-    /// # Errors
-    /// [`Error::Overflow`] if it could not be addressed.
-    pub fn workspace(&self, steps: usize, batch: usize) -> Result<StackWorkspace, Error> {
+impl Layers {
+    /// See [`Stack::workspace`](crate::Stack::workspace).
+    pub(super) fn workspace(&self, steps: usize, batch: usize) -> Result<StackWorkspace, Error> {
         let (config, capacity) = (&self.config, [steps, batch]);
         let between = || zeros("steps and batch", output_len(config, capacity));
         let [lowest, _] = workspaces(config);
@@ -183,11 +180,8 @@ impl LstmStack {
         })
     }
 
-    /// Makes sure that a workspace has room for `steps` steps of `batch` rows of this stack: it is left as it is, or replaced.
-    ///
-    /// # Errors
-    /// As for [`LstmStack::workspace`].
-    pub fn reserve_workspace(
+    /// See [`Stack::reserve_workspace`](crate::Stack::reserve_workspace).
+    pub(super) fn reserve_workspace(
         &self,
         workspace: &mut StackWorkspace,
         steps: usize,
@@ -208,12 +202,8 @@ impl LstmStack {
         Ok(())
     }
 
-    /// Makes sure that a tape has room for `steps` steps of `batch` rows of this stack: it is left as it is, or replaced by one
-    /// that keeps as much, with nothing recorded.
-    ///
-    /// # Errors
-    /// As for [`LstmStack::tape`].
-    pub fn reserve_tape(&self, tape: &mut StackTape, steps: usize, batch: usize) -> Result<(), Error> {
+    /// See [`Stack::reserve_tape`](crate::Stack::reserve_tape).
+    pub(super) fn reserve_tape(&self, tape: &mut StackTape, steps: usize, batch: usize) -> Result<(), Error> {
         if self.check_tape(tape, [steps, batch]).is_err() {
             *tape = match tape.tapes.first().and_then(Tape::every) {
                 None => self.tape(steps, batch)?,
@@ -230,11 +220,8 @@ impl LstmStack {
         std::iter::repeat_n(&self.layers[0], lowest).chain(others.flatten())
     }
 
-    /// Bytes that a workspace for `steps` steps of `batch` rows would own.
-    ///
-    /// # Errors
-    /// [`Error::Overflow`] if they could not be addressed.
-    pub fn workspace_bytes(&self, steps: usize, batch: usize) -> Result<usize, Error> {
+    /// See [`Stack::workspace_bytes`](crate::Stack::workspace_bytes).
+    pub(super) fn workspace_bytes(&self, steps: usize, batch: usize) -> Result<usize, Error> {
         let (config, capacity) = (&self.config, [steps, batch]);
         let elements = output_len(config, capacity)
             .and_then(|len| len.checked_mul(buffers_between(config)))
@@ -248,21 +235,14 @@ impl LstmStack {
         bytes.ok_or(Error::Overflow { argument: "steps and batch" })
     }
 
-    /// A tape for up to `steps` steps of up to `batch` rows, which keeps everything; see [`Lstm::tape`](crate::Lstm::tape).
-    ///
-    /// # Errors
-    /// [`Error::Overflow`] if it could not be addressed.
-    pub fn tape(&self, steps: usize, batch: usize) -> Result<StackTape, Error> {
+    /// See [`Stack::tape`](crate::Stack::tape).
+    pub(super) fn tape(&self, steps: usize, batch: usize) -> Result<StackTape, Error> {
         let tapes = self.layers.iter().map(|lstm| lstm.tape(steps, batch)).collect::<Result<_, _>>()?;
         self.tape_of(tapes, [steps, batch])
     }
 
-    /// A tape whose layers keep h and c every `every` steps; see
-    /// [`Lstm::checkpointed_tape`](crate::Lstm::checkpointed_tape). The output of each layer but the last is kept whole.
-    ///
-    /// # Errors
-    /// [`Error::Overflow`] if it could not be addressed.
-    pub fn checkpointed_tape(
+    /// See [`Stack::checkpointed_tape`](crate::Stack::checkpointed_tape).
+    pub(super) fn checkpointed_tape(
         &self,
         steps: usize,
         batch: usize,

@@ -3,12 +3,12 @@
 use crate::error::Error;
 use crate::memory::state::State;
 use crate::stack::config::Directions;
-use crate::stack::layers::LstmStack;
+use crate::stack::layers::Layers;
 use crate::view::Matrix;
 
 /// h and c of all layers of a stack of one direction, carried from step to step.
 ///
-/// Made by [`LstmStack::state`], all zero.
+/// Made by [`Stack::state`](crate::Stack::state), all zero.
 #[derive(Clone, Debug)]
 pub struct StackState {
     layers: Vec<State>,
@@ -30,7 +30,7 @@ impl StackState {
         &self.layers
     }
 
-    /// The same, to be set. [`LstmStack::step`] refuses states of different batches.
+    /// The same, to be set. [`Stack::step`](crate::Stack::step) refuses states of different batches.
     pub fn layers_mut(&mut self) -> &mut [State] {
         &mut self.layers
     }
@@ -46,42 +46,16 @@ impl StackState {
     }
 }
 
-impl LstmStack {
-    /// A state of zeros for [`LstmStack::step`].
-    ///
-    /// # Errors
-    /// - [`Error::Unsupported`] if a layer reads from the last step to the first, and so needs the whole sequence,
-    /// - [`Error::Overflow`] if it could not be addressed.
-    pub fn state(&self, batch: usize) -> Result<StackState, Error> {
+impl Layers {
+    /// See [`Stack::state`](crate::Stack::state).
+    pub(super) fn state(&self, batch: usize) -> Result<StackState, Error> {
         self.check_streaming()?;
         let layers = self.layers.iter().map(|lstm| lstm.state(batch)).collect::<Result<_, _>>()?;
         Ok(StackState { layers })
     }
 
-    /// Runs one time step through all layers: reads x, `[B, X]`, and advances h and c of `state`.
-    ///
-    /// This is the call for streaming, without dropout. The new h of the last layer is [`StackState::hidden`]. A sequence
-    /// fed step by step yields the same bits as [`LstmStack::forward`]. Allocates nothing.
-    ///
-    /// ```
-    /// use quadgate::{Directions, LstmStack, LstmWeights, Matrix, StackConfig};
-    ///
-    /// // Two layers of one unit: every weight 1, no bias.
-    /// let config = StackConfig::new(1, 1, 2, Directions::Forward);
-    /// let weights = LstmWeights::pytorch(&config.directed_layer(0), &[1.0; 4], &[1.0; 4], None, None)?;
-    /// let stack = LstmStack::new(&config, &[weights.clone(), weights])?;
-    /// let mut state = stack.state(1)?;
-    /// for x in [0.5, -0.25, 1.0] {
-    ///     stack.step(&mut state, Matrix::new(&[x], 1, 1))?;
-    /// }
-    /// assert!(state.hidden(0).unwrap()[0] > 0.0);
-    /// # Ok::<(), quadgate::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// An [`Error`] that names the argument that does not fit; nothing has been written then. [`Error::Unsupported`] if a
-    /// layer reads from the last step to the first.
-    pub fn step(&self, state: &mut StackState, input: Matrix<'_>) -> Result<(), Error> {
+    /// See [`Stack::step`](crate::Stack::step).
+    pub(super) fn step(&self, state: &mut StackState, input: Matrix<'_>) -> Result<(), Error> {
         self.check_streaming()?;
         let (expected, found) = (self.layers.len(), state.layers.len());
         Error::check_dimension("state", "layers", expected, found)?;

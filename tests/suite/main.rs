@@ -28,6 +28,7 @@ mod reference;
 mod rnn;
 mod silero;
 mod stack;
+mod stack_cells;
 mod state_rows;
 mod train_digits;
 mod weights;

@@ -1,0 +1,275 @@
+//! Stacks of gated recurrent units and of plain recurrent layers: PyTorch's answers, the bits of their layers one after the other
+//! however they are arranged, and what they refuse.
+
+use crate::common::golden::{GoldenFile, assert_relative};
+use crate::common::{Random, bits, widen};
+use proptest::prelude::*;
+use quadgate::{
+    Arrangement, Direction, Directions, Dropout, Error, Forward, GradientMode, Gru, GruConfig, GruStack,
+    GruWeights, Matrix, MatrixMut, Nonlinearity, ResetGate, Rnn, RnnConfig, RnnStack, RnnWeights, Sequence,
+    SequenceMut, StackBackward, StackConfig, StackForward, Threads,
+};
+use std::num::NonZeroUsize;
+
+fn arrangements() -> [(Arrangement, Threads); 3] {
+    let two = Threads::Exactly(NonZeroUsize::new(2).unwrap());
+    [(Arrangement::InTurn, Threads::Serial), (Arrangement::InTurn, two), (Arrangement::SideBySide, two)]
+}
+
+#[test]
+fn pytorchs_answers_of_two_layers_in_both_directions_with_lengths() {
+    let golden = GoldenFile::load("gru_bidirectional_two_layers_lengths");
+    let [steps, batch, inputs, units] =
+        ["seq_len", "batch", "input_size", "hidden_size"].map(|key| golden.size(key));
+    let lengths: Vec<usize> = golden.config["lengths"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|length| length.as_u64().unwrap() as usize)
+        .collect();
+    let suffixes = ["_l0", "_l0_reverse", "_l1", "_l1_reverse"];
+    let tensors = suffixes.map(|suffix| {
+        ["weight_ih", "weight_hh", "bias_ih", "bias_hh"].map(|name| golden.narrow(&format!("{name}{suffix}")))
+    });
+    let [x, h0, cotangent, last_cotangent] = ["x", "h0", "cot_out", "cot_hn"].map(|name| golden.narrow(name));
+    for (arrangement, threads) in arrangements() {
+        let config = StackConfig::of(GruConfig::new(inputs, units), 2, Directions::Concatenated)
+            .training()
+            .arrangement(arrangement)
+            .threads(threads);
+        let weights: Vec<_> = tensors
+            .iter()
+            .enumerate()
+            .map(|(index, [weight_ih, weight_hh, bias_ih, bias_hh])| {
+                let config = config.directed_layer(index);
+                GruWeights::pytorch(&config, weight_ih, weight_hh, Some(bias_ih), Some(bias_hh)).unwrap()
+            })
+            .collect();
+        let stack = GruStack::new(&config, &weights).unwrap();
+        let (mut workspace, mut tape) =
+            (stack.workspace(steps, batch).unwrap(), stack.tape(steps, batch).unwrap());
+        let input = Sequence::time_major(&x, steps, batch, inputs);
+        let (mut output, mut last) =
+            (vec![f32::NAN; steps * batch * 2 * units], vec![f32::NAN; 4 * batch * units]);
+        let call = StackForward::new(input)
+            .initial_hidden(Matrix::new(&h0, 4 * batch, units))
+            .lengths(&lengths)
+            .output(SequenceMut::time_major(&mut output, steps, batch, 2 * units))
+            .last_hidden(MatrixMut::new(&mut last, 4 * batch, units))
+            .tape(&mut tape);
+        stack.forward(&mut workspace, call).unwrap();
+        assert_relative("out", &widen(&output), &golden.tensor("out"), 1e-6);
+        assert_relative("hn", &widen(&last), &golden.tensor("hn"), 1e-6);
+
+        let mut parameters = vec![f32::NAN; config.total_parameters().unwrap()];
+        let mut input_gradient = vec![f32::NAN; x.len()];
+        let mut initial_gradient = vec![f32::NAN; 4 * batch * units];
+        let call = StackBackward::new(input)
+            .lengths(&lengths)
+            .output_cotangent(Sequence::time_major(&cotangent, steps, batch, 2 * units))
+            .last_hidden_cotangent(Matrix::new(&last_cotangent, 4 * batch, units))
+            .input_gradient(SequenceMut::time_major(&mut input_gradient, steps, batch, inputs))
+            .initial_hidden_gradient(MatrixMut::new(&mut initial_gradient, 4 * batch, units))
+            .parameter_gradients(&mut parameters, GradientMode::Overwrite);
+        stack.backward(&mut workspace, &mut tape, call).unwrap();
+        assert_relative("dx", &widen(&input_gradient), &golden.tensor("grad.x"), 1e-6);
+        assert_relative("dh0", &widen(&initial_gradient), &golden.tensor("grad.h0"), 1e-6);
+        for (index, suffix) in suffixes.into_iter().enumerate() {
+            let ranges = config.parameters(index).unwrap();
+            let bias = &parameters[ranges.bias];
+            let second_bias = [&bias[..2 * units], &bias[3 * units..]].concat();
+            for (name, found) in [
+                ("weight_ih", &parameters[ranges.weight_ih]),
+                ("weight_hh", &parameters[ranges.weight_hh]),
+                ("bias_ih", &bias[..3 * units]),
+                ("bias_hh", &second_bias),
+            ] {
+                let expected = golden.tensor(&format!("grad.{name}{suffix}"));
+                assert_relative(name, &widen(found), &expected, 1e-6);
+            }
+        }
+    }
+}
+
+/// Tensors of directed layers of so many gates.
+fn tensors(seed: u64, gates: usize, units: usize, inputs: &[usize]) -> Vec<[Vec<f32>; 4]> {
+    let mut random = Random(seed);
+    let scale = 1.0 / (units as f32).sqrt();
+    let mut tensor = |len: usize| random.vec(len, scale);
+    inputs
+        .iter()
+        .map(|inputs| {
+            let rows = gates * units;
+            [tensor(rows * inputs), tensor(rows * units), tensor(rows), tensor(rows)]
+        })
+        .collect()
+}
+
+/// The outputs of one directed layer after the other, of one direction.
+fn in_turn(
+    x: &[f32],
+    [steps, batch, units]: [usize; 3],
+    layers: usize,
+    mut forward: impl FnMut(usize, Sequence<'_>, SequenceMut<'_>),
+) -> Vec<f32> {
+    let mut below = x.to_vec();
+    for layer in 0..layers {
+        let mut output = vec![f32::NAN; steps * batch * units];
+        let width = below.len() / (steps * batch);
+        forward(
+            layer,
+            Sequence::time_major(&below, steps, batch, width),
+            SequenceMut::time_major(&mut output, steps, batch, units),
+        );
+        below = output;
+    }
+    below
+}
+
+proptest! {
+    #[test]
+    fn a_stack_of_gated_units_has_the_bits_of_its_layers(
+        seed in any::<u64>(),
+        [steps, batch, units] in [1usize..20, 1usize..5, 1usize..40],
+        layers in 1usize..4,
+        resets_before in any::<bool>(),
+        reverse in any::<bool>(),
+    ) {
+        let inputs = 3;
+        let reset_gate = if resets_before { ResetGate::BeforeProduct } else { ResetGate::AfterProduct };
+        let (direction, directions) =
+            if reverse { (Direction::Reverse, Directions::Reverse) } else { (Direction::Forward, Directions::Forward) };
+        let widths: Vec<usize> = (0..layers).map(|layer| if layer == 0 { inputs } else { units }).collect();
+        let tensors = tensors(seed, 3, units, &widths);
+        let x = Random(seed + 1).vec(steps * batch * inputs, 1.0);
+        let weights_of = |config: &GruConfig, index: usize| {
+            let [weight_ih, weight_hh, bias_ih, bias_hh] = &tensors[index];
+            GruWeights::pytorch(config, weight_ih, weight_hh, Some(bias_ih), Some(bias_hh)).unwrap()
+        };
+        let expected = in_turn(&x, [steps, batch, units], layers, |layer, input, output| {
+            let config = GruConfig::new(widths[layer], units).reset_gate(reset_gate).direction(direction);
+            let gru = Gru::new(&config, &weights_of(&config, layer)).unwrap();
+            gru.forward(&mut gru.workspace(batch).unwrap(), Forward::new(input).output(output)).unwrap();
+        });
+        for (arrangement, threads) in arrangements() {
+            let config = StackConfig::of(GruConfig::new(inputs, units).reset_gate(reset_gate), layers, directions)
+                .arrangement(arrangement)
+                .threads(threads);
+            let weights: Vec<_> =
+                (0..layers).map(|index| weights_of(&config.directed_layer(index), index)).collect();
+            let stack = GruStack::new(&config, &weights).unwrap();
+            let mut output = vec![f32::NAN; steps * batch * units];
+            let call = StackForward::new(Sequence::time_major(&x, steps, batch, inputs))
+                .output(SequenceMut::time_major(&mut output, steps, batch, units));
+            stack.forward(&mut stack.workspace(steps, batch).unwrap(), call).unwrap();
+            prop_assert_eq!(bits(&output), bits(&expected));
+            if !reverse {
+                let mut state = stack.state(batch).unwrap();
+                for (x, output) in x.chunks(batch * inputs).zip(output.chunks(batch * units)) {
+                    stack.step(&mut state, Matrix::new(x, batch, inputs)).unwrap();
+                    for (row, output) in output.chunks(units).enumerate() {
+                        prop_assert_eq!(bits(state.hidden(row).unwrap()), bits(output));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_stack_of_plain_layers_has_the_bits_of_its_layers(
+        seed in any::<u64>(),
+        [steps, batch, units] in [1usize..20, 1usize..5, 1usize..40],
+        layers in 1usize..4,
+    ) {
+        let inputs = 3;
+        let widths: Vec<usize> = (0..layers).map(|layer| if layer == 0 { inputs } else { units }).collect();
+        let tensors = tensors(seed, 1, units, &widths);
+        let x = Random(seed + 1).vec(steps * batch * inputs, 1.0);
+        let weights_of = |config: &RnnConfig, index: usize| {
+            let [weight_ih, weight_hh, bias_ih, bias_hh] = &tensors[index];
+            RnnWeights::pytorch(config, weight_ih, weight_hh, Some(bias_ih), Some(bias_hh)).unwrap()
+        };
+        let function = Nonlinearity::Relu;
+        let expected = in_turn(&x, [steps, batch, units], layers, |layer, input, output| {
+            let config = RnnConfig::new(widths[layer], units).nonlinearity(function);
+            let rnn = Rnn::new(&config, &weights_of(&config, layer)).unwrap();
+            rnn.forward(&mut rnn.workspace(batch).unwrap(), Forward::new(input).output(output)).unwrap();
+        });
+        for (arrangement, threads) in arrangements() {
+            let layer = RnnConfig::new(inputs, units).nonlinearity(function);
+            let config = StackConfig::of(layer, layers, Directions::Forward).arrangement(arrangement).threads(threads);
+            let weights: Vec<_> =
+                (0..layers).map(|index| weights_of(&config.directed_layer(index), index)).collect();
+            let stack = RnnStack::new(&config, &weights).unwrap();
+            let mut output = vec![f32::NAN; steps * batch * units];
+            let call = StackForward::new(Sequence::time_major(&x, steps, batch, inputs))
+                .output(SequenceMut::time_major(&mut output, steps, batch, units));
+            stack.forward(&mut stack.workspace(steps, batch).unwrap(), call).unwrap();
+            prop_assert_eq!(bits(&output), bits(&expected));
+        }
+    }
+
+    #[test]
+    fn gradients_of_a_stack_with_dropout_are_the_same_however_it_is_run(
+        seed in any::<u64>(),
+        [steps, batch, units] in [1usize..9, 1usize..5, 1usize..20],
+        resets_before in any::<bool>(),
+        every in 1usize..4,
+    ) {
+        let inputs = 3;
+        let reset_gate = if resets_before { ResetGate::BeforeProduct } else { ResetGate::AfterProduct };
+        let tensors = tensors(seed, 3, units, &[inputs, inputs, units, units]);
+        let x = Random(seed + 1).vec(steps * batch * inputs, 1.0);
+        let cotangent = Random(seed + 2).vec(steps * batch * units, 1.0);
+        let mut found = Vec::new();
+        for (arrangement, threads) in arrangements() {
+            for every in [0, every] {
+                let layer = GruConfig::new(inputs, units).reset_gate(reset_gate);
+                let config = StackConfig::of(layer, 2, Directions::Summed)
+                    .training()
+                    .arrangement(arrangement)
+                    .threads(threads);
+                let weights: Vec<_> = tensors.iter().enumerate().map(|(index, [w, r, b, c])| {
+                    GruWeights::pytorch(&config.directed_layer(index), w, r, Some(b), Some(c)).unwrap()
+                }).collect();
+                let stack = GruStack::new(&config, &weights).unwrap();
+                let mut workspace = stack.workspace(steps, batch).unwrap();
+                let mut tape = match NonZeroUsize::new(every) {
+                    None => stack.tape(steps, batch).unwrap(),
+                    every => stack.checkpointed_tape(steps, batch, every).unwrap(),
+                };
+                let input = Sequence::time_major(&x, steps, batch, inputs);
+                let dropout = Dropout::new(0.5, 7).unwrap();
+                stack.forward(&mut workspace, StackForward::new(input).dropout(dropout).tape(&mut tape)).unwrap();
+                let mut parameters = vec![f32::NAN; config.total_parameters().unwrap()];
+                let call = StackBackward::new(input)
+                    .output_cotangent(Sequence::time_major(&cotangent, steps, batch, units))
+                    .parameter_gradients(&mut parameters, GradientMode::Overwrite);
+                stack.backward(&mut workspace, &mut tape, call).unwrap();
+                prop_assert!(parameters.iter().all(|gradient| gradient.is_finite()));
+                found.push(bits(&parameters));
+            }
+        }
+        prop_assert!(found.windows(2).all(|pair| pair[0] == pair[1]));
+    }
+}
+
+#[test]
+fn a_cell_state_and_weights_of_another_reset_gate_are_refused() {
+    let config = StackConfig::of(GruConfig::new(1, 1), 2, Directions::Forward).training();
+    let weights = GruWeights::pytorch(&config.directed_layer(0), &[1.0; 3], &[1.0; 3], None, None).unwrap();
+    let stack = GruStack::new(&config, &[weights; 2]).unwrap();
+    let (mut workspace, mut tape) = (stack.workspace(1, 1).unwrap(), stack.tape(1, 1).unwrap());
+    let input = Sequence::time_major(&[1.0], 1, 1, 1);
+    let call = StackForward::new(input).initial_cell(Matrix::new(&[], 2, 0));
+    let refused = stack.forward(&mut workspace, call).unwrap_err();
+    assert!(matches!(refused, Error::Unexpected { argument: "initial_cell", .. }), "{refused}");
+    let call = StackBackward::new(input).last_cell_cotangent(Matrix::new(&[], 2, 0));
+    let refused = stack.backward(&mut workspace, &mut tape, call).unwrap_err();
+    assert!(matches!(refused, Error::Unexpected { argument: "last_cell_cotangent", .. }), "{refused}");
+
+    let before = GruConfig::new(1, 1).reset_gate(ResetGate::BeforeProduct);
+    let config = StackConfig::of(before, 2, Directions::Forward);
+    let refused = GruStack::new(&config, &[weights; 2]).unwrap_err();
+    assert!(matches!(refused, Error::DirectedLayer { index: 0, .. }), "{refused}");
+}
