@@ -1,8 +1,10 @@
 //! What a layer is, apart from its weights.
 
 mod gru;
+mod rnn;
 
 pub use gru::{GruConfig, GruParameterRanges};
+pub use rnn::{RnnConfig, RnnParameterRanges};
 
 use crate::cell::kind::CellKind;
 use crate::direction::Direction;

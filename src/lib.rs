@@ -103,7 +103,10 @@ mod weights;
 
 pub use activation::Activation;
 pub use cell::kind::ResetGate;
-pub use config::{GruConfig, GruParameterRanges, LstmConfig, ParameterRanges, Schedule, Split, Threads};
+pub use config::{
+    GruConfig, GruParameterRanges, LstmConfig, ParameterRanges, RnnConfig, RnnParameterRanges, Schedule,
+    Split, Threads,
+};
 pub use direction::Direction;
 pub use error::Error;
 pub use gru::Gru;
@@ -116,7 +119,7 @@ pub use options::{Clip, Zoneout};
 pub use packed_sequence::BatchSizes;
 pub use plan::Plan;
 pub use quadgate_kernels::{ActivationFunction, Activations, Coupling, Isa, Nonlinearity};
-pub use rnn::{Rnn, RnnConfig, RnnParameterRanges, RnnWeights};
+pub use rnn::Rnn;
 pub use row_steps::{Lengths, Padding};
 pub use stack::{
     Arrangement, Directions, Dropout, GruStack, LayerConfig, LstmStack, RnnStack, Stack, StackBackward,
@@ -125,8 +128,8 @@ pub use stack::{
 pub use training::{Backward, GradientMode, LstmGradients};
 pub use view::{Matrix, MatrixMut, Sequence, SequenceMut, StepMask};
 pub use weights::{
-    Gate, GateOrder, GruGateOrder, GruWeights, JoinedTensors, LstmWeights, Orientation, SeparateTensors,
-    WeightLayout,
+    Gate, GateOrder, GruGateOrder, GruTensors, GruWeights, JoinedTensors, LstmWeights, Orientation,
+    RnnWeights, SeparateTensors, WeightLayout,
 };
 
 /// Compiles and runs the README's example.

@@ -11,10 +11,12 @@ mod hint;
 mod import;
 mod layout;
 mod parameters;
+mod rnn;
 
 pub use gate::{Gate, GateOrder};
-pub use gru::{GruGateOrder, GruWeights};
+pub use gru::{GruGateOrder, GruTensors, GruWeights};
 pub use layout::{JoinedTensors, Orientation, SeparateTensors, WeightLayout};
+pub use rnn::RnnWeights;
 
 use crate::{Coupling, Error, LstmConfig};
 use layout::{Place, check};

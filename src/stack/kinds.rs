@@ -1,10 +1,11 @@
 //! The kinds of layers of which there are stacks.
 
-use crate::config::{GruConfig, GruParameterRanges, LstmConfig, ParameterRanges};
+use crate::config::{
+    GruConfig, GruParameterRanges, LstmConfig, ParameterRanges, RnnConfig, RnnParameterRanges,
+};
 use crate::error::Error;
 use crate::lstm::Lstm;
-use crate::rnn::{RnnConfig, RnnParameterRanges, RnnWeights};
-use crate::weights::{GruWeights, LstmWeights};
+use crate::weights::{GruWeights, LstmWeights, RnnWeights};
 use std::fmt::Debug;
 use std::hash::Hash;
 

@@ -1,9 +1,8 @@
 //! A stack of cells of one kind, as users see it.
 
-use crate::config::{GruConfig, LstmConfig};
+use crate::config::{GruConfig, LstmConfig, RnnConfig};
 use crate::error::Error;
 use crate::lstm::Lstm;
-use crate::rnn::RnnConfig;
 use crate::stack::backward::StackBackward;
 use crate::stack::config::StackConfig;
 use crate::stack::forward::StackForward;

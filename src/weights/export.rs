@@ -188,7 +188,12 @@ impl LstmWeights<'_> {
 }
 
 /// Writes the matrix of one gate to its place.
-fn write(tensor: &mut [f32], place: Place, [units, inputs]: [usize; 2], value: impl Fn(usize, usize) -> f32) {
+pub(super) fn write(
+    tensor: &mut [f32],
+    place: Place,
+    [units, inputs]: [usize; 2],
+    value: impl Fn(usize, usize) -> f32,
+) {
     for unit in 0..units {
         for k in 0..inputs {
             tensor[place.index(unit, k)] = value(unit, k);

@@ -1,6 +1,7 @@
 //! Weights of gated recurrent units as other frameworks store them.
 
 use super::GateMatrix;
+use super::export::write;
 use super::layout::{Orientation, Place, check, keras_cudnn_index};
 use crate::Error;
 use crate::cell::kind::ResetGate;
@@ -36,7 +37,12 @@ impl GruGateOrder {
 /// | Keras | [`keras`](Self::keras) | [`export_keras`](Self::export_keras) |
 /// | Keras, files of `CuDNNGRU` | [`keras_cudnn`](Self::keras_cudnn) | [`export_keras_cudnn`](Self::export_keras_cudnn) |
 /// | ONNX | [`onnx`](Self::onnx) | [`export_onnx`](Self::export_onnx) |
-/// | any other | [`new`](Self::new) | [`export`](Self::export) |
+/// | oneDNN | [`onednn_ldigo`](Self::onednn_ldigo) | [`export_onednn_ldigo`](Self::export_onednn_ldigo) |
+/// | OpenVINO | [`openvino`](Self::openvino) | [`export_openvino`](Self::export_openvino) |
+/// | cuDNN | [`cudnn`](Self::cudnn) | [`export_cudnn`](Self::export_cudnn) |
+/// | TensorFlow, `GRUBlockCell` | [`tensorflow_block`](Self::tensorflow_block) | [`export_tensorflow_block`](Self::export_tensorflow_block) |
+/// | burn | [`burn`](Self::burn) | [`export_burn`](Self::export_burn) |
+/// | any other | [`new`](Self::new), [`separate`](Self::separate) | [`export`](Self::export), [`export_separate`](Self::export_separate) |
 /// | a buffer of all parameters | [`from_parameters`](Self::from_parameters) | |
 #[derive(Clone, Copy, Debug)]
 pub struct GruWeights<'a> {
@@ -46,8 +52,7 @@ pub struct GruWeights<'a> {
     /// Of r, z and n.
     input: [GateMatrix<'a>; GATES],
     recurrent: [GateMatrix<'a>; GATES],
-    /// Of W and of R.
-    biases: [[Option<&'a [f32]>; GATES]; 2],
+    biases: Biases<&'a [f32]>,
 }
 
 /// Names of tensors for errors: W, R, and both biases.
@@ -57,6 +62,30 @@ const NEUTRAL: Names = ["input weights", "recurrent weights", "first bias", "sec
 const PYTORCH: Names = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"];
 const KERAS: Names = ["kernel", "recurrent_kernel", "bias", "bias"];
 const ONNX: Names = ["W", "R", "B", "B"];
+const ONEDNN: Names = ["weights_layer", "weights_iter", "bias", "bias"];
+const TENSORFLOW: Names = ["w_ru and w_c", "w_ru and w_c", "b_ru and b_c", "b_ru and b_c"];
+
+/// The same of a tensor for each gate.
+const SEPARATE: [[&str; GATES]; 4] = [
+    ["input weights of r", "input weights of z", "input weights of n"],
+    ["recurrent weights of r", "recurrent weights of z", "recurrent weights of n"],
+    ["first bias of r", "first bias of z", "first bias of n"],
+    ["second bias of r", "second bias of z", "second bias of n"],
+];
+
+/// A tensor for each gate, in the order r, z, n. `S` is `&[f32]` to read from and `&mut [f32]` to write to.
+#[derive(Clone, Copy, Debug)]
+pub struct GruTensors<S> {
+    /// W, H × X each.
+    pub input: [S; GATES],
+    /// R, H × H each.
+    pub recurrent: [S; GATES],
+    /// The biases of W and of R, H elements each.
+    pub biases: [Option<[S; GATES]>; 2],
+}
+
+/// A bias of W for each gate, and one of R, where there are any.
+type Biases<S> = [[Option<S>; GATES]; 2];
 
 /// How gates lie in tensors that hold all three.
 #[derive(Clone, Copy)]
@@ -79,10 +108,35 @@ impl Layout {
         }
     }
 
-    /// Where a bias of `gate` begins.
-    fn bias(self, gate: usize, units: usize) -> usize {
-        self.order.positions[gate] * units
+    /// The parts of a bias that belong to r, z and n, if there is one: three parts of equal size.
+    fn parts<S>(self, bias: Option<S>, mut cut: impl FnMut(S) -> [S; GATES]) -> [Option<S>; GATES] {
+        let Some(bias) = bias else { return [None, None, None] };
+        let mut parts = cut(bias).map(Some);
+        self.order.positions.map(|position| parts[position].take())
     }
+}
+
+/// Three parts of equal size.
+fn thirds(all: &[f32]) -> [&[f32]; GATES] {
+    let (first, rest) = all.split_at(all.len() / GATES);
+    let (second, third) = rest.split_at(first.len());
+    [first, second, third]
+}
+
+/// The same, to write.
+fn thirds_mut(all: &mut [f32]) -> [&mut [f32]; GATES] {
+    let (first, rest) = all.split_at_mut(all.len() / GATES);
+    let (second, third) = rest.split_at_mut(first.len());
+    [first, second, third]
+}
+
+/// Rows of all gates and their biases, if they can be counted.
+fn check_units(units: usize) -> Result<usize, Error> {
+    let argument = "hidden size";
+    if units == 0 {
+        return Err(Error::Zero { argument });
+    }
+    Ok(units.checked_mul(2 * GATES).ok_or(Error::Overflow { argument })? / 2)
 }
 
 /// `Ok` if every tensor has the length that the sizes demand.
@@ -92,18 +146,37 @@ fn check_lengths(
     [input, recurrent]: [usize; 2],
     biases: [Option<usize>; 2],
 ) -> Result<(), Error> {
-    if units == 0 {
-        return Err(Error::Zero { argument: "hidden size" });
-    }
-    // All sums of the units, and both biases, can be counted.
-    let argument = "hidden size";
-    let rows = units.checked_mul(2 * GATES).ok_or(Error::Overflow { argument })? / 2;
+    let rows = check_units(units)?;
     check(input_name, rows, inputs, input)?;
     check(recurrent_name, rows, units, recurrent)?;
     for (name, bias) in [first_name, second_name].into_iter().zip(biases) {
         bias.map_or(Ok(()), |len| check(name, GATES, units, len))?;
     }
     Ok(())
+}
+
+impl<S> GruTensors<S> {
+    /// `Ok` if every tensor has the length that the sizes demand.
+    fn check_lengths(&self, len: impl Fn(&S) -> usize, [inputs, units]: [usize; 2]) -> Result<(), Error> {
+        check_units(units)?;
+        for gate in 0..GATES {
+            check(SEPARATE[0][gate], units, inputs, len(&self.input[gate]))?;
+            check(SEPARATE[1][gate], units, units, len(&self.recurrent[gate]))?;
+            for (bias, names) in self.biases.iter().zip(&SEPARATE[2..]) {
+                bias.as_ref().map_or(Ok(()), |bias| check(names[gate], 1, units, len(&bias[gate])))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The biases, gate by gate.
+    fn split(self) -> ([S; GATES], [S; GATES], Biases<S>) {
+        let biases = self.biases.map(|bias| match bias {
+            Some(bias) => bias.map(Some),
+            None => [None, None, None],
+        });
+        (self.input, self.recurrent, biases)
+    }
 }
 
 impl<'a> GruWeights<'a> {
@@ -134,22 +207,55 @@ impl<'a> GruWeights<'a> {
         recurrent: &'a [f32],
         biases: [Option<&'a [f32]>; 2],
     ) -> Result<Self, Error> {
-        let (inputs, units) = (config.input_size(), config.hidden_size());
+        let sizes = [config.input_size(), config.hidden_size()];
         let lengths = biases.map(|bias| bias.map(<[f32]>::len));
-        check_lengths(names, [inputs, units], [input.len(), recurrent.len()], lengths)?;
+        check_lengths(names, sizes, [input.len(), recurrent.len()], lengths)?;
+        Ok(Self::joined(config, layout, input, recurrent, biases.map(|bias| layout.parts(bias, thirds))))
+    }
+
+    /// Weights of tensors that were checked.
+    fn joined(
+        config: &GruConfig,
+        layout: Layout,
+        input: &'a [f32],
+        recurrent: &'a [f32],
+        biases: Biases<&'a [f32]>,
+    ) -> Self {
+        let (inputs, units) = (config.input_size(), config.hidden_size());
         let matrix = |data: &'a [f32], gate: usize, inputs: usize| {
             let Place { offset, strides } = layout.place(gate, units, inputs);
             GateMatrix { data: &data[offset.min(data.len())..], strides }
         };
-        Ok(Self {
+        Self {
             input_size: inputs,
             hidden_size: units,
             reset_gate: config.place_of_reset_gate(),
             input: [0, 1, 2].map(|gate| matrix(input, gate, inputs)),
             recurrent: [0, 1, 2].map(|gate| matrix(recurrent, gate, units)),
-            biases: biases.map(|bias| {
-                [0, 1, 2].map(|gate| bias.map(|bias| &bias[layout.bias(gate, units)..][..units]))
-            }),
+            biases,
+        }
+    }
+
+    /// Weights in a tensor for each gate.
+    ///
+    /// # Errors
+    /// As for [`GruWeights::new`].
+    pub fn separate(
+        config: &GruConfig,
+        orientation: Orientation,
+        tensors: GruTensors<&'a [f32]>,
+    ) -> Result<Self, Error> {
+        let (inputs, units) = (config.input_size(), config.hidden_size());
+        tensors.check_lengths(|slice| slice.len(), [inputs, units])?;
+        let (input, recurrent, biases) = tensors.split();
+        let matrix = |data, inputs| GateMatrix { data, strides: orientation.place(units, inputs).strides };
+        Ok(Self {
+            input_size: inputs,
+            hidden_size: units,
+            reset_gate: config.place_of_reset_gate(),
+            input: input.map(|data| matrix(data, inputs)),
+            recurrent: recurrent.map(|data| matrix(data, units)),
+            biases,
         })
     }
 
@@ -288,21 +394,121 @@ impl<'a> GruWeights<'a> {
         Self::named(config, Layout::ONNX, ONNX, w, r, biases)
     }
 
+    /// One layer and direction of oneDNN's `weights_layer` and `weights_iter` in the format `ldigo`, `[X, 3, H]` and `[H, 3, H]`,
+    /// gates u (z), r, o (n), and `bias` in `ldgo`: of `lbr_gru` `[4, H]`, u, r, o and u′, the last of which is that of R of o; of
+    /// `vanilla_gru` `[3, H]`. Source: oneDNN's developer guide, RNN.
+    ///
+    /// # Errors
+    /// As for [`GruWeights::new`].
+    pub fn onednn_ldigo(
+        config: &GruConfig,
+        weights_layer: &'a [f32],
+        weights_iter: &'a [f32],
+        bias: Option<&'a [f32]>,
+    ) -> Result<Self, Error> {
+        Self::of_sums(config, Layout::KERAS, ONEDNN, weights_layer, weights_iter, bias)
+    }
+
+    /// One direction of OpenVINO's `W [D, 3H, X]`, `R [D, 3H, H]`, gates z, r, n (which it calls h), and `B`: with
+    /// `linear_before_reset` `[D, 4H]`, z and r, W of h and R of h; without it `[D, 3H]`. Also those of its `GRUCell`.
+    /// Source: OpenVINO's operations `GRUSequence` and `GRUCell`.
+    ///
+    /// # Errors
+    /// As for [`GruWeights::new`].
+    pub fn openvino(
+        config: &GruConfig,
+        w: &'a [f32],
+        r: &'a [f32],
+        b: Option<&'a [f32]>,
+    ) -> Result<Self, Error> {
+        Self::of_sums(config, Layout::ONNX, ONNX, w, r, b)
+    }
+
+    /// cuDNN's matrices and biases as `cudnnGetRNNWeightParams` finds them: `linLayerID` 0 to 2 are W of r, z (the update gate)
+    /// and n (the new memory), `[H, X]` each, and 3 to 5 are R, `[H, H]` each; each has a bias `[H]`, of which the bias mode may
+    /// keep one or none. Source: cuDNN's API reference.
+    ///
+    /// # Errors
+    /// As for [`GruWeights::new`].
+    pub fn cudnn(config: &GruConfig, tensors: GruTensors<&'a [f32]>) -> Result<Self, Error> {
+        Self::separate(config, Orientation::GatesByInputs, tensors)
+    }
+
+    /// burn's `reset_gate`, `update_gate` and `new_gate`: the weights of the `Linear`s `input_transform`, `[X, H]` each, and
+    /// `hidden_transform`, `[H, H]` each, both with a bias `[H]`. Its `reset_after` is [`ResetGate`].
+    /// Source: `crates/burn-nn/src/modules/rnn/gru.rs`.
+    ///
+    /// # Errors
+    /// As for [`GruWeights::new`].
+    pub fn burn(config: &GruConfig, tensors: GruTensors<&'a [f32]>) -> Result<Self, Error> {
+        Self::separate(config, Orientation::InputsByGates, tensors)
+    }
+
+    /// The tensors of TensorFlow's `GRUBlockCell`: `w_ru [X + H, 2H]` and `w_c [X + H, H]`, whose first X rows are W, `b_ru [2H]`
+    /// and `b_c [H]`, gates r, u (z) and c (n). Its reset gate comes before the product. Source: `tf.raw_ops.GRUBlockCell`.
+    ///
+    /// # Errors
+    /// As for [`GruWeights::new`]; [`Error::Unsupported`] of a layer with [`ResetGate::AfterProduct`].
+    pub fn tensorflow_block(
+        config: &GruConfig,
+        [w_ru, w_c]: [&'a [f32]; 2],
+        biases: Option<[&'a [f32]; 2]>,
+    ) -> Result<Self, Error> {
+        let (inputs, units) = (config.input_size(), config.hidden_size());
+        let lengths = biases.map(|[b_ru, b_c]| [b_ru.len(), b_c.len()]);
+        check_tensorflow(config.place_of_reset_gate(), [inputs, units], [w_ru.len(), w_c.len()], lengths)?;
+        let matrix = |gate: usize, first: usize| {
+            let Place { offset, strides } = tensorflow_place(gate, units, first);
+            let data = if gate < 2 { w_ru } else { w_c };
+            GateMatrix { data: &data[offset.min(data.len())..], strides }
+        };
+        let biases = biases.map(|[b_ru, b_c]| {
+            let (r, z) = b_ru.split_at(units);
+            [Some(r), Some(z), Some(b_c)]
+        });
+        Ok(Self {
+            input_size: inputs,
+            hidden_size: units,
+            reset_gate: config.place_of_reset_gate(),
+            input: [0, 1, 2].map(|gate| matrix(gate, 0)),
+            recurrent: [0, 1, 2].map(|gate| matrix(gate, inputs)),
+            biases: [biases.unwrap_or_default(), [None; GATES]],
+        })
+    }
+
     /// A buffer of all parameters, which [`GruConfig::parameters`] orders.
     ///
     /// # Errors
     /// [`Error::Length`] if it has another length; [`Error::Zero`] if H is zero; [`Error::Overflow`].
     pub fn from_parameters(config: &GruConfig, parameters: &'a [f32]) -> Result<Self, Error> {
+        check_units(config.hidden_size())?;
         let ranges = config.parameters()?;
         check("parameters", 1, ranges.total(), parameters.len())?;
-        let (input, recurrent) = (&parameters[ranges.weight_ih], &parameters[ranges.weight_hh]);
-        let (bias, units) = (&parameters[ranges.bias], config.hidden_size());
-        let (both, of_candidate) = bias.split_at(GATES * units);
-        let of_candidate = (!of_candidate.is_empty()).then_some(of_candidate);
-        let weights = Self::named(config, Layout::PYTORCH, NEUTRAL, input, recurrent, [Some(both), None])?;
-        let [of_input, mut of_recurrent] = weights.biases;
-        of_recurrent[2] = of_candidate;
-        Ok(Self { biases: [of_input, of_recurrent], ..weights })
+        let [input, recurrent, bias] =
+            [ranges.weight_ih, ranges.weight_hh, ranges.bias].map(|range| &parameters[range]);
+        Self::of_sums(config, Layout::PYTORCH, NEUTRAL, input, recurrent, Some(bias))
+    }
+
+    /// Weights whose biases are added up as far as they can be: of the gates, in their order, and that of R of n if that stays
+    /// apart.
+    fn of_sums(
+        config: &GruConfig,
+        layout: Layout,
+        names: Names,
+        input: &'a [f32],
+        recurrent: &'a [f32],
+        bias: Option<&'a [f32]>,
+    ) -> Result<Self, Error> {
+        let (sizes, reset_gate) = ([config.input_size(), config.hidden_size()], config.place_of_reset_gate());
+        check_lengths(names, sizes, [input.len(), recurrent.len()], [None; 2])?;
+        let mut biases = [[None; GATES]; 2];
+        if let Some(bias) = bias {
+            check(names[2], sums(reset_gate), sizes[1], bias.len())?;
+            let (of_gates, apart) = bias.split_at(GATES * sizes[1]);
+            biases[0] = layout.parts(Some(of_gates), thirds);
+            biases[1][2] = (!apart.is_empty()).then_some(apart);
+        }
+        Ok(Self::joined(config, layout, input, recurrent, biases))
     }
 
     /// Writes the weights as [`GruWeights::new`] reads them. A bias that is not there is written as zeros.
@@ -363,6 +569,91 @@ impl<'a> GruWeights<'a> {
         self.export_named(Layout::ONNX, ONNX, w, r, biases)
     }
 
+    /// Writes the weights into a tensor for each gate, as [`GruWeights::separate`] reads them; biases as [`GruWeights::export`] does.
+    ///
+    /// # Errors
+    /// As for [`GruWeights::export`].
+    pub fn export_separate(
+        &self,
+        orientation: Orientation,
+        tensors: GruTensors<&mut [f32]>,
+    ) -> Result<(), Error> {
+        tensors.check_lengths(|slice| slice.len(), self.sizes())?;
+        let (input, recurrent, biases) = tensors.split();
+        self.check_rooms([SEPARATE[2][2], SEPARATE[3][2]], &biases)?;
+        let [inputs, units] = self.sizes();
+        for (gate, (input, recurrent)) in input.into_iter().zip(recurrent).enumerate() {
+            self.write_input(gate, input, orientation.place(units, inputs));
+            self.write_recurrent(gate, recurrent, orientation.place(units, units));
+        }
+        self.write_biases(biases);
+        Ok(())
+    }
+
+    /// Writes the tensors that [`GruWeights::onednn_ldigo`] reads.
+    ///
+    /// # Errors
+    /// As for [`GruWeights::export`].
+    pub fn export_onednn_ldigo(
+        &self,
+        weights_layer: &mut [f32],
+        weights_iter: &mut [f32],
+        bias: Option<&mut [f32]>,
+    ) -> Result<(), Error> {
+        self.export_sums(Layout::KERAS, ONEDNN, weights_layer, weights_iter, bias)
+    }
+
+    /// Writes the tensors that [`GruWeights::openvino`] reads.
+    ///
+    /// # Errors
+    /// As for [`GruWeights::export`].
+    pub fn export_openvino(&self, w: &mut [f32], r: &mut [f32], b: Option<&mut [f32]>) -> Result<(), Error> {
+        self.export_sums(Layout::ONNX, ONNX, w, r, b)
+    }
+
+    /// Writes the tensors that [`GruWeights::cudnn`] reads.
+    ///
+    /// # Errors
+    /// As for [`GruWeights::export`].
+    pub fn export_cudnn(&self, tensors: GruTensors<&mut [f32]>) -> Result<(), Error> {
+        self.export_separate(Orientation::GatesByInputs, tensors)
+    }
+
+    /// Writes the tensors that [`GruWeights::burn`] reads.
+    ///
+    /// # Errors
+    /// As for [`GruWeights::export`].
+    pub fn export_burn(&self, tensors: GruTensors<&mut [f32]>) -> Result<(), Error> {
+        self.export_separate(Orientation::InputsByGates, tensors)
+    }
+
+    /// Writes the tensors that [`GruWeights::tensorflow_block`] reads.
+    ///
+    /// # Errors
+    /// As for [`GruWeights::export`]; [`Error::Unsupported`] of weights for [`ResetGate::AfterProduct`].
+    pub fn export_tensorflow_block(
+        &self,
+        [w_ru, w_c]: [&mut [f32]; 2],
+        biases: Option<[&mut [f32]; 2]>,
+    ) -> Result<(), Error> {
+        let (inputs, units) = (self.input_size, self.hidden_size);
+        let lengths = biases.as_ref().map(|[b_ru, b_c]| [b_ru.len(), b_c.len()]);
+        check_tensorflow(self.reset_gate, self.sizes(), [w_ru.len(), w_c.len()], lengths)?;
+        let biases = biases.map(|[b_ru, b_c]| {
+            let (r, z) = b_ru.split_at_mut(units);
+            [Some(r), Some(z), Some(b_c)]
+        });
+        let biases = [biases.unwrap_or_default(), [None, None, None]];
+        self.check_rooms([TENSORFLOW[2]; 2], &biases)?;
+        for gate in 0..GATES {
+            let to = if gate < 2 { &mut *w_ru } else { &mut *w_c };
+            self.write_input(gate, to, tensorflow_place(gate, units, 0));
+            self.write_recurrent(gate, to, tensorflow_place(gate, units, inputs));
+        }
+        self.write_biases(biases);
+        Ok(())
+    }
+
     fn export_named(
         &self,
         layout: Layout,
@@ -371,42 +662,90 @@ impl<'a> GruWeights<'a> {
         recurrent: &mut [f32],
         biases: [Option<&mut [f32]>; 2],
     ) -> Result<(), Error> {
-        let (inputs, units) = (self.input_size, self.hidden_size);
         let lengths = biases.each_ref().map(|bias| bias.as_ref().map(|bias| bias.len()));
-        check_lengths(names, [inputs, units], [input.len(), recurrent.len()], lengths)?;
-        let rooms = lengths.map(|len| len.is_some());
-        if rooms == [false; 2] && self.biases.iter().flatten().any(Option::is_some) {
-            return Err(Error::Missing { argument: names[2] });
+        check_lengths(names, self.sizes(), [input.len(), recurrent.len()], lengths)?;
+        let biases = biases.map(|bias| layout.parts(bias, thirds_mut));
+        self.check_rooms([names[2], names[3]], &biases)?;
+        self.write_joined(layout, input, recurrent);
+        self.write_biases(biases);
+        Ok(())
+    }
+
+    /// The same with one bias, as [`GruWeights::of_sums`] reads it.
+    fn export_sums(
+        &self,
+        layout: Layout,
+        names: Names,
+        input: &mut [f32],
+        recurrent: &mut [f32],
+        bias: Option<&mut [f32]>,
+    ) -> Result<(), Error> {
+        check_lengths(names, self.sizes(), [input.len(), recurrent.len()], [None; 2])?;
+        let mut biases = [[None, None, None], [None, None, None]];
+        if let Some(bias) = bias {
+            check(names[2], sums(self.reset_gate), self.hidden_size, bias.len())?;
+            let (of_gates, apart) = bias.split_at_mut(GATES * self.hidden_size);
+            biases[0] = layout.parts(Some(of_gates), thirds_mut);
+            biases[1][2] = (!apart.is_empty()).then_some(apart);
         }
-        // Biases of r and z can be added up.
-        for (which, name) in [names[2], names[3]].into_iter().enumerate() {
-            let stays_apart = self.reset_gate == ResetGate::AfterProduct;
-            if stays_apart && !rooms[which] && self.biases[which][2].is_some() {
-                return Err(Error::Missing { argument: name });
-            }
-        }
+        self.check_rooms([names[2]; 2], &biases)?;
+        self.write_joined(layout, input, recurrent);
+        self.write_biases(biases);
+        Ok(())
+    }
+
+    /// Writes W and R of all gates.
+    fn write_joined(&self, layout: Layout, input: &mut [f32], recurrent: &mut [f32]) {
+        let [inputs, units] = self.sizes();
         for gate in 0..GATES {
-            for (to, from, inputs) in
-                [(&mut *input, self.input[gate], inputs), (&mut *recurrent, self.recurrent[gate], units)]
-            {
-                let place = layout.place(gate, units, inputs);
-                for unit in 0..units {
-                    for k in 0..inputs {
-                        to[place.index(unit, k)] = from.at(unit, k);
-                    }
-                }
-            }
+            self.write_input(gate, input, layout.place(gate, units, inputs));
+            self.write_recurrent(gate, recurrent, layout.place(gate, units, units));
         }
-        for (which, bias) in biases.into_iter().enumerate() {
-            let Some(bias) = bias else { continue };
-            for gate in 0..GATES {
-                for (unit, to) in bias[layout.bias(gate, units)..][..units].iter_mut().enumerate() {
-                    let of = |which: usize| self.biases[which][gate].map_or(0.0, |bias| bias[unit]);
-                    *to = if rooms == [true; 2] { of(which) } else { of(0) + of(1) };
+    }
+
+    fn write_input(&self, gate: usize, to: &mut [f32], place: Place) {
+        write(to, place, [self.hidden_size, self.input_size], |unit, k| self.input[gate].at(unit, k));
+    }
+
+    fn write_recurrent(&self, gate: usize, to: &mut [f32], place: Place) {
+        write(to, place, [self.hidden_size; 2], |unit, k| self.recurrent[gate].at(unit, k));
+    }
+
+    /// `Ok` if there is room for all biases: those of r and z can be added up, those of n only with the reset gate before the
+    /// product.
+    fn check_rooms(&self, names: [&'static str; 2], rooms: &Biases<&mut [f32]>) -> Result<(), Error> {
+        for gate in 0..GATES {
+            let stays_apart = gate == 2 && self.reset_gate == ResetGate::AfterProduct;
+            let has_any = rooms.iter().any(|rooms| rooms[gate].is_some());
+            for (which, name) in names.into_iter().enumerate() {
+                let has_room = if stays_apart { rooms[which][gate].is_some() } else { has_any };
+                if self.biases[which][gate].is_some() && !has_room {
+                    return Err(Error::Missing { argument: name });
                 }
             }
         }
         Ok(())
+    }
+
+    /// Writes the biases: where there is room for both, each gets its own, else the one gets the sum.
+    fn write_biases(&self, rooms: Biases<&mut [f32]>) {
+        let present = rooms.each_ref().map(|rooms| rooms.each_ref().map(Option::is_some));
+        for (which, rooms) in rooms.into_iter().enumerate() {
+            for (gate, room) in rooms.into_iter().enumerate() {
+                for (unit, to) in room.into_iter().flatten().enumerate() {
+                    let of = |which: usize| self.biases[which][gate].map(|bias| bias[unit]);
+                    *to = match (present[1 - which][gate], of(which), of(1 - which)) {
+                        (false, Some(own), Some(other)) => own + other,
+                        (false, own, other) => own.or(other).unwrap_or(0.0),
+                        (true, own, _) => own.unwrap_or(0.0),
+                    };
+                }
+            }
+        }
+    }
+
+    fn sizes(&self) -> [usize; 2] {
+        [self.input_size, self.hidden_size]
     }
 
     /// X, the number of input features.
@@ -429,6 +768,40 @@ impl<'a> GruWeights<'a> {
         }
         Ok(())
     }
+}
+
+/// Biases that are left where those that can be are added up.
+fn sums(reset_gate: ResetGate) -> usize {
+    match reset_gate {
+        ResetGate::AfterProduct => GATES + 1,
+        ResetGate::BeforeProduct => GATES,
+    }
+}
+
+/// Where W of a gate, or R after so many rows, lies in the tensors of TensorFlow's `GRUBlockCell`.
+fn tensorflow_place(gate: usize, units: usize, rows_before: usize) -> Place {
+    let width = if gate < 2 { 2 * units } else { units };
+    Place { offset: rows_before * width + gate % 2 * units, strides: [1, width] }
+}
+
+/// `Ok` if such tensors have the lengths that the sizes demand, and the layer is of that kind.
+fn check_tensorflow(
+    reset_gate: ResetGate,
+    [inputs, units]: [usize; 2],
+    [w_ru, w_c]: [usize; 2],
+    biases: Option<[usize; 2]>,
+) -> Result<(), Error> {
+    if reset_gate == ResetGate::AfterProduct {
+        let because = "a reset gate after the product";
+        return Err(Error::Unsupported { argument: "layout of GRUBlockCell", because });
+    }
+    check_units(units)?;
+    let rows = inputs.checked_add(units).ok_or(Error::Overflow { argument: "w_ru" })?;
+    check("w_ru", rows, 2 * units, w_ru)?;
+    check("w_c", rows, units, w_c)?;
+    let [b_ru, b_c] = biases.unwrap_or([2 * units, units]);
+    check("b_ru", 2, units, b_ru)?;
+    check("b_c", 1, units, b_c)
 }
 
 /// The bias of W and that of R in one tensor.

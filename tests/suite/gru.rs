@@ -6,9 +6,9 @@ use crate::common::{Random, bits, fused_levels, levels, widen};
 use proptest::prelude::*;
 use quadgate::reference::{NaiveGru, NaiveGruGradients};
 use quadgate::{
-    Backward, Direction, Error, Forward, GradientMode, Gru, GruConfig, GruGateOrder, GruWeights, Isa, Matrix,
-    MatrixMut, Orientation, ResetGate, Rnn, RnnConfig, RnnWeights, Schedule, Sequence, SequenceMut, Split,
-    Threads,
+    Backward, Direction, Error, Forward, GradientMode, Gru, GruConfig, GruGateOrder, GruTensors, GruWeights,
+    Isa, Matrix, MatrixMut, Orientation, ResetGate, Rnn, RnnConfig, RnnWeights, Schedule, Sequence,
+    SequenceMut, Split, Threads,
 };
 use std::num::NonZeroUsize;
 
@@ -512,6 +512,109 @@ fn onnx_runtimes_answers_of_two_directions_and_lengths() {
         let expected = &outputs[index * outputs.len() / 2..][..output.len()];
         assert_near("Y", &output, expected, 5e-6);
         assert_near("Y_h", &last, &last_states[index * last.len()..][..last.len()], 5e-6);
+    }
+}
+
+/// One unit that reads one number: W of r, z and n is 1, 2, 3, R is 4, 5, 6, the biases are 10, 20, 30 and 1, 2, 3.
+fn numbered(config: &GruConfig) -> GruWeights<'static> {
+    GruWeights::pytorch(
+        config,
+        &[1.0, 2.0, 3.0],
+        &[4.0, 5.0, 6.0],
+        Some(&[10.0, 20.0, 30.0]),
+        Some(&[1.0, 2.0, 3.0]),
+    )
+    .unwrap()
+}
+
+#[test]
+fn each_framework_has_its_order_of_gates_and_biases() {
+    let after = GruConfig::new(1, 1);
+    let before = GruConfig::new(1, 1).reset_gate(ResetGate::BeforeProduct);
+    let (mut w, mut r) = ([0.0; 3], [0.0; 3]);
+
+    let (mut two, mut four, mut three) = ([0.0; 6], [0.0; 4], [0.0; 3]);
+    numbered(&after).export_keras(&mut w, &mut r, Some(&mut two)).unwrap();
+    assert_eq!((w, r, two), ([2.0, 1.0, 3.0], [5.0, 4.0, 6.0], [20.0, 10.0, 30.0, 2.0, 1.0, 3.0]));
+    numbered(&before).export_keras(&mut w, &mut r, Some(&mut three)).unwrap();
+    assert_eq!(three, [22.0, 11.0, 33.0]);
+    numbered(&before).export_onnx(&mut w, &mut r, Some(&mut two)).unwrap();
+    assert_eq!((w, r, two), ([2.0, 1.0, 3.0], [5.0, 4.0, 6.0], [20.0, 10.0, 30.0, 2.0, 1.0, 3.0]));
+    // u, r, o and u′ of oneDNN; z, r, W of h and R of h of OpenVINO.
+    numbered(&after).export_onednn_ldigo(&mut w, &mut r, Some(&mut four)).unwrap();
+    assert_eq!((w, r, four), ([2.0, 1.0, 3.0], [5.0, 4.0, 6.0], [22.0, 11.0, 30.0, 3.0]));
+    numbered(&after).export_openvino(&mut w, &mut r, Some(&mut four)).unwrap();
+    assert_eq!((w, r, four), ([2.0, 1.0, 3.0], [5.0, 4.0, 6.0], [22.0, 11.0, 30.0, 3.0]));
+    numbered(&before).export_openvino(&mut w, &mut r, Some(&mut three)).unwrap();
+    assert_eq!(three, [22.0, 11.0, 33.0]);
+
+    let (mut w_ru, mut w_c, mut b_ru, mut b_c) = ([0.0; 4], [0.0; 2], [0.0; 2], [0.0]);
+    numbered(&before).export_tensorflow_block([&mut w_ru, &mut w_c], Some([&mut b_ru, &mut b_c])).unwrap();
+    assert_eq!((w_ru, w_c, b_ru, b_c), ([1.0, 2.0, 4.0, 5.0], [3.0, 6.0], [11.0, 22.0], [33.0]));
+    let refused = numbered(&after).export_tensorflow_block([&mut w_ru, &mut w_c], None).unwrap_err();
+    assert!(matches!(refused, Error::Unsupported { argument: "layout of GRUBlockCell", .. }), "{refused}");
+
+    let mut cells = [[0.0]; 12];
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = cells.each_mut().map(|cell| &mut cell[..]);
+    let tensors =
+        GruTensors { input: [a, b, c], recurrent: [d, e, f], biases: [Some([g, h, i]), Some([j, k, l])] };
+    numbered(&after).export_cudnn(tensors).unwrap();
+    let expected = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 10.0, 20.0, 30.0, 1.0, 2.0, 3.0];
+    assert_eq!(cells.as_flattened(), expected);
+}
+
+#[test]
+fn layouts_are_read_as_they_were_written() {
+    for reset_gate in [ResetGate::AfterProduct, ResetGate::BeforeProduct] {
+        let (inputs, units) = (3, 2);
+        let case = Case::random(9, [4, 2, inputs, units], reset_gate);
+        let config = GruConfig::new(inputs, units).reset_gate(reset_gate);
+        let [first, second] = &case.biases;
+        let weights =
+            GruWeights::pytorch(&config, &case.weight_ih, &case.weight_hh, Some(first), Some(second))
+                .unwrap();
+        let run = |weights: GruWeights<'_>| {
+            let gru = Gru::new(&config, &weights).unwrap();
+            let mut output = vec![f32::NAN; 4 * 2 * units];
+            let call = Forward::new(Sequence::time_major(&case.x, 4, 2, inputs))
+                .output(SequenceMut::time_major(&mut output, 4, 2, units));
+            gru.forward(&mut gru.workspace(2).unwrap(), call).unwrap();
+            bits(&output)
+        };
+        let expected = run(weights);
+        let (mut w, mut r) = (vec![0.0; 3 * units * inputs], vec![0.0; 3 * units * units]);
+        let biases = if reset_gate == ResetGate::AfterProduct { 4 } else { 3 };
+        let mut bias = vec![0.0; biases * units];
+        weights.export_onednn_ldigo(&mut w, &mut r, Some(&mut bias)).unwrap();
+        assert_eq!(run(GruWeights::onednn_ldigo(&config, &w, &r, Some(&bias)).unwrap()), expected);
+        weights.export_openvino(&mut w, &mut r, Some(&mut bias)).unwrap();
+        assert_eq!(run(GruWeights::openvino(&config, &w, &r, Some(&bias)).unwrap()), expected);
+        let mut both = vec![0.0; 6 * units];
+        weights.export_onnx(&mut w, &mut r, Some(&mut both)).unwrap();
+        assert_eq!(run(GruWeights::onnx(&config, &w, &r, Some(&both)).unwrap()), expected);
+
+        let (mut input, mut recurrent) = ([const { [0.0; 6] }; 3], [const { [0.0; 4] }; 3]);
+        let mut biases = [[[0.0; 2]; 3]; 2];
+        let mut biases_mut =
+            biases.each_mut().map(|biases| Some(biases.each_mut().map(|bias| &mut bias[..])));
+        let tensors = GruTensors {
+            input: input.each_mut().map(|gate| &mut gate[..]),
+            recurrent: recurrent.each_mut().map(|gate| &mut gate[..]),
+            biases: [biases_mut[0].take(), biases_mut[1].take()],
+        };
+        weights.export_burn(tensors).unwrap();
+        let tensors = GruTensors {
+            input: input.each_ref().map(|gate| &gate[..]),
+            recurrent: recurrent.each_ref().map(|gate| &gate[..]),
+            biases: biases.each_ref().map(|biases| Some(biases.each_ref().map(|bias| &bias[..]))),
+        };
+        assert_eq!(run(GruWeights::burn(&config, tensors).unwrap()), expected);
+        if reset_gate == ResetGate::BeforeProduct {
+            let (mut w_ru, mut w_c, mut b_ru, mut b_c) = ([0.0; 20], [0.0; 10], [0.0; 4], [0.0; 2]);
+            weights.export_tensorflow_block([&mut w_ru, &mut w_c], Some([&mut b_ru, &mut b_c])).unwrap();
+            let read = GruWeights::tensorflow_block(&config, [&w_ru, &w_c], Some([&b_ru, &b_c])).unwrap();
+            assert_eq!(run(read), expected);
+        }
     }
 }
 

@@ -324,6 +324,47 @@ fn pytorchs_answers_of_relu_in_either_direction() {
 }
 
 #[test]
+fn onnx_runtimes_answers_of_relu_in_reverse() {
+    let golden = GoldenFile::load("onnx_rnn_relu_reverse");
+    let [steps, batch, inputs, units] = ["T", "B", "I", "H"].map(|key| golden.size(key));
+    let [w, r, b, x, initial] = ["W", "R", "Bias", "X", "initial_h"].map(|name| golden.narrow(name));
+    let config = RnnConfig::new(inputs, units).nonlinearity(Nonlinearity::Relu).direction(Direction::Reverse);
+    let rnn = Rnn::new(&config, &RnnWeights::onnx(&config, &w, &r, Some(&b)).unwrap()).unwrap();
+    let (mut output, mut last) = (vec![0.0; steps * batch * units], vec![0.0; batch * units]);
+    let call = Forward::new(Sequence::time_major(&x, steps, batch, inputs))
+        .initial_hidden(Matrix::new(&initial, batch, units))
+        .output(SequenceMut::time_major(&mut output, steps, batch, units))
+        .last_hidden(MatrixMut::new(&mut last, batch, units));
+    rnn.forward(&mut rnn.workspace(batch).unwrap(), call).unwrap();
+    assert_near("Y", &output, &golden.tensor("Y"), 5e-6);
+    assert_near("Y_h", &last, &golden.tensor("Y_h"), 5e-6);
+}
+
+#[test]
+fn weights_go_to_frameworks_and_back() {
+    let config = RnnConfig::new(2, 2);
+    let weights = RnnWeights::pytorch(
+        &config,
+        &[1.0, 2.0, 3.0, 4.0],
+        &[5.0, 6.0, 7.0, 8.0],
+        Some(&[1.0, 2.0]),
+        Some(&[10.0, 20.0]),
+    )
+    .unwrap();
+    let (mut w, mut r, mut one, mut two) = ([0.0; 4], [0.0; 4], [0.0; 2], [0.0; 4]);
+    weights.export_keras(&mut w, &mut r, Some(&mut one)).unwrap();
+    assert_eq!((w, r, one), ([1.0, 3.0, 2.0, 4.0], [5.0, 7.0, 6.0, 8.0], [11.0, 22.0]));
+    let keras = RnnWeights::keras(&config, &w, &r, Some(&one)).unwrap();
+    let (mut w, mut r) = ([0.0; 4], [0.0; 4]);
+    keras.export_onnx(&mut w, &mut r, Some(&mut two)).unwrap();
+    assert_eq!((w, r, two), ([1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0], [11.0, 22.0, 0.0, 0.0]));
+    weights.export_onnx(&mut w, &mut r, Some(&mut two)).unwrap();
+    assert_eq!(two, [1.0, 2.0, 10.0, 20.0]);
+    let refused = weights.export_pytorch(&mut w, &mut r, None, None).unwrap_err();
+    assert!(matches!(refused, Error::Missing { argument: "first bias", .. }), "{refused}");
+}
+
+#[test]
 fn a_cell_state_is_refused() {
     let case = Case::random(1, [2, 1, 1, 1], Nonlinearity::Tanh);
     let rnn = case.rnn(Run::default());

@@ -1,0 +1,192 @@
+//! Weights of plain recurrent layers as other frameworks store them.
+
+use super::GateMatrix;
+use super::export::write;
+use super::layout::{Orientation, check};
+use crate::config::RnnConfig;
+use crate::error::Error;
+use crate::pack::GateTensors;
+
+/// The weights of a plain recurrent layer, borrowed from the tensors of a framework.
+///
+/// | framework | from its tensors | into them |
+/// |---|---|---|
+/// | PyTorch | [`pytorch`](Self::pytorch) | [`export_pytorch`](Self::export_pytorch) |
+/// | Keras | [`keras`](Self::keras) | [`export_keras`](Self::export_keras) |
+/// | ONNX | [`onnx`](Self::onnx) | [`export_onnx`](Self::export_onnx) |
+/// | OpenVINO, cuDNN, TensorFlow Lite | [`new`](Self::new), [`Orientation::GatesByInputs`] | [`export`](Self::export) |
+/// | oneDNN in `ldigo`, burn | [`new`](Self::new), [`Orientation::InputsByGates`] | [`export`](Self::export) |
+#[derive(Clone, Copy, Debug)]
+pub struct RnnWeights<'a> {
+    input_size: usize,
+    hidden_size: usize,
+    input: GateMatrix<'a>,
+    recurrent: GateMatrix<'a>,
+    biases: [Option<&'a [f32]>; 2],
+}
+
+impl<'a> RnnWeights<'a> {
+    /// Weights of either orientation: W is `[H, X]` and R `[H, H]` in [`Orientation::GatesByInputs`], as in PyTorch and ONNX;
+    /// `[X, H]` and `[H, H]`, R the other way round too, in [`Orientation::InputsByGates`], as in Keras. Up to two biases `[H]`
+    /// are added up.
+    ///
+    /// # Errors
+    /// [`Error::Length`] names the slice whose length is wrong; [`Error::Zero`] if H is zero; [`Error::Overflow`].
+    pub fn new(
+        config: &RnnConfig,
+        orientation: Orientation,
+        input: &'a [f32],
+        recurrent: &'a [f32],
+        biases: [Option<&'a [f32]>; 2],
+    ) -> Result<Self, Error> {
+        let (inputs, units) = (config.input_size(), config.hidden_size());
+        if units == 0 {
+            return Err(Error::Zero { argument: "hidden size" });
+        }
+        let matrix = |argument, data: &'a [f32], inputs: usize| {
+            let expected = units.checked_mul(inputs).ok_or(Error::Overflow { argument })?;
+            check(argument, 1, expected, data.len())?;
+            Ok(GateMatrix { data, strides: orientation.place(units, inputs).strides })
+        };
+        let (input, recurrent) = (matrix("input", input, inputs)?, matrix("recurrent", recurrent, units)?);
+        for (argument, bias) in ["first bias", "second bias"].into_iter().zip(biases) {
+            bias.map_or(Ok(()), |bias| check(argument, 1, units, bias.len()))?;
+        }
+        Ok(Self { input_size: inputs, hidden_size: units, input, recurrent, biases })
+    }
+
+    /// PyTorch's `weight_ih_l0 [H, X]`, `weight_hh_l0 [H, H]`, `bias_ih_l0 [H]` and `bias_hh_l0 [H]`, both biases added up.
+    /// Source: `torch.nn.RNN`.
+    ///
+    /// # Errors
+    /// As for [`RnnWeights::new`].
+    pub fn pytorch(
+        config: &RnnConfig,
+        weight_ih: &'a [f32],
+        weight_hh: &'a [f32],
+        bias_ih: Option<&'a [f32]>,
+        bias_hh: Option<&'a [f32]>,
+    ) -> Result<Self, Error> {
+        Self::new(config, Orientation::GatesByInputs, weight_ih, weight_hh, [bias_ih, bias_hh])
+    }
+
+    /// Keras' `kernel [X, H]`, `recurrent_kernel [H, H]` and `bias [H]`. Source: `keras/src/layers/rnn/simple_rnn.py`.
+    ///
+    /// # Errors
+    /// As for [`RnnWeights::new`].
+    pub fn keras(
+        config: &RnnConfig,
+        kernel: &'a [f32],
+        recurrent_kernel: &'a [f32],
+        bias: Option<&'a [f32]>,
+    ) -> Result<Self, Error> {
+        Self::new(config, Orientation::InputsByGates, kernel, recurrent_kernel, [bias, None])
+    }
+
+    /// One direction of ONNX's `W [D, H, X]`, `R [D, H, H]` and `B [D, 2H]`, whose first half is the bias of W and whose second is
+    /// that of R. Source: [operator RNN](https://onnx.ai/onnx/operators/onnx__RNN.html).
+    ///
+    /// # Errors
+    /// As for [`RnnWeights::new`].
+    pub fn onnx(config: &RnnConfig, w: &'a [f32], r: &'a [f32], b: Option<&'a [f32]>) -> Result<Self, Error> {
+        b.map_or(Ok(()), |b| check("B", 2, config.hidden_size(), b.len()))?;
+        let (first, second) = b.map(|b| b.split_at(config.hidden_size())).unzip();
+        Self::new(config, Orientation::GatesByInputs, w, r, [first, second])
+    }
+
+    /// Writes the weights as [`RnnWeights::new`] reads them. Where there is room for one bias, it gets the sum; where there is room
+    /// for two, each gets its own, and zeros if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Missing`] a bias if there is no room for any. Nothing is
+    /// written then.
+    pub fn export(
+        &self,
+        orientation: Orientation,
+        input: &mut [f32],
+        recurrent: &mut [f32],
+        biases: [Option<&mut [f32]>; 2],
+    ) -> Result<(), Error> {
+        let (inputs, units) = (self.input_size, self.hidden_size);
+        check("input", units, inputs, input.len())?;
+        check("recurrent", units, units, recurrent.len())?;
+        for (argument, bias) in ["first bias", "second bias"].into_iter().zip(&biases) {
+            bias.as_ref().map_or(Ok(()), |bias| check(argument, 1, units, bias.len()))?;
+        }
+        let rooms = biases.each_ref().map(Option::is_some);
+        if rooms == [false; 2] && self.biases.iter().any(Option::is_some) {
+            return Err(Error::Missing { argument: "first bias" });
+        }
+        for (to, matrix, inputs) in [(input, self.input, inputs), (recurrent, self.recurrent, units)] {
+            write(to, orientation.place(units, inputs), [units, inputs], |unit, k| matrix.at(unit, k));
+        }
+        for (which, bias) in biases.into_iter().enumerate() {
+            for (unit, to) in bias.into_iter().flatten().enumerate() {
+                let own = self.biases[which].map_or(0.0, |bias| bias[unit]);
+                *to = if rooms == [true; 2] { own } else { self.bias(0, unit) };
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the tensors that [`RnnWeights::pytorch`] reads.
+    ///
+    /// # Errors
+    /// As for [`RnnWeights::export`].
+    pub fn export_pytorch(
+        &self,
+        weight_ih: &mut [f32],
+        weight_hh: &mut [f32],
+        bias_ih: Option<&mut [f32]>,
+        bias_hh: Option<&mut [f32]>,
+    ) -> Result<(), Error> {
+        self.export(Orientation::GatesByInputs, weight_ih, weight_hh, [bias_ih, bias_hh])
+    }
+
+    /// Writes the tensors that [`RnnWeights::keras`] reads.
+    ///
+    /// # Errors
+    /// As for [`RnnWeights::export`].
+    pub fn export_keras(
+        &self,
+        kernel: &mut [f32],
+        recurrent_kernel: &mut [f32],
+        bias: Option<&mut [f32]>,
+    ) -> Result<(), Error> {
+        self.export(Orientation::InputsByGates, kernel, recurrent_kernel, [bias, None])
+    }
+
+    /// Writes the tensors that [`RnnWeights::onnx`] reads.
+    ///
+    /// # Errors
+    /// As for [`RnnWeights::export`].
+    pub fn export_onnx(&self, w: &mut [f32], r: &mut [f32], b: Option<&mut [f32]>) -> Result<(), Error> {
+        b.as_ref().map_or(Ok(()), |b| check("B", 2, self.hidden_size, b.len()))?;
+        let (first, second) = b.map(|b| b.split_at_mut(self.hidden_size)).unzip();
+        self.export(Orientation::GatesByInputs, w, r, [first, second])
+    }
+
+    /// `Ok` if they are of a layer's sizes.
+    pub(crate) fn check(&self, config: &RnnConfig) -> Result<(), Error> {
+        Error::check_dimension("weights", "input size", config.input_size(), self.input_size)?;
+        Error::check_dimension("weights", "hidden size", config.hidden_size(), self.hidden_size)
+    }
+}
+
+impl GateTensors for RnnWeights<'_> {
+    fn read_gates(&self) -> impl Iterator<Item = usize> {
+        0..1
+    }
+
+    fn input(&self, _gate: usize) -> GateMatrix<'_> {
+        self.input
+    }
+
+    fn recurrent(&self, _gate: usize) -> GateMatrix<'_> {
+        self.recurrent
+    }
+
+    fn bias(&self, _gate: usize, unit: usize) -> f32 {
+        self.biases.iter().flatten().map(|bias| bias[unit]).sum()
+    }
+}
