@@ -9,6 +9,7 @@
 mod activation;
 mod baseline;
 mod caches;
+mod cells;
 mod forward;
 mod gemm;
 mod grid;
@@ -50,10 +51,12 @@ use train::TrainingStep;
 type RunGroup = fn(&mut Group<'_>, &Settings);
 
 /// The groups, in the order in which they run and are listed.
-const GROUPS: [(&str, RunGroup); 7] = [
+const GROUPS: [(&str, RunGroup); 9] = [
     ("forward", sequences::run::<ForwardPass>),
     ("train", sequences::run::<TrainingStep>),
     ("step", step::run),
+    ("gru", cells::run_gru),
+    ("rnn", cells::run_rnn),
     ("activation", activation::run),
     ("options", options::run),
     ("stack", stack::run),

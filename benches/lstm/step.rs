@@ -14,7 +14,7 @@ use quadgate::{Matrix, Schedule, Threads};
 use std::time::Instant;
 
 /// X = H.
-const SIZES: [usize; 6] = [8, 24, 32, 64, 128, 256];
+pub(crate) const SIZES: [usize; 6] = [8, 24, 32, 64, 128, 256];
 
 /// Calls for the percentiles.
 const CALLS: usize = 20_000;
@@ -55,7 +55,7 @@ pub(crate) fn run(group: &mut Group<'_>, _: &Settings) {
     }
 }
 
-fn percentiles(step: &mut impl FnMut()) -> Extra {
+pub(crate) fn percentiles(step: &mut impl FnMut()) -> Extra {
     let mut nanoseconds: Vec<u128> = (0..CALLS)
         .map(|_| {
             let start = Instant::now();
