@@ -154,13 +154,13 @@ impl PackedWeights {
     /// W.
     #[inline]
     pub(crate) fn input(&self) -> Packed<'_> {
-        packed(self.shape.gates_layout(self.shape.inputs), &self.input)
+        packed(self.shape.input_layout(), &self.input)
     }
 
     /// R.
     #[inline]
     pub(crate) fn recurrent(&self) -> Packed<'_> {
-        packed(self.shape.gates_layout(self.shape.outputs), &self.recurrent)
+        packed(self.shape.recurrent_layout(), &self.recurrent)
     }
 
     /// W·x, if there is any x.

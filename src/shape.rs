@@ -155,6 +155,16 @@ impl Shape {
         self.kind.layout(self.units, self.lanes, depth)
     }
 
+    /// The layout of W.
+    pub(crate) fn input_layout(self) -> PanelLayout {
+        self.gates_layout(self.inputs).with_blank(self.kind.blanks()[0])
+    }
+
+    /// The layout of R.
+    pub(crate) fn recurrent_layout(self) -> PanelLayout {
+        self.gates_layout(self.outputs).with_blank(self.kind.blanks()[1])
+    }
+
     /// The layout of V: from units to outputs.
     pub(crate) fn projection_layout(self) -> PanelLayout {
         PanelLayout::of_columns(self.outputs, self.lanes, self.units)

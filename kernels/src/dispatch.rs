@@ -18,7 +18,7 @@ use crate::cells::lstm_row::LstmRow;
 use crate::cells::rnn::RnnRows;
 use crate::cells::rnn_backward::RnnBackwardRows;
 use crate::gemm::column_sums::ColumnSums;
-use crate::gemm::micro::{Deferred, Immediate, MOST_LINES, RunTile, Sums, Tile};
+use crate::gemm::micro::{Deferred, Immediate, ImmediateStaggered, MOST_LINES, RunTile, Sums, Tile};
 use crate::gemm::panel::PANEL_VECTORS;
 use crate::gemm::store::{FinishStore, Store};
 use crate::gemm::sweep::{Epilogue, PART_BYTES, SHAPES, TileTable, Tiles, shape_index};
@@ -100,6 +100,13 @@ unsafe fn tile<S: Simd<Element = f32>, const G: usize, const R: usize, const P: 
     unsafe { S::assume().vectorize(RunTile::<_, G, R, P>::new(tile, &Immediate, &Sums::NONE)) }
 }
 
+unsafe fn staggered_tile<S: Simd<Element = f32>, const G: usize, const R: usize, const P: usize>(
+    tile: &Tile,
+) {
+    // SAFETY: as of `tile`.
+    unsafe { S::assume().vectorize(RunTile::<_, G, R, P>::new(tile, &ImmediateStaggered, &Sums::NONE)) }
+}
+
 unsafe fn deferring_tile<S, D, const G: usize, const R: usize, const P: usize>(
     tile: &Tile,
     epilogue: &D,
@@ -146,8 +153,9 @@ const fn tiles<S: Simd<Element = f32>>(hiding_rows: usize) -> Tiles {
         shapes!(tile::<S>, 3, usize::MAX),
         shapes!(tile::<S>, 4, usize::MAX),
     ];
+    let staggered = shapes!(staggered_tile::<S>, 4, usize::MAX);
     let part_depth = PART_BYTES / size_of::<f32>() / (PANEL_VECTORS * S::LANES);
-    Tiles { lanes: S::LANES, rows: S::TILE_ROWS, part_depth, hiding_rows, table }
+    Tiles { lanes: S::LANES, rows: S::TILE_ROWS, part_depth, hiding_rows, table, staggered }
 }
 
 /// An epilogue that finishes each tile at once.
@@ -180,7 +188,7 @@ const fn table<S: Simd<Element = f32>>(isa: Isa, hiding_rows: usize) -> Kernels 
         lstm: deferred::<S, LstmRows>(lstm::<S>),
         lstm_row: lstm_row::<S>,
         lstm_backward: immediate(lstm_backward::<S>),
-        gru: deferred::<S, GruRows>(gru::<S>),
+        gru: immediate(gru::<S>),
         gru_backward: immediate(gru_backward::<S>),
         gru_gates: immediate(gru_gates::<S>),
         gru_candidate: immediate(gru_candidate::<S>),

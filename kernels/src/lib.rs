@@ -59,7 +59,7 @@ pub use checked::lstm_options::{LstmOptions, LstmOptionsBackwardStep, LstmOption
 pub use checked::rnn::{RnnBackwardStep, RnnStep};
 pub use dispatch::Kernels;
 pub use gemm::pack::rearrange;
-pub use gemm::panel::{PANEL_VECTORS, Packed, PanelLayout};
+pub use gemm::panel::{Blank, PANEL_VECTORS, Packed, PanelLayout};
 pub use gemm::sweep::PART_BYTES;
 pub use reordered::{Permutation, ReorderedMut, RowOrder};
 pub use simd::isa::Isa;

@@ -4,8 +4,8 @@
 //! written holds NaN before.
 
 use quadgate_kernels::{
-    ColumnProduct, Isa, Kernels, LstmBackwardStep, LstmStep, Order, PART_BYTES, Packed, PanelLayout, Product,
-    Rows, RowsMut, Start, Tape, Term,
+    Blank, ColumnProduct, Isa, Kernels, LstmBackwardStep, LstmStep, Order, PART_BYTES, Packed, PanelLayout,
+    Product, Rows, RowsMut, Start, Tape, Term,
 };
 
 /// The levels of this CPU.
@@ -396,4 +396,83 @@ fn reciprocals_have_the_bits_of_divisions_for_every_significand() {
             }
         }
     }
+}
+
+/// W and R each leave out a vector of each panel: the last and the first. What stands in their places is never read.
+#[test]
+fn staggered_terms_leave_out_a_vector_of_each_panel() {
+    for kernels in levels() {
+        let lanes = kernels.lanes();
+        let long = PART_BYTES / size_of::<f32>() / (4 * lanes) + 30;
+        for (rows, panels, depths) in (1..14)
+            .flat_map(|rows| (1..4).map(move |panels| (rows, panels)))
+            .flat_map(|(rows, panels)| [[5, 7], [0, 9], [9, 0]].map(|depths| (rows, panels, depths)))
+            .chain([(13, 2, [long, 40]), (13, 2, [40, long]), (13, 2, [0, long])])
+        {
+            let columns = panels * 4 * lanes;
+            let matrices = Matrices::new(rows, depths, columns);
+            let blanks = [Blank::Last, Blank::First];
+            let is_blank = |term: usize, column: usize| column / lanes % 4 == [3, 0][term];
+            let layouts = [0, 1].map(|term| {
+                PanelLayout::of_gates(4, panels * lanes, lanes, depths[term]).with_blank(blanks[term])
+            });
+            let packed = [0, 1].map(|term| {
+                let depth = depths[term];
+                let element = |at: usize| {
+                    if is_blank(term, at % columns) { f32::NAN } else { matrices.right[term][at] }
+                };
+                let right: Vec<f32> = (0..depth * columns).map(element).collect();
+                pack(layouts[term], &right, |column| column, columns)
+            });
+            let bias = numbers(columns, 5);
+            let term = |term: usize| {
+                let depth = depths[term];
+                let rows = Rows::new(&matrices.left[term], rows, depth, depth).unwrap();
+                let weights = Packed::new(layouts[term], &packed[term]).unwrap();
+                (depth > 0).then_some(Term { rows, weights, from: 0 })
+            };
+            let terms = if depths[0] == 0 { [term(1), None] } else { [term(0), term(1)] };
+            let mut to = vec![f32::NAN; rows * columns];
+            let mut scratch = vec![f32::NAN; rows * 4 * lanes];
+            kernels.product(Product {
+                start: Start::Bias(&bias),
+                terms,
+                vectors: 0..panels * 4,
+                to: RowsMut::new(&mut to, rows, columns, columns).unwrap(),
+                scratch: &mut scratch,
+            });
+            for (at, &found) in to.iter().enumerate() {
+                let (row, column) = (at / columns, at % columns);
+                let expected =
+                    (0..2).filter(|&term| !is_blank(term, column)).fold(bias[column], |sum, term| {
+                        let left = &matrices.left[term][row * depths[term]..][..depths[term]];
+                        let right = matrices.right[term].iter().skip(column).step_by(columns);
+                        chains(sum, left.iter().zip(right))
+                    });
+                let what = || format!("{rows} rows, {panels} panels, {depths:?}, row {row}, column {column}");
+                assert_sum(kernels, found, expected, what);
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "terms with a vector of each panel missing")]
+fn staggered_terms_in_the_wrong_order_are_refused() {
+    let kernels = Kernels::best();
+    let lanes = kernels.lanes();
+    let (data, left) = (vec![0.0; 4 * lanes], [0.0]);
+    let term = |blank: Blank| {
+        let layout = PanelLayout::of_gates(4, lanes, lanes, 1).with_blank(blank);
+        let weights = Packed::new(layout, &data).unwrap();
+        Some(Term { rows: Rows::new(&left, 1, 1, 1).unwrap(), weights, from: 0 })
+    };
+    let mut to = vec![0.0; 4 * lanes];
+    kernels.product(Product {
+        start: Start::Zero,
+        terms: [term(Blank::First), term(Blank::Last)],
+        vectors: 0..4,
+        to: RowsMut::new(&mut to, 1, 4 * lanes, 4 * lanes).unwrap(),
+        scratch: &mut [],
+    });
 }

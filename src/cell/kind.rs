@@ -1,6 +1,6 @@
 //! The kinds of cells, and what memory and plans need to know of each.
 
-use quadgate_kernels::{Nonlinearity, PanelLayout};
+use quadgate_kernels::{Blank, Nonlinearity, PanelLayout};
 use std::ops::Range;
 
 /// Where the reset gate of a gated recurrent unit is applied.
@@ -128,14 +128,24 @@ impl CellKind {
     /// The layout of a matrix from `depth` inputs to the gates of `units` units.
     pub(crate) const fn layout(self, units: usize, lanes: usize, depth: usize) -> PanelLayout {
         match self {
-            CellKind::Lstm | CellKind::Gru(ResetGate::AfterProduct) => {
-                PanelLayout::of_gates(self.gates(), units, lanes, depth)
+            CellKind::Lstm => PanelLayout::of_gates(self.gates(), units, lanes, depth),
+            // Full panels, of which W and R leave out a vector each.
+            CellKind::Gru(ResetGate::AfterProduct) => {
+                PanelLayout::of_gates(self.gates(), units.next_multiple_of(lanes), lanes, depth)
             }
             // A gate after the other, padded to whole vectors.
             CellKind::Gru(ResetGate::BeforeProduct) => {
                 PanelLayout::of_columns(self.gates() * units.next_multiple_of(lanes), lanes, depth)
             }
             CellKind::Rnn(_) => PanelLayout::of_columns(units, lanes, depth),
+        }
+    }
+
+    /// The vectors of a panel that W and R leave out.
+    pub(crate) const fn blanks(self) -> [Blank; 2] {
+        match self {
+            CellKind::Gru(ResetGate::AfterProduct) => [Blank::Last, Blank::First],
+            CellKind::Gru(_) | CellKind::Lstm | CellKind::Rnn(_) => [Blank::None; 2],
         }
     }
 

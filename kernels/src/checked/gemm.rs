@@ -2,7 +2,7 @@
 
 use crate::dispatch::Kernels;
 use crate::gemm::column_sums::ColumnSums;
-use crate::gemm::panel::{PANEL_VECTORS, Packed, PanelLayout};
+use crate::gemm::panel::{Blank, PANEL_VECTORS, Packed, PanelLayout};
 use crate::gemm::store::Store;
 use crate::gemm::sweep::{self, Sweep};
 use crate::views::{Rows, RowsMut};
@@ -118,6 +118,7 @@ impl Kernels {
             all_vectors: layout.vectors(),
             backward: false,
             by_columns: true,
+            is_staggered: false,
             start: ptr::null(),
             start_stride: 0,
             terms: [term, sweep::Term::NONE],
@@ -197,14 +198,24 @@ pub(crate) fn check_sweep(
     let same =
         |term: &Option<Term<'_>>| term.is_none_or(|term| term.weights.layout().vectors() == all_vectors);
     assert!(terms.iter().all(same), "weights of the same columns");
-    let [first_term, second_term] = terms;
-    let terms = [raw_term(first_term), raw_term(second_term)];
+    let is_staggered = terms.iter().flatten().any(|term| term.weights.layout().blank() != Blank::None);
+    let terms = if is_staggered {
+        assert!(
+            first.is_multiple_of(PANEL_VECTORS) && layout.vectors().is_multiple_of(PANEL_VECTORS),
+            "full panels of {layout:?}"
+        );
+        staggered(terms)
+    } else {
+        terms
+    };
+    let terms = terms.map(raw_term);
     Sweep {
         rows,
         vectors: [first, end],
         all_vectors,
         backward: order == Order::Backward,
         by_columns: false,
+        is_staggered,
         start,
         start_stride,
         terms,
@@ -213,6 +224,21 @@ pub(crate) fn check_sweep(
         } else {
             ptr::null_mut()
         },
+    }
+}
+
+/// Terms each of which lacks a vector of each panel, at their places: first that which lacks the last.
+fn staggered(terms: [Option<Term<'_>>; 2]) -> [Option<Term<'_>>; 2] {
+    let is_at = |at: usize, blank: Blank| terms[at].is_none_or(|term| term.weights.layout().blank() == blank);
+    match terms {
+        [Some(_), None] if is_at(0, Blank::First) => [None, terms[0]],
+        _ => {
+            assert!(
+                is_at(0, Blank::Last) && is_at(1, Blank::First),
+                "terms with a vector of each panel missing"
+            );
+            terms
+        }
     }
 }
 

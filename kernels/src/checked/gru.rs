@@ -11,8 +11,8 @@ use core::ops::Range;
 
 /// One step of a gated recurrent unit for some rows: sums = start + Σ terms, then the cell.
 ///
-/// The sums of a unit are x̂ = W·x + b of the candidate, r, z, and ĥ = R·h + b of the candidate. Weights have four columns for
-/// each unit: those of ĥ are zero in W, and those of x̂ in R.
+/// The sums of a unit are x̂ = W·x + b of the candidate, r, z, and ĥ = R·h + b of the candidate. Weights have four columns for each
+/// unit, padded to whole vectors; those of ĥ are [blank](crate::Blank) in W, and those of x̂ in R.
 #[derive(Debug)]
 pub struct GruStep<'a> {
     /// What the sums start from.
@@ -76,7 +76,7 @@ impl Kernels {
         let GruStep { mut recorded, units, scratch, .. } = step;
         let rows = hidden.rows();
         check_units(units);
-        let layout = PanelLayout::of_gates(GRU_SUMS, units, self.lanes(), 1);
+        let layout = PanelLayout::of_gates(GRU_SUMS, units.next_multiple_of(self.lanes()), self.lanes(), 1);
         assert_eq!(panels.len(), layout.panels(), "panels of {units} units");
         let sweep =
             check_sweep(layout, panels.start.saturating_mul(GRU_SUMS), rows, order, start, terms, scratch);

@@ -19,8 +19,10 @@
 //!    real sum than one over all k, and break the wait of each multiply-add for the one before.
 //! 3. Left factors are read by rows, or by columns as in a weight gradient dZᵀ · x, and right ones from panels or from plain
 //!    rows: that is but two strides.
-//! 4. Totals stay in registers where there are enough, else between two chains they lie in memory.
-//! 5. Where the instruction set has registers to spare, a tile may take along the [`Deferred`] epilogue of the tile before it,
+//! 4. Terms may be staggered: the first adds to all vectors of a panel but the last, the second to all but the first. Those of
+//!    a gated recurrent unit are, whose four sums x̂, r, z and ĥ have three products each of W and of R.
+//! 5. Totals stay in registers where there are enough, else between two chains they lie in memory.
+//! 6. Where the instruction set has registers to spare, a tile may take along the [`Deferred`] epilogue of the tile before it,
 //!    and do a piece of it every few k. An epilogue of activations is long chains of dependent operations: alone it leaves the
 //!    multiply-add pipes without work for most of its time, between two k of another tile it takes no more from them than
 //!    its own multiply-adds, divisions and stores. docs/PERFORMANCE.md has what that buys.
@@ -65,8 +67,8 @@ pub(crate) struct Tile {
     pub(crate) start_stride: usize,
     /// What is added, in this order.
     pub(crate) terms: [TileTerm; 2],
-    /// Cache lines to fetch: [`LINE`] elements at each k of the first term, for this many of the blocks. The address need not be
-    /// valid.
+    /// Cache lines to fetch: [`LINE`] elements at each k of the first term that there is, for this many of the blocks. The address
+    /// need not be valid.
     pub(crate) ahead: *const f32,
     pub(crate) fetching: usize,
     /// Where the sums go.
@@ -79,6 +81,15 @@ pub(crate) struct Tile {
     pub(crate) into_stride: usize,
     /// How many such blocks of rows there are, one below the other.
     pub(crate) blocks: usize,
+}
+
+impl Tile {
+    /// How many k the first term has that there is: it fetches.
+    #[inline(always)]
+    pub(crate) fn fetching_depth(&self) -> usize {
+        let [first, second] = &self.terms;
+        if first.depth > 0 { first.depth } else { second.depth }
+    }
 }
 
 /// Rows from which a tile fetches cache lines ahead: one of fewer has no load to spare.
@@ -168,6 +179,9 @@ pub(crate) trait Deferred<S: Simd> {
     /// How many pieces there are; 0 where no tile waits.
     const PIECES: usize;
 
+    /// Whether terms are staggered: the first adds nothing to the last vector of a full panel, and the second nothing to the first.
+    const IS_STAGGERED: bool = false;
+
     /// Does piece `piece` of a line, whose sums are those of the tile, or what the pieces before have left in their place.
     ///
     /// # Safety
@@ -179,6 +193,19 @@ pub(crate) trait Deferred<S: Simd> {
 
 /// No tile waits.
 pub(crate) struct Immediate;
+
+/// The same with staggered terms.
+pub(crate) struct ImmediateStaggered;
+
+impl<S: Simd> Deferred<S> for ImmediateStaggered {
+    const PIECES: usize = 0;
+    const IS_STAGGERED: bool = true;
+
+    #[inline(always)]
+    unsafe fn piece(&self, _s: S, _piece: usize, _row: usize, _vector: usize, _sums: *mut f32) {
+        unreachable!("no tile waits")
+    }
+}
 
 impl<S: Simd> Deferred<S> for Immediate {
     const PIECES: usize = 0;
@@ -272,7 +299,7 @@ where
             let row = block * R;
             let (mut ahead, mut ahead_step) = (tile.ahead, 0);
             if block < tile.fetching {
-                ahead = ahead.wrapping_add(block * tile.terms[0].depth * LINE);
+                ahead = ahead.wrapping_add(block * tile.fetching_depth() * LINE);
                 ahead_step = LINE;
             }
             // SAFETY: `new`'s caller vouches for all of it.
@@ -289,7 +316,10 @@ where
                     totals = add_at(s, totals, from, from_stride);
                 }
                 let mut left = depth;
-                for term in &tile.terms {
+                for (index, term) in tile.terms.iter().enumerate() {
+                    if term.depth == 0 {
+                        continue;
+                    }
                     let mut first = 0;
                     while first < term.depth {
                         let chain = first..term.depth.min(first + CHAIN);
@@ -303,7 +333,18 @@ where
                                 }
                             }
                         }
-                        let sums = accumulate(s, term, row, chain, ahead, ahead_step, &mut waiting, interval);
+                        let rest = &mut waiting;
+                        let sums = match (D::IS_STAGGERED, index) {
+                            (false, _) => accumulate::<S, D, G, R, P, 0, G>(
+                                s, term, row, chain, ahead, ahead_step, rest, interval,
+                            ),
+                            (true, 0) => accumulate::<S, D, G, R, P, 0, 3>(
+                                s, term, row, chain, ahead, ahead_step, rest, interval,
+                            ),
+                            (true, _) => accumulate::<S, D, G, R, P, 1, G>(
+                                s, term, row, chain, ahead, ahead_step, rest, interval,
+                            ),
+                        };
                         if totals_fit {
                             totals = add(s, totals, sums);
                         } else {
@@ -396,13 +437,22 @@ unsafe fn store_at<S: Simd<Element = f32>, const G: usize, const R: usize, const
     }
 }
 
-/// The K loop: left · right over some k, from a row of the left factor on. Accumulators travel by value, see [`Simd`].
+/// The K loop: left · right over some k, from a row of the left factor on, for the vectors `FROM..TO` of each panel. Accumulators
+/// travel by value, see [`Simd`].
 ///
 /// # Safety
 /// - As of [`RunTile::new`], for one of its terms, which has these k.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "passed in registers")]
-unsafe fn accumulate<S, D, const G: usize, const R: usize, const P: usize>(
+unsafe fn accumulate<
+    S,
+    D,
+    const G: usize,
+    const R: usize,
+    const P: usize,
+    const FROM: usize,
+    const TO: usize,
+>(
     s: S,
     term: &TileTerm,
     row: usize,
@@ -436,7 +486,7 @@ where
                     inputs[r] = s.splat(*left.add(r * row_step + k * k_step));
                 }
                 for p in 0..P {
-                    for g in 0..G {
+                    for g in FROM..TO {
                         let weight = s.load(right.add(p * panel_step + g * S::LANES));
                         for r in 0..R {
                             sums[r][p][g] = s.mul_add(inputs[r], weight, sums[r][p][g]);

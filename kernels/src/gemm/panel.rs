@@ -21,6 +21,20 @@ use core::ops::Range;
 /// Vectors in a full panel. An LSTM has as many gates, so a panel of its weights holds all gates of a vector of units.
 pub const PANEL_VECTORS: usize = 4;
 
+/// A vector of each panel that is not there: nothing is added to its sums.
+///
+/// The sums of a panel may be fed by two matrices that do not feed all of them: those of a gated recurrent unit are x̂, r, z and ĥ,
+/// and W has no ĥ, R no x̂. The place of the vector is kept, and never read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blank {
+    /// All are there.
+    None,
+    /// The first.
+    First,
+    /// The last.
+    Last,
+}
+
 /// Shape of a packed matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PanelLayout {
@@ -30,6 +44,7 @@ pub struct PanelLayout {
     depth: usize,
     /// Hidden units; in a matrix of plain columns the columns.
     units: usize,
+    blank: Blank,
 }
 
 impl PanelLayout {
@@ -39,13 +54,39 @@ impl PanelLayout {
         // Shifts, since divisions take as long as a few units of a narrow layer.
         let shift = lanes.trailing_zeros();
         let rest = vectors_of((units & (lanes - 1)) * gates, lanes);
-        Self { group: gates, lanes, vectors: (units >> shift) * gates + rest, depth, units }
+        Self {
+            group: gates,
+            lanes,
+            vectors: (units >> shift) * gates + rest,
+            depth,
+            units,
+            blank: Blank::None,
+        }
     }
 
     /// A matrix of plain columns. Lanes are a power of two.
     #[inline]
     pub const fn of_columns(columns: usize, lanes: usize, depth: usize) -> Self {
-        Self { group: PANEL_VECTORS, lanes, vectors: vectors_of(columns, lanes), depth, units: columns }
+        Self {
+            group: PANEL_VECTORS,
+            lanes,
+            vectors: vectors_of(columns, lanes),
+            depth,
+            units: columns,
+            blank: Blank::None,
+        }
+    }
+
+    /// The same with a vector of each panel that is not there. All panels must be full.
+    #[inline]
+    pub const fn with_blank(self, blank: Blank) -> Self {
+        Self { blank, ..self }
+    }
+
+    /// The vector of each panel that is not there.
+    #[inline]
+    pub const fn blank(&self) -> Blank {
+        self.blank
     }
 
     /// Vectors in a full panel: the gates of a gate matrix.

@@ -61,6 +61,8 @@ pub(crate) struct Tiles {
     /// Most rows of a tile beside whose K loop an epilogue can hide, on the CPU.
     pub(crate) hiding_rows: usize,
     pub(crate) table: TileTable<unsafe fn(&Tile)>,
+    /// Those of staggered terms, whose panels are full.
+    pub(crate) staggered: [Option<unsafe fn(&Tile)>; SHAPES],
 }
 
 /// A tile that finishes another one meanwhile.
@@ -136,6 +138,9 @@ pub(crate) struct Sweep {
     pub(crate) backward: bool,
     /// Whether left factors are read by columns, and right ones are not packed.
     pub(crate) by_columns: bool,
+    /// Whether the first term adds nothing to the last vector of each panel, and the second nothing to the first. All panels are
+    /// full then, and packed.
+    pub(crate) is_staggered: bool,
     /// What the sums start from, from the first vector to compute; null for zero.
     pub(crate) start: *const f32,
     /// Elements between the starts of two rows; 0 if all rows share one, as with a bias.
@@ -280,7 +285,8 @@ impl<C: Destination> Run<'_, C> {
         let after_all = if sweep.rows >= FETCHING_ROWS && !sweep.by_columns {
             let next_panel =
                 if sweep.backward { vector.wrapping_sub(PANEL_VECTORS) } else { vector + PANEL_VECTORS };
-            self.weights_of(&sweep.terms[0], next_panel)
+            let first = usize::from(sweep.terms[0].depth == 0);
+            self.weights_of(&sweep.terms[first], next_panel)
         } else {
             ptr::null()
         };
@@ -308,30 +314,31 @@ impl<C: Destination> Run<'_, C> {
         let place = Place { to: sweep.scratch, stride: PANEL_VECTORS * self.tiles.lanes, add: false };
         debug_assert!(panels == 1 && !place.to.is_null());
         while terms[0].depth + terms[1].depth > most {
-            if terms[0].depth == 0 {
-                terms.swap(0, 1);
-            }
+            // The first term that there is.
+            let at = usize::from(terms[0].depth == 0);
+            let term = terms[at];
             // A part of at most `most` and of whole chains, such that those of this term are of about equal size.
-            let parts = terms[0].depth.div_ceil(most);
-            let depth = terms[0].depth.min(terms[0].depth.div_ceil(parts).next_multiple_of(CHAIN));
-            let part = Term { depth, ..terms[0] };
-            if depth == terms[0].depth && terms[1].depth == 0 {
+            let parts = term.depth.div_ceil(most);
+            let depth = term.depth.min(term.depth.div_ceil(parts).next_multiple_of(CHAIN));
+            if depth == term.depth && terms[1 - at].depth == 0 {
                 break;
             }
+            let mut part = [Term::NONE; 2];
+            part[at] = Term { depth, ..term };
             let rest = Term {
-                left: terms[0].left.wrapping_add(depth),
-                from: terms[0].from + depth,
-                depth: terms[0].depth - depth,
-                ..terms[0]
+                left: term.left.wrapping_add(depth),
+                from: term.from + depth,
+                depth: term.depth - depth,
+                ..term
             };
             let next = self.weights_of(if rest.depth > 0 { &rest } else { &terms[1] }, vector);
             // SAFETY: the part lies inside the term, and the scratch has PANEL_VECTORS vectors for each row.
             unsafe {
-                self.set_terms(&[part, Term::NONE], vector, width);
+                self.set_terms(&part, vector, width);
                 self.all_rows(next, blocks, columns, Some(&place));
             }
             (self.tile.start, self.tile.start_stride) = (sweep.scratch, place.stride);
-            terms[0] = rest;
+            terms[at] = rest;
         }
         // SAFETY: the terms are what is left of those of the sweep.
         unsafe {
@@ -407,7 +414,7 @@ impl<C: Destination> Run<'_, C> {
             let is_taller = block < blocks.taller;
             let rows = blocks.height + usize::from(is_taller);
             let left = if is_taller { blocks.taller } else { blocks.count } - block;
-            self.tile.ahead = next.wrapping_add(block * self.tile.terms[0].depth * LINE);
+            self.tile.ahead = next.wrapping_add(block * self.tile.fetching_depth() * LINE);
             self.tile.fetching = lines.saturating_sub(block);
             // SAFETY: the caller vouches for all rows.
             let done = unsafe {
@@ -445,7 +452,10 @@ impl<C: Destination> Run<'_, C> {
     #[inline(always)]
     unsafe fn sums(&mut self, blocks: usize, rows: usize, panels: usize, width: usize) {
         self.tile.blocks = blocks;
-        let run = self.tiles.table[width - 1][shape_index(rows, panels)];
+        debug_assert!(!self.sweep.is_staggered || width == PANEL_VECTORS);
+        let table =
+            if self.sweep.is_staggered { &self.tiles.staggered } else { &self.tiles.table[width - 1] };
+        let run = table[shape_index(rows, panels)];
         // SAFETY: the caller vouches for the tile, and blocks have no more rows than the largest tile.
         unsafe { run.expect("tiles of every shape")(&self.tile) };
     }
