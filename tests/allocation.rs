@@ -9,9 +9,9 @@ mod common;
 use common::stack::StackCase;
 use common::{Case, Layout, Run, Sizes, levels, strides};
 use quadgate::{
-    Arrangement, Backward, Directions, Dropout, Forward, GradientMode, Lstm, LstmConfig, LstmStack,
-    LstmWeights, Matrix, MatrixMut, Orientation, Schedule, Sequence, SequenceMut, StackBackward,
-    StackForward, StackTape, StackWorkspace, StepMask, Tape, Workspace,
+    Arrangement, Backward, Directions, Dropout, Forward, GradientMode, Gru, GruConfig, GruWeights, Lstm,
+    LstmConfig, LstmStack, LstmWeights, Matrix, MatrixMut, Orientation, ResetGate, Schedule, Sequence,
+    SequenceMut, StackBackward, StackForward, StackTape, StackWorkspace, StepMask, Tape, Threads, Workspace,
 };
 use std::alloc::{GlobalAlloc, Layout as Bytes, System};
 use std::cell::Cell;
@@ -89,6 +89,38 @@ fn forward(lstm: &Lstm, case: &Case, workspace: &mut Workspace, output: &mut [f3
         .output(SequenceMut::with_strides(output, [steps, batch, units], strides))
         .last_hidden(MatrixMut::new(last, batch, units));
     lstm.forward(workspace, call).unwrap();
+}
+
+#[test]
+fn no_call_of_a_gated_recurrent_unit_allocates() {
+    let (steps, batch, inputs, units) = (5, 3, 4, 18);
+    for reset_gate in [ResetGate::AfterProduct, ResetGate::BeforeProduct] {
+        let config = GruConfig::new(inputs, units).reset_gate(reset_gate).threads(Threads::Serial).training();
+        let parameters = vec![0.1; config.parameters().unwrap().total()];
+        let weights = GruWeights::from_parameters(&config, &parameters).unwrap();
+        let mut gru = Gru::new(&config, &weights).unwrap();
+        let (mut workspace, mut state) = (gru.workspace(batch).unwrap(), gru.state(batch).unwrap());
+        let mut tape = gru.tape(steps, batch).unwrap();
+        let (x, mut gradients) = (vec![1.0; steps * batch * inputs], vec![0.0; parameters.len()]);
+        let mut output = vec![0.0; steps * batch * units];
+        let found = allocations_of(|| {
+            let input = Sequence::time_major(&x, steps, batch, inputs);
+            gru.set_weights(&weights).unwrap();
+            gru.step(&mut state, Matrix::new(&x[..batch * inputs], batch, inputs)).unwrap();
+            let call = Forward::new(input)
+                .lengths(&[5, 2, 3])
+                .output(SequenceMut::time_major(&mut output, steps, batch, units))
+                .tape(&mut tape);
+            gru.forward(&mut workspace, call).unwrap();
+            let call = Backward::new(input)
+                .lengths(&[5, 2, 3])
+                .output_cotangent(Sequence::time_major(&output, steps, batch, units))
+                .parameter_gradients(&mut gradients, GradientMode::Overwrite);
+            gru.backward(&mut workspace, &mut tape, call).unwrap();
+        });
+        assert_eq!(found, 0, "{reset_gate:?}");
+        assert!(gradients.iter().any(|&gradient| gradient != 0.0));
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! it is run, weights there and back, and what it refuses.
 
 use crate::common::golden::{GoldenFile, assert_relative, transpose};
-use crate::common::{Random, bits, fused_levels, levels, widen};
+use crate::common::{Random, bits, fnv, fused_levels, levels, widen};
 use proptest::prelude::*;
 use quadgate::reference::{NaiveGru, NaiveGruGradients};
 use quadgate::{
@@ -615,6 +615,48 @@ fn layouts_are_read_as_they_were_written() {
             let read = GruWeights::tensorflow_block(&config, [&w_ru, &w_c], Some([&b_ru, &b_c])).unwrap();
             assert_eq!(run(read), expected);
         }
+    }
+}
+
+#[test]
+fn recorded_checksums_hold_on_every_level_with_fused_multiply_add() {
+    let recorded: [([usize; 4], ResetGate, u64); 6] = [
+        ([1, 1, 1, 1], ResetGate::AfterProduct, 0x83ff_3ba7_6dbb_7c56),
+        ([7, 3, 5, 6], ResetGate::AfterProduct, 0x161b_3122_8af2_5061),
+        ([13, 1, 17, 33], ResetGate::AfterProduct, 0x6edc_9a59_0271_2eb8),
+        ([6, 9, 40, 100], ResetGate::AfterProduct, 0x96e4_1628_1de5_232f),
+        ([7, 3, 5, 6], ResetGate::BeforeProduct, 0x2e93_818e_26ff_d23c),
+        ([6, 9, 40, 100], ResetGate::BeforeProduct, 0x2e72_c853_4920_898d),
+    ];
+    for isa in fused_levels() {
+        let found = recorded.map(|(sizes, reset_gate, _)| {
+            let case = Case::random(1, sizes, reset_gate);
+            let found = case.found(Run { isa: Some(isa), ..Run::default() });
+            fnv(all_bits(&found).into_iter().flat_map(u32::to_le_bytes))
+        });
+        assert_eq!(found, recorded.map(|(.., checksum)| checksum), "{isa}: {found:#x?}");
+    }
+}
+
+#[test]
+fn infinite_inputs_saturate_gates_as_far_as_they_meet_weights_of_one_sign() {
+    // W·x of the candidate is infinite, and its R·h is not touched.
+    for units in [1, 16, 17] {
+        let config = GruConfig::new(1, units);
+        let (w, r) = (vec![1.0; 3 * units], vec![0.5; 3 * units * units]);
+        let gru = Gru::new(&config, &GruWeights::pytorch(&config, &w, &r, None, None).unwrap()).unwrap();
+        for schedule in [Schedule::Fused, Schedule::Hoisted] {
+            let config = config.clone().schedule(schedule);
+            let gru = Gru::new(&config, &GruWeights::pytorch(&config, &w, &r, None, None).unwrap()).unwrap();
+            let mut output = vec![f32::NAN; 2 * units];
+            let call = Forward::new(Sequence::time_major(&[f32::NEG_INFINITY, f32::NEG_INFINITY], 2, 1, 1))
+                .output(SequenceMut::time_major(&mut output, 2, 1, units));
+            gru.forward(&mut gru.workspace(1).unwrap(), call).unwrap();
+            assert!(output.iter().all(|&h| (h + 1.0).abs() < 1e-6), "{units}, {schedule:?}: {output:?}");
+        }
+        let mut state = gru.state(1).unwrap();
+        gru.step(&mut state, Matrix::new(&[f32::NEG_INFINITY], 1, 1)).unwrap();
+        assert!(state.hidden(0).unwrap().iter().all(|&h| (h + 1.0).abs() < 1e-6));
     }
 }
 
