@@ -10,8 +10,10 @@ use crate::cell::rnn::PlainRnn;
 use crate::cell::step::{Masks, Step, StepExtras};
 use crate::config::{LstmConfig, Schedule};
 use crate::error::Error;
+use crate::memory::buffer::{Buffer, LINE};
 use crate::memory::state::{State, StepRows};
 use crate::memory::tape::Tape;
+use crate::memory::views;
 use crate::memory::workspace::{self, Workspace};
 use crate::options::Options;
 use crate::pack::PackedWeights;
@@ -25,7 +27,8 @@ use crate::shared::SharedWeights;
 use crate::stack::dropout::Dropout;
 use crate::view::{Matrix, MatrixMut, Sequence, SequenceMut, StepMask, check_sequence};
 use crate::weights::LstmWeights;
-use quadgate_kernels::{Isa, Kernels, LstmRowSteps, Permutation, Rows, RowsMut, Start};
+use quadgate_kernels::{Isa, Kernels, LstmRowSteps, Permutation, Rows, RowsMut, Start, without_small};
+use std::mem;
 
 /// A single LSTM layer in one [direction](crate::Direction), with packed weights.
 ///
@@ -592,6 +595,25 @@ impl Lstm {
         if batch == 0 {
             return Ok(());
         }
+        if (0..batch).all(|row| !self.kernels.has_small(x.row(row))) {
+            self.run_step(state, x);
+            return Ok(());
+        }
+        // Out of the state meanwhile, since a step borrows that.
+        let mut clean = mem::replace(&mut state.input, Buffer::new(LINE));
+        let width = self.config.input_size();
+        for row in 0..batch {
+            let to = &mut clean[row * width..][..width];
+            to.iter_mut().zip(x.row(row)).for_each(|(to, &x)| *to = without_small(x));
+        }
+        self.run_step(state, views::rows(&clean, batch, width));
+        state.input = clean;
+        Ok(())
+    }
+
+    /// The next step of a state that was made for this layer, of rows that have nothing too small to compute with.
+    fn run_step(&self, state: &mut State, x: Rows<'_>) {
+        let batch = x.rows();
         let (cell, weights) = (self.cell(Masks::default()), &self.weights);
         if let (Cell::Lstm(lstm), 1) = (&cell, batch)
             && lstm.is_narrow(self.config.input_size())
@@ -609,7 +631,7 @@ impl Lstm {
                 units: self.config.hidden_size(),
             });
             state.advance(1);
-            return Ok(());
+            return;
         }
         let StepRows { order, from, to, cell: cell_state, preactivations, scratch } = state.step_rows();
         let mut extras = cell.has_extras().then(|| StepExtras {
@@ -631,7 +653,6 @@ impl Lstm {
             scratch,
         });
         state.advance(1);
-        Ok(())
     }
 
     /// The options, if there are any.

@@ -5,7 +5,7 @@ use aligned_vec::{AVec, ConstAlign};
 use std::iter;
 
 /// Bytes of a cache line, which is also the widest vector.
-const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 
 /// A buffer that begins at a cache line.
 pub(crate) type Buffer = AVec<f32, ConstAlign<LINE>>;

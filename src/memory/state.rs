@@ -29,6 +29,8 @@ pub struct State {
     /// What a step of some cells works with: the sums, and scratch.
     sums: Buffer,
     scratch: Buffer,
+    /// Room for x without what is too small to compute with.
+    pub(crate) input: Buffer,
 }
 
 /// What one step of all rows of a state reads and writes.
@@ -62,6 +64,7 @@ impl State {
         Ok(Self {
             sums: zeros("batch", shape.sums_width().checked_mul(rows))?,
             scratch: zeros("batch", scratch_per_row(shape, options).checked_mul(scratch_rows))?,
+            input: zeros("batch", shape.inputs.checked_mul(batch))?,
             ..state
         })
     }
@@ -81,6 +84,7 @@ impl State {
             cell,
             sums: none()?,
             scratch: none()?,
+            input: none()?,
         })
     }
 

@@ -27,6 +27,7 @@ mod plan;
 mod reference;
 mod rnn;
 mod silero;
+mod small_numbers;
 mod stack;
 mod stack_cells;
 mod state_rows;
