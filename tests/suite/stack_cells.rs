@@ -6,8 +6,8 @@ use crate::common::{Random, bits, widen};
 use proptest::prelude::*;
 use quadgate::{
     Arrangement, Direction, Directions, Dropout, Error, Forward, GradientMode, Gru, GruConfig, GruStack,
-    GruWeights, Matrix, MatrixMut, Nonlinearity, ResetGate, Rnn, RnnConfig, RnnStack, RnnWeights, Sequence,
-    SequenceMut, StackBackward, StackConfig, StackForward, Threads,
+    GruWeights, Initialization, Matrix, MatrixMut, Nonlinearity, ResetGate, Rnn, RnnConfig, RnnStack,
+    RnnWeights, Sequence, SequenceMut, StackBackward, StackConfig, StackForward, Threads,
 };
 use std::num::NonZeroUsize;
 
@@ -272,4 +272,30 @@ fn a_cell_state_and_weights_of_another_reset_gate_are_refused() {
     let config = StackConfig::of(before, 2, Directions::Forward);
     let refused = GruStack::new(&config, &[weights; 2]).unwrap_err();
     assert!(matches!(refused, Error::DirectedLayer { index: 0, .. }), "{refused}");
+}
+
+#[test]
+fn a_clone_keeps_its_weights_and_gives_back_the_parameters_that_were_packed() {
+    let config = StackConfig::of(GruConfig::new(3, 17), 2, Directions::Summed);
+    let [first, second] =
+        [1, 2].map(|seed| config.initial_parameters(&Initialization::PYTORCH, seed).unwrap());
+    let layers: Vec<_> = (0..config.directed_layers()).map(|index| config.directed_layer(index)).collect();
+    let [of_first, of_second] = [&first, &second].map(|parameters| {
+        let mut rest = &parameters[..];
+        let weights = layers.iter().map(|layer| {
+            let own = rest.split_off(..layer.parameters().unwrap().total()).unwrap();
+            GruWeights::from_parameters(layer, own).unwrap()
+        });
+        weights.collect::<Vec<_>>()
+    });
+    let mut stack = GruStack::new(&config, &of_first).unwrap();
+    let clone = stack.clone();
+    stack.set_weights(&of_second).unwrap();
+    for (stack, expected) in [(&stack, &second), (&clone, &first)] {
+        let mut found = vec![f32::NAN; config.total_parameters().unwrap()];
+        stack.read_parameters(&mut found).unwrap();
+        assert_eq!(&found, expected);
+        let refused = stack.read_parameters(&mut found[1..]).unwrap_err();
+        assert!(matches!(refused, Error::Length { argument: "parameters", .. }), "{refused}");
+    }
 }
