@@ -618,13 +618,14 @@ impl Lstm {
         if let (Cell::Lstm(lstm), 1) = (&cell, batch)
             && lstm.is_narrow(self.config.input_size())
         {
-            let (hidden, cell) = state.hidden_in_turn();
+            let (order, hidden, cell) = state.hidden_in_turn();
             lstm.row(LstmRowSteps {
                 start: Start::Bias(weights.bias()),
                 input: weights.input_term(x),
                 recurrent: weights.recurrent(),
                 steps: 1,
                 is_reverse: false,
+                order,
                 hidden,
                 cell,
                 output: None,

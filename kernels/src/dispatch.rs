@@ -213,10 +213,9 @@ static PORTABLE: Kernels = table::<portable::Portable>(Isa::Portable, MOST_LINES
 static AVX2: Kernels = table::<x86_64::Avx2>(Isa::Avx2, MOST_LINES);
 #[cfg(target_arch = "x86_64")]
 static AVX512: Kernels = table::<x86_64::Avx512>(Isa::Avx512, MOST_LINES);
-/// For CPUs whose two units for vectors of 512 bits do all that there is to do, see [`cpu::has_adders_beside_multipliers`]. Beside
-/// one row or two they have time, since the K loop waits for the second cache.
+/// For CPUs whose two units for vectors of 512 bits do all that there is to do, see [`cpu::has_adders_beside_multipliers`].
 #[cfg(target_arch = "x86_64")]
-static AVX512_SHARED_UNITS: Kernels = table::<x86_64::Avx512>(Isa::Avx512, 2);
+static AVX512_SHARED_UNITS: Kernels = table::<x86_64::Avx512>(Isa::Avx512, 0);
 #[cfg(target_arch = "aarch64")]
 static NEON: Kernels = table::<aarch64::Neon>(Isa::Neon, MOST_LINES);
 
@@ -250,6 +249,12 @@ impl Kernels {
     /// The instruction set.
     pub fn isa(&self) -> Isa {
         self.isa
+    }
+
+    /// Whether the epilogue of a tile of few rows can hide beside the K loop of the next, on this CPU.
+    #[inline]
+    pub fn hides_epilogues(&self) -> bool {
+        self.tiles.hiding_rows > 0 && !self.lstm.deferring.is_empty()
     }
 
     /// Elements of a vector: hidden units per panel of an LSTM.

@@ -11,16 +11,17 @@ pub(crate) struct PlainLstm {
     pub(crate) shape: Shape,
 }
 
-/// Bytes of weights up to which a row is led through all of its steps in one call: then they stay in the first cache. Of larger
-/// ones, epilogues hide beside K loops that wait for the second.
+/// Bytes of weights up to which a row is led through all of its steps in one call, wherever epilogues of larger layers can hide
+/// beside K loops that wait for the second cache.
 const NARROW_BYTES: usize = 40 << 10;
 
 impl PlainLstm {
-    /// Whether a row alone is best led by [`PlainLstm::row`]: W·x counts unless it is hoisted.
+    /// Whether a row alone is best led by [`PlainLstm::row`]. `inputs` count unless W·x is hoisted.
     #[inline]
     pub(crate) fn is_narrow(&self, inputs: usize) -> bool {
         let units = self.shape.units;
-        self.shape.blocks() <= LstmRowSteps::MOST_PANELS && 16 * units * (units + inputs) <= NARROW_BYTES
+        let fits = self.shape.blocks() <= LstmRowSteps::MOST_PANELS;
+        fits && (16 * units * (units + inputs) <= NARROW_BYTES || !self.kernels.hides_epilogues())
     }
 
     /// All steps of one row.

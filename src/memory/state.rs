@@ -216,15 +216,16 @@ impl State {
     }
 
     /// Says that `steps` steps were run on [`State::rows`].
-    /// Where h of the next step goes and where h is, and c.
+    /// The direction in which panels are walked, where h of the next step goes and where h is, and c.
     #[inline]
-    pub(crate) fn hidden_in_turn(&mut self) -> ([RowsMut<'_>; 2], RowsMut<'_>) {
+    pub(crate) fn hidden_in_turn(&mut self) -> (Order, [RowsMut<'_>; 2], RowsMut<'_>) {
         let (shape, rows) = (self.shape, self.batch);
         let outputs = shape.padded_outputs();
         let (first, second) = self.hidden.split_at_mut(rows * outputs);
         let (from, to) = if self.slot == 0 { (first, second) } else { (second, first) };
         let hidden = [to, from].map(|hidden| views::rows_mut(hidden, rows, outputs));
-        (hidden, views::rows_mut(&mut self.cell, rows, shape.padded_cell()))
+        let order = Order::zigzag(1 - self.slot);
+        (order, hidden, views::rows_mut(&mut self.cell, rows, shape.padded_cell()))
     }
 
     pub(crate) fn advance(&mut self, steps: usize) {

@@ -280,6 +280,7 @@ impl<'a> Pass<'a> {
                 recurrent: self.weights.recurrent(),
                 steps: end - begin,
                 is_reverse: direction == Direction::Reverse,
+                order: Order::zigzag(now),
                 hidden: if now == 0 { [first, second] } else { [second, first] },
                 cell: views::slot(cell, 0),
                 output: match output {

@@ -116,16 +116,12 @@ impl<C> Finish<'_, C> {
         let mut lines = unsafe { slice::from_raw_parts(lines.as_ptr().cast::<Line>(), count) };
         // SAFETY: as above.
         unsafe {
-            while let Some((group, rest)) = lines.split_first_chunk::<W>() {
+            while lines.len() > W
+                && let Some((group, rest)) = lines.split_first_chunk::<W>()
+            {
                 for line in rest.iter().take(W) {
                     self.cell.fetch(s, line);
                 }
-                self.cell.lines(s, group);
-                lines = rest;
-            }
-            if W > 2
-                && let Some((group, rest)) = lines.split_first_chunk::<2>()
-            {
                 self.cell.lines(s, group);
                 lines = rest;
             }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! for each step:
-//!     for each panel:  start + W·x + R·h    in registers, one or two panels at a time
+//!     for each panel:  start + W·x + R·h    in registers, one or two panels at a time, to and fro
 //!     the cell of all lines
 //! ```
 //!
@@ -30,6 +30,9 @@ pub(crate) struct LstmRow {
     pub(crate) steps: usize,
     /// Whether the first step is that of the last row of `start`, `input` and `output`.
     pub(crate) is_reverse: bool,
+    /// Whether the first step walks the panels from the last to the first; steps take turns, so that each begins with weights that are
+    /// still in the cache.
+    pub(crate) is_backward: bool,
     /// What the sums of each step start from.
     pub(crate) start: RawRows,
     /// x, and its weights.
@@ -93,7 +96,7 @@ impl<S: Simd<Element = f32>> Operation<S> for LstmRow {
                         depth,
                     }
                 };
-                let mut tile = Tile {
+                let all = Tile {
                     start,
                     terms: [
                         term(input, row.input_weights, row.inputs),
@@ -103,29 +106,35 @@ impl<S: Simd<Element = f32>> Operation<S> for LstmRow {
                     blocks: 1,
                     ..Tile::NONE
                 };
-                let mut left = whole;
-                while left > 0 {
-                    let panels = left.min(2);
-                    if panels == 2 {
-                        RunTile::<_, LSTM_GATES, 1, 2>::new(&tile, &Immediate, &Sums::NONE).run(s);
+                // The tile from a panel on.
+                let tile = |panel: usize| {
+                    let terms = all.terms.map(|term| TileTerm {
+                        right: term.right.wrapping_add(panel * term.panel_step),
+                        ..term
+                    });
+                    let (start, to) = (start.add(panel * line_len), first.add(panel * line_len));
+                    Tile { start, terms, to, ..all }
+                };
+                let is_backward = row.is_backward != (step % 2 == 1);
+                let tiles_of_panels = whole.div_ceil(2);
+                let count = tiles_of_panels + usize::from(narrow > 0);
+                for n in 0..count {
+                    let n = if is_backward { count - 1 - n } else { n };
+                    if n == tiles_of_panels {
+                        let mut tile = tile(whole);
+                        for term in &mut tile.terms {
+                            term.right_step = narrow * S::LANES;
+                        }
+                        match narrow {
+                            1 => RunTile::<_, 1, 1, 1>::new(&tile, &Immediate, &Sums::NONE).run(s),
+                            2 => RunTile::<_, 2, 1, 1>::new(&tile, &Immediate, &Sums::NONE).run(s),
+                            _ => RunTile::<_, 3, 1, 1>::new(&tile, &Immediate, &Sums::NONE).run(s),
+                        }
+                    } else if 2 * n + 1 < whole {
+                        RunTile::<_, LSTM_GATES, 1, 2>::new(&tile(2 * n), &Immediate, &Sums::NONE).run(s);
                     } else {
-                        RunTile::<_, LSTM_GATES, 1, 1>::new(&tile, &Immediate, &Sums::NONE).run(s);
+                        RunTile::<_, LSTM_GATES, 1, 1>::new(&tile(2 * n), &Immediate, &Sums::NONE).run(s);
                     }
-                    left -= panels;
-                    tile.start = tile.start.add(panels * line_len);
-                    tile.to = tile.to.add(panels * line_len);
-                    for term in &mut tile.terms {
-                        term.right = term.right.wrapping_add(panels * term.panel_step);
-                    }
-                }
-                for term in &mut tile.terms {
-                    term.right_step = narrow * S::LANES;
-                }
-                match narrow {
-                    1 => RunTile::<_, 1, 1, 1>::new(&tile, &Immediate, &Sums::NONE).run(s),
-                    2 => RunTile::<_, 2, 1, 1>::new(&tile, &Immediate, &Sums::NONE).run(s),
-                    3 => RunTile::<_, 3, 1, 1>::new(&tile, &Immediate, &Sums::NONE).run(s),
-                    _ => {}
                 }
                 let output = if row.output.is_none() { row.output } else { row.output.row(time) };
                 let rows = LstmRows {

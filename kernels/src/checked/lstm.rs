@@ -88,6 +88,8 @@ pub struct LstmRowSteps<'a> {
     pub steps: usize,
     /// Whether the first step is that of the last row of all that has a row for each step.
     pub is_reverse: bool,
+    /// The direction in which the first step walks the panels; steps take turns.
+    pub order: Order,
     /// Where h goes, in turn, a row each, padded to whole panels; the first step reads the second.
     pub hidden: [RowsMut<'a>; 2],
     /// c, replaced. A row padded to whole panels.
@@ -110,8 +112,18 @@ impl Kernels {
     /// If the shapes do not fit each other. No element is written then.
     #[inline]
     pub fn lstm_row_steps(&self, row: LstmRowSteps<'_>) {
-        let LstmRowSteps { start, input, recurrent, steps, is_reverse, hidden, mut cell, mut output, units } =
-            row;
+        let LstmRowSteps {
+            start,
+            input,
+            recurrent,
+            steps,
+            is_reverse,
+            order,
+            hidden,
+            mut cell,
+            mut output,
+            units,
+        } = row;
         check_units(units);
         let layout = PanelLayout::of_gates(LSTM_GATES, units, self.lanes(), 1);
         assert!(layout.panels() <= LstmRowSteps::MOST_PANELS, "panels of {units} units");
@@ -146,6 +158,7 @@ impl Kernels {
         let row = LstmRow {
             steps,
             is_reverse,
+            is_backward: order == Order::Backward,
             start,
             input: rows,
             input_weights,

@@ -293,8 +293,8 @@ where
         let depth = tile.terms[0].depth + tile.terms[1].depth;
         let interval = depth.checked_div(left).map_or(usize::MAX, |interval| interval.max(1));
         debug_assert!(left == 0 || tile.blocks == 1);
-        // The totals, the sums of a chain, the inputs and a weight.
-        let totals_fit = 2 * G * P * R + R < S::REGISTERS;
+        // The totals, the sums of a chain, the inputs and a weight; an epilogue needs the rest.
+        let totals_fit = D::PIECES == 0 && 2 * G * P * R + R < S::REGISTERS;
         for block in 0..tile.blocks {
             let row = block * R;
             let (mut ahead, mut ahead_step) = (tile.ahead, 0);
@@ -335,6 +335,10 @@ where
                         }
                         let rest = &mut waiting;
                         let sums = match (D::IS_STAGGERED, index) {
+                            // A loop that ends at once and then does not is guessed wrong each time (steps of X = 1).
+                            (false, _) if totals_fit && chain.len() == 1 => {
+                                product(s, term, row, chain.start)
+                            }
                             (false, _) => accumulate::<S, D, G, R, P, 0, G>(
                                 s, term, row, chain, ahead, ahead_step, rest, interval,
                             ),
@@ -435,6 +439,33 @@ unsafe fn store_at<S: Simd<Element = f32>, const G: usize, const R: usize, const
             }
         }
     }
+}
+
+/// left · right of one k.
+///
+/// # Safety
+/// - As of [`RunTile::new`], for one of its terms, which has this k.
+#[inline(always)]
+unsafe fn product<S: Simd<Element = f32>, const G: usize, const R: usize, const P: usize>(
+    s: S,
+    term: &TileTerm,
+    row: usize,
+    k: usize,
+) -> [[[S::Vector; G]; P]; R] {
+    let mut sums = [[[s.zero(); G]; P]; R];
+    for r in 0..R {
+        // SAFETY: the caller vouches for the elements of each row and k, and the vectors of each panel and k.
+        unsafe {
+            let input = s.splat(*term.left.add((row + r) * term.row_step + k * term.k_step));
+            for p in 0..P {
+                for g in 0..G {
+                    let weight = term.right.add(k * term.right_step + p * term.panel_step + g * S::LANES);
+                    sums[r][p][g] = s.mul_add(input, s.load(weight), s.zero());
+                }
+            }
+        }
+    }
+    sums
 }
 
 /// The K loop: left · right over some k, from a row of the left factor on, for the vectors `FROM..TO` of each panel. Accumulators
