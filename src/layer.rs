@@ -77,7 +77,7 @@ macro_rules! layer_methods {
                 config.layer.check()?;
                 weights.check(config)?;
                 let mut layer = $crate::Lstm::empty(&config.layer)?;
-                layer.replace_weights(|packed| packed.pack_gates(weights))?;
+                layer.replace_weights(|packed, packer| packed.pack_gates(packer, weights))?;
                 Ok(Self { config: config.clone(), layer })
             }
 
@@ -87,7 +87,7 @@ macro_rules! layer_methods {
             /// As for the weights in `new`.
             pub fn set_weights(&mut self, weights: &$weights<'_>) -> Result<(), $crate::Error> {
                 weights.check(&self.config)?;
-                self.layer.replace_weights(|packed| packed.pack_gates(weights))
+                self.layer.replace_weights(|packed, packer| packed.pack_gates(packer, weights))
             }
 
             /// Writes all parameters to one buffer, as the configuration lays them out; see

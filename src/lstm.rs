@@ -16,7 +16,7 @@ use crate::memory::tape::Tape;
 use crate::memory::views;
 use crate::memory::workspace::{self, Workspace};
 use crate::options::Options;
-use crate::pack::PackedWeights;
+use crate::pack::{PackedWeights, Packer};
 use crate::plan::Plan;
 use crate::recurrence::forward::Pass;
 use crate::recurrence::ragged::Ragged;
@@ -336,7 +336,7 @@ impl Lstm {
         config.check()?;
         weights.check(config)?;
         let mut lstm = Self::empty(config)?;
-        lstm.replace_weights(|packed| packed.pack(weights))?;
+        lstm.replace_weights(|packed, packer| packed.pack(packer, weights))?;
         Ok(lstm)
     }
 
@@ -363,7 +363,7 @@ impl Lstm {
     #[doc(alias = "parameters_mut")]
     pub fn set_weights(&mut self, weights: &LstmWeights<'_>) -> Result<(), Error> {
         weights.check(&self.config)?;
-        self.replace_weights(|packed| packed.pack(weights))
+        self.replace_weights(|packed, packer| packed.pack(packer, weights))
     }
 
     /// Writes all parameters to one buffer, as [`LstmConfig::parameters`] lays them out: the numbers that were packed, biases added
@@ -397,8 +397,13 @@ impl Lstm {
     }
 
     /// Packs other weights.
-    pub(crate) fn replace_weights(&mut self, pack: impl FnOnce(&mut PackedWeights)) -> Result<(), Error> {
-        self.weights.replace(self.config.options(), self.config.is_for_training(), pack)
+    pub(crate) fn replace_weights(
+        &mut self,
+        pack: impl FnOnce(&mut PackedWeights, Packer),
+    ) -> Result<(), Error> {
+        let packer = Packer::new(&self.config, self.kernels);
+        let (options, training) = (self.config.options(), self.config.is_for_training());
+        self.weights.replace(options, training, |packed| pack(packed, packer))
     }
 
     /// The configuration.

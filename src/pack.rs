@@ -2,14 +2,39 @@
 
 mod unpack;
 
+use crate::config::{LstmConfig, Threads};
 use crate::error::Error;
 use crate::memory::buffer::{Buffer, zeros};
 use crate::memory::pages::Pages;
 use crate::options::{Options, Zoneout};
+use crate::parallel;
 use crate::shape::Shape;
 use crate::weights::{GateMatrix, LstmWeights};
-use quadgate_kernels::{Packed, PanelLayout, Rows, Term, rearrange, without_small};
+use quadgate_kernels::{Kernels, PANEL_VECTORS, Packed, PanelLayout, Rows, Term, without_small};
 use std::ops::Range;
+
+/// Bytes of a packed matrix that must fall to each thread before another one is woken.
+const MIN_BYTES_PER_THREAD: usize = 1 << 20;
+
+/// Rows of a packed matrix that are copied at a time, if those of the caller's matrix are its rows too: some of each panel.
+const ROWS: usize = 64;
+
+/// What packs the weights of a layer: its kernels, on its threads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Packer {
+    kernels: &'static Kernels,
+    threads: Threads,
+}
+
+/// Matrices of no more than all gates, each with a number that says where it goes.
+type Matrices<'a> = [Option<(usize, GateMatrix<'a>)>; PANEL_VECTORS];
+
+/// Some panels of a packed matrix.
+struct Panels<'a> {
+    layout: PanelLayout,
+    panels: Range<usize>,
+    data: &'a mut [f32],
+}
 
 /// W, R and the biases of a layer, gate by gate, in the order of its parameters.
 pub(crate) trait GateTensors {
@@ -104,22 +129,24 @@ impl PackedWeights {
     }
 
     /// Packs `weights`, which have the sizes of this layer. Allocates nothing.
-    pub(crate) fn pack(&mut self, weights: &LstmWeights<'_>) {
+    pub(crate) fn pack(&mut self, packer: Packer, weights: &LstmWeights<'_>) {
         if let Some(options) = &mut self.options {
-            options.pack(weights);
+            options.pack(packer, weights);
         }
-        self.pack_gates(weights);
+        self.pack_gates(packer, weights);
     }
 
     /// Packs W, R and the biases.
-    pub(crate) fn pack_gates(&mut self, weights: &impl GateTensors) {
+    pub(crate) fn pack_gates(&mut self, packer: Packer, weights: &impl GateTensors) {
         let shape = self.shape;
         let kind = shape.kind;
+        let (mut inputs, mut recurrents): (Matrices<'_>, Matrices<'_>) = Default::default();
         for gate in weights.read_gates() {
-            let sums = [kind.input_sum(gate), kind.recurrent_sum(gate)];
-            pack_gate(&mut self.input, shape, shape.inputs, sums[0], weights.input(gate));
-            pack_gate(&mut self.recurrent, shape, shape.outputs, sums[1], weights.recurrent(gate));
+            inputs[gate] = Some((kind.input_sum(gate), weights.input(gate)));
+            recurrents[gate] = Some((kind.recurrent_sum(gate), weights.recurrent(gate)));
         }
+        packer.pack_sums(&mut self.input, shape, shape.inputs, &inputs);
+        packer.pack_sums(&mut self.recurrent, shape, shape.outputs, &recurrents);
         // Where gates are normalized, the bias comes after that.
         let bias = match &mut self.options {
             Some(options) => options.shift().unwrap_or(&mut self.bias),
@@ -127,22 +154,13 @@ impl PackedWeights {
         };
         pack_gates_row(bias, shape, |gate, unit| weights.bias(gate, unit));
         if let Some(transposed) = &mut self.transposed {
-            for gate in weights.read_gates() {
-                let (layout, first) = (shape.transposed_input_layout(), kind.input_sums().start);
-                let first = (kind.input_sum(gate) - first) * shape.gate_stride();
-                pack_transposed(
-                    &mut transposed.input,
-                    shape,
-                    layout,
-                    first,
-                    shape.inputs,
-                    weights.input(gate),
-                );
-                let (layout, first) = (shape.transposed_recurrent_layout(), kind.recurrent_sums().start);
-                let first = (kind.recurrent_sum(gate) - first) * shape.gate_stride();
-                let recurrent = weights.recurrent(gate);
-                pack_transposed(&mut transposed.recurrent, shape, layout, first, shape.outputs, recurrent);
-            }
+            let units = shape.units;
+            let inputs = transpose(inputs, shape.gate_stride(), kind.input_sums().start);
+            let layout = shape.transposed_input_layout();
+            packer.pack_columns(&mut transposed.input, layout, [units, shape.inputs], &inputs);
+            let recurrents = transpose(recurrents, shape.gate_stride(), kind.recurrent_sums().start);
+            let layout = shape.transposed_recurrent_layout();
+            packer.pack_columns(&mut transposed.recurrent, layout, [units, shape.outputs], &recurrents);
         }
     }
 
@@ -258,7 +276,7 @@ impl PackedOptions {
     }
 
     /// Packs what `weights` have of the options.
-    fn pack(&mut self, weights: &LstmWeights<'_>) {
+    fn pack(&mut self, packer: Packer, weights: &LstmWeights<'_>) {
         let shape = self.shape;
         for (to, from) in self
             .peepholes
@@ -273,21 +291,12 @@ impl PackedOptions {
         }
         if let Some(projection) = weights.projection() {
             let [by_output, by_unit] = projection.strides;
-            pack_columns(
-                &mut self.projection,
-                shape.projection_layout(),
-                shape.outputs,
-                0..shape.units,
-                GateMatrix { data: projection.data, strides: [by_output, by_unit] },
-            );
+            let (layout, size) = (shape.projection_layout(), [shape.units, shape.outputs]);
+            packer.pack_columns(&mut self.projection, layout, size, &[Some((0, projection))]);
             if !self.transposed_projection.is_empty() {
-                pack_columns(
-                    &mut self.transposed_projection,
-                    shape.transposed_projection_layout(),
-                    shape.units,
-                    0..shape.outputs,
-                    GateMatrix { data: projection.data, strides: [by_unit, by_output] },
-                );
+                let transposed = GateMatrix { strides: [by_unit, by_output], ..projection };
+                let (layout, size) = (shape.transposed_projection_layout(), [shape.outputs, shape.units]);
+                packer.pack_columns(&mut self.transposed_projection, layout, size, &[Some((0, transposed))]);
             }
         }
         if let Some(bias) = weights.projection_bias() {
@@ -342,50 +351,112 @@ impl PackedOptions {
     }
 }
 
-/// Packs the columns of one gate, which feeds this sum. Padding stays as it is.
-fn pack_gate(packed: &mut [f32], shape: Shape, depth: usize, sum: usize, matrix: GateMatrix<'_>) {
-    let GateMatrix { data, strides: [by_unit, by_input] } = matrix;
-    let layout = shape.gates_layout(depth);
-    if depth == 0 {
-        return;
+impl Packer {
+    /// For a layer of this configuration.
+    pub(crate) fn new(config: &LstmConfig, kernels: &'static Kernels) -> Self {
+        Self { kernels, threads: config.thread_choice() }
     }
-    for unit in (0..shape.units).step_by(shape.lanes) {
-        let units = shape.lanes.min(shape.units - unit);
-        let (start, step) = layout.column(shape.kind.column(&layout, sum, unit));
-        rearrange(&data[unit * by_unit..], [by_input, by_unit], &mut packed[start..], step, [depth, units]);
+
+    /// Packs matrices by the sum that they feed. Padding stays as it is.
+    fn pack_sums(self, packed: &mut [f32], shape: Shape, depth: usize, matrices: &Matrices<'_>) {
+        let layout = shape.gates_layout(depth);
+        let block = matrices.iter().flatten().map(|(_, matrix)| rows_at_a_time(matrix.strides[1])).max();
+        let block = block.unwrap_or(1).min(depth.max(1));
+        self.share(layout, packed, &|mut panels| {
+            for k in (0..depth).step_by(block) {
+                for unit in (0..shape.units).step_by(shape.lanes) {
+                    let size = [block.min(depth - k), shape.lanes.min(shape.units - unit)];
+                    for &(sum, GateMatrix { data, strides: [by_unit, by_input] }) in matrices.iter().flatten()
+                    {
+                        let column = shape.kind.column(&layout, sum, unit);
+                        if let Some((to, step)) = panels.at(column, k) {
+                            let from = &data[unit * by_unit + k * by_input..];
+                            self.kernels.rearrange(from, [by_input, by_unit], to, step, size);
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    /// Packs matrices of so many rows and plain columns, from a row of the packed matrix on. Their strides are from one column to
+    /// the next and from one row to the next. Padding stays as it is.
+    fn pack_columns(
+        self,
+        packed: &mut [f32],
+        layout: PanelLayout,
+        [rows, columns]: [usize; 2],
+        matrices: &[Option<(usize, GateMatrix<'_>)>],
+    ) {
+        self.share(layout, packed, &|mut panels| {
+            for &(first, GateMatrix { data, strides: [by_column, by_k] }) in matrices.iter().flatten() {
+                let block = rows_at_a_time(by_k).min(rows.max(1));
+                for k in (0..rows).step_by(block) {
+                    for panel in panels.panels.clone() {
+                        let Range { start, end } = layout.columns_of(panel..panel + 1);
+                        let size = [block.min(rows - k), end.min(columns) - start];
+                        if let Some((to, step)) = panels.at(start, first + k) {
+                            let from = &data[start * by_column + k * by_k..];
+                            self.kernels.rearrange(from, [by_k, by_column], to, step, size);
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    /// Shares the panels of a matrix between threads, if it is large.
+    fn share(self, layout: PanelLayout, packed: &mut [f32], pack: &(impl Fn(Panels<'_>) + Sync)) {
+        let panels = Panels { layout, panels: 0..layout.panels(), data: packed };
+        let most = size_of_val(panels.data) / MIN_BYTES_PER_THREAD;
+        let threads = match self.threads {
+            Threads::Serial => 1,
+            Threads::Exactly(threads) => threads.get().min(most),
+            Threads::Auto if most > 1 => parallel::current_threads().min(most),
+            Threads::Auto => 1,
+        };
+        parallel::run(panels, threads.min(layout.panels()), &|_, panels| pack(panels));
     }
 }
 
-/// Packs the rows of one gate, of which that of the first unit is `first`. Padding stays as it is.
-fn pack_transposed(
-    packed: &mut [f32],
-    shape: Shape,
-    layout: PanelLayout,
-    first: usize,
-    columns: usize,
-    matrix: GateMatrix<'_>,
-) {
-    let GateMatrix { data, strides: [by_unit, by_input] } = matrix;
-    let matrix = GateMatrix { data, strides: [by_input, by_unit] };
-    pack_columns(packed, layout, columns, first..first + shape.units, matrix);
+impl Panels<'_> {
+    /// Where the weight of a column and k lies, and the distance from one k to the next; `None` if these panels do not have it.
+    fn at(&mut self, column: usize, k: usize) -> Option<(&mut [f32], usize)> {
+        let (start, step) = self.layout.column(column);
+        let before = self.layout.columns_of(0..self.panels.start).end * self.layout.depth();
+        let to = self.data.get_mut((start + k * step).checked_sub(before)?..)?;
+        (!to.is_empty()).then_some((to, step))
+    }
 }
 
-/// Packs some of the depth of a matrix of plain columns, whose strides are from one column to the next and from one k to the
-/// next. Padding stays as it is.
-fn pack_columns(
-    packed: &mut [f32],
-    layout: PanelLayout,
-    columns: usize,
-    depth: Range<usize>,
-    matrix: GateMatrix<'_>,
-) {
-    let GateMatrix { data, strides: [by_column, by_k] } = matrix;
-    for column in (0..columns).step_by(layout.lanes()) {
-        let (start, step) = layout.column(column);
-        let size = [depth.len(), layout.lanes().min(columns - column)];
-        let to = &mut packed[start + depth.start * step..];
-        rearrange(&data[column * by_column..], [by_k, by_column], to, step, size);
+impl parallel::Rows for Panels<'_> {
+    fn rows(&self) -> usize {
+        self.panels.len()
     }
+
+    fn split(self, at: usize) -> (Self, Self) {
+        let Self { layout, panels: Range { start, end }, data } = self;
+        let middle = start + at;
+        let (left, right) = data.split_at_mut(layout.columns_of(start..middle).len() * layout.depth());
+        (
+            Self { layout, panels: start..middle, data: left },
+            Self { layout, panels: middle..end, data: right },
+        )
+    }
+}
+
+/// Rows of a packed matrix to fill before the next columns, where those of the caller's matrix are so far apart: all of them, if
+/// these are columns, which then are read from end to end.
+fn rows_at_a_time(by_k: usize) -> usize {
+    if by_k == 1 { usize::MAX } else { ROWS }
+}
+
+/// The same with rows for columns, by the row of the packed matrix at which each begins: sums from this one on, so far apart.
+fn transpose(matrices: Matrices<'_>, stride: usize, first_sum: usize) -> Matrices<'_> {
+    matrices.map(|matrix| {
+        let (sum, GateMatrix { data, strides: [by_unit, by_input] }) = matrix?;
+        Some(((sum - first_sum) * stride, GateMatrix { data, strides: [by_input, by_unit] }))
+    })
 }
 
 /// Writes a number for each gate and unit to a packed row.

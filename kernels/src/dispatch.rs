@@ -19,6 +19,7 @@ use crate::cells::rnn::RnnRows;
 use crate::cells::rnn_backward::RnnBackwardRows;
 use crate::gemm::column_sums::ColumnSums;
 use crate::gemm::micro::{Deferred, Immediate, ImmediateStaggered, MOST_LINES, RunTile, Sums, Tile};
+use crate::gemm::pack::Rearrange;
 use crate::gemm::panel::PANEL_VECTORS;
 use crate::gemm::store::{FinishStore, Store};
 use crate::gemm::sweep::{Epilogue, PART_BYTES, SHAPES, TileTable, Tiles, shape_index};
@@ -51,6 +52,7 @@ pub struct Kernels {
     pub(crate) lstm_options: unsafe fn(LstmOptionsRows),
     pub(crate) lstm_options_backward: unsafe fn(LstmOptionsBackwardRows),
     pub(crate) column_sums: unsafe fn(ColumnSums),
+    pub(crate) rearrange: unsafe fn(Rearrange),
     pub(crate) activate: unsafe fn(&mut [f32], ActivationFunction),
     pub(crate) slopes: unsafe fn(&mut [f32], &[f32], ActivationFunction),
     pub(crate) reciprocals: unsafe fn(&mut [f32]),
@@ -87,6 +89,7 @@ kernels! {
     fn lstm_options(cell: LstmOptionsRows) { cell }
     fn lstm_options_backward(cell: LstmOptionsBackwardRows) { cell }
     fn column_sums(sums: ColumnSums) { sums }
+    fn rearrange(rearrange: Rearrange) { rearrange }
     fn activate(values: &mut [f32], function: ActivationFunction) { Activate::new(values, function) }
     fn slopes(inputs: &mut [f32], values: &[f32], function: ActivationFunction) { Slopes::new(inputs, values, function) }
     fn has_small(values: &[f32]) -> bool { HasSmall(values) }
@@ -199,6 +202,7 @@ const fn table<S: Simd<Element = f32>>(isa: Isa, hiding_rows: usize) -> Kernels 
         lstm_options: lstm_options::<S>,
         lstm_options_backward: lstm_options_backward::<S>,
         column_sums: column_sums::<S>,
+        rearrange: rearrange::<S>,
         activate: activate::<S>,
         slopes: slopes::<S>,
         reciprocals: reciprocals::<S>,

@@ -14,6 +14,7 @@
 //! - [`Kernels::product`]: the GEMM without a cell, for input products hoisted out of the recurrence and for gradients
 //!   of inputs,
 //! - [`Kernels::column_product`] and [`Kernels::column_sums`]: gradients of weights and biases,
+//! - [`Kernels::rearrange`], which packs weights,
 //! - [`Kernels::sigmoid`] and [`Kernels::tanh`] over slices,
 //! - [`Kernels::fma_loop`] and [`Kernels::read`], which measure what the machine can do.
 //!
@@ -58,7 +59,6 @@ pub use checked::lstm::{LstmBackwardStep, LstmRowSteps, LstmStep, Tape};
 pub use checked::lstm_options::{LstmOptions, LstmOptionsBackwardStep, LstmOptionsStep};
 pub use checked::rnn::{RnnBackwardStep, RnnStep};
 pub use dispatch::Kernels;
-pub use gemm::pack::rearrange;
 pub use gemm::panel::{Blank, PANEL_VECTORS, Packed, PanelLayout};
 pub use gemm::sweep::PART_BYTES;
 pub use reordered::{Permutation, ReorderedMut, RowOrder};

@@ -4,7 +4,6 @@
 //! and inputs are cleared of them.
 
 use crate::simd::{MAX_LANES, Operation, Simd};
-use wide::f32x4;
 
 /// 2⁻⁶³
 const SMALLEST: f32 = f32::from_bits((127 - 63) << 23);
@@ -13,12 +12,6 @@ const SMALLEST: f32 = f32::from_bits((127 - 63) << 23);
 #[inline(always)]
 pub fn without_small(x: f32) -> f32 {
     if x.abs() < SMALLEST { 0.0 } else { x }
-}
-
-/// The same of four.
-#[inline(always)]
-pub(crate) fn four_without_small(x: f32x4) -> f32x4 {
-    x.abs().simd_lt(f32x4::splat(SMALLEST)).select(f32x4::ZERO, x)
 }
 
 /// Whether any number is too small.

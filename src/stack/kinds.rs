@@ -58,7 +58,7 @@ impl LayerConfig for LstmConfig {
     }
 
     fn pack(weights: &LstmWeights<'_>, layer: &mut Lstm) -> Result<(), Error> {
-        layer.replace_weights(|packed| packed.pack(weights))
+        layer.replace_weights(|packed, packer| packed.pack(packer, weights))
     }
 }
 
@@ -88,7 +88,7 @@ macro_rules! layer_config {
             }
 
             fn pack(weights: &$weights<'_>, layer: &mut Lstm) -> Result<(), Error> {
-                layer.replace_weights(|packed| packed.pack_gates(weights))
+                layer.replace_weights(|packed, packer| packed.pack_gates(packer, weights))
             }
         }
     };

@@ -6,5 +6,6 @@ pub(crate) mod gru;
 pub(crate) mod gru_reset_before;
 pub(crate) mod lstm;
 pub(crate) mod lstm_options;
+mod pack;
 pub(crate) mod rnn;
 mod slices;

@@ -1,66 +1,141 @@
 //! Copies a matrix into rows of another order, without what is too small to compute with: how weights are packed.
 
-use crate::small::{four_without_small, without_small};
-use wide::f32x4;
+use crate::simd::{MAX_LANES, Operation, Simd};
+use crate::small::without_small;
+use core::ptr;
 
-/// Side of a block that is turned in registers.
-const BLOCK: usize = 4;
+/// Rows that are filled at a time where a matrix is transposed: as many as vectors that are transposed at a time.
+const ROWS: usize = 4;
 
-/// Rows that are filled before the next columns: their lines stay in the first cache meanwhile.
-const ROWS: usize = 128;
-
-/// to\[r · to_row + c\] = from\[r · from_row + c · from_column\] for all `rows` and `columns`; zero where that is below 2⁻⁶³.
-///
-/// Fast where either stride of `from` is 1: then rows are copied, or blocks of 4 × 4 turned.
-///
-/// # Panics
-/// If a slice ends too soon.
-pub fn rearrange(
-    from: &[f32],
-    [from_row, from_column]: [usize; 2],
-    to: &mut [f32],
+/// to\[r · to_row + c\] = from\[r · from_row + c · from_column\] for all rows and columns; zero where that is below 2⁻⁶³.
+pub(crate) struct Rearrange {
+    from: *const f32,
+    from_row: usize,
+    from_column: usize,
+    to: *mut f32,
     to_row: usize,
-    [rows, columns]: [usize; 2],
-) {
-    let blocks = columns - columns % BLOCK;
-    let done = if from_column == 1 {
-        for row in 0..rows {
-            let (from, to) = (&from[row * from_row..][..columns], &mut to[row * to_row..][..columns]);
-            for (to, from) in to.chunks_exact_mut(BLOCK).zip(from.chunks_exact(BLOCK)) {
-                to.copy_from_slice(&vector(from).to_array());
+    rows: usize,
+    columns: usize,
+}
+
+impl Rearrange {
+    /// # Safety
+    /// For all r < `rows` and c < `columns`:
+    /// - `from + r · from_row + c · from_column` is valid for reads, and `to + r · to_row + c` for writes,
+    /// - none of the former is one of the latter.
+    pub(crate) unsafe fn new(
+        from: *const f32,
+        [from_row, from_column]: [usize; 2],
+        to: *mut f32,
+        to_row: usize,
+        [rows, columns]: [usize; 2],
+    ) -> Self {
+        Self { from, from_row, from_column, to, to_row, rows, columns }
+    }
+
+    /// Rows that lie in rows.
+    #[inline(always)]
+    fn copy<S: Simd<Element = f32>>(self, s: S) {
+        for row in 0..self.rows {
+            for column in (0..self.columns).step_by(S::LANES) {
+                let count = S::LANES.min(self.columns - column);
+                // SAFETY: the columns of a row are consecutive in both matrices.
+                unsafe {
+                    let x = s.load_first(self.from.add(row * self.from_row + column), count);
+                    s.store_first(self.to.add(row * self.to_row + column), s.flush(x), count);
+                }
             }
         }
-        [rows, blocks]
-    } else if from_row == 1 {
-        let whole = rows - rows % BLOCK;
-        for first in (0..whole).step_by(ROWS) {
-            let count = ROWS.min(whole - first);
-            for column in (0..blocks).step_by(BLOCK) {
-                let line = |n: usize| from[(column + n) * from_column + first..][..count].chunks_exact(BLOCK);
-                let lines = line(0).zip(line(1)).zip(line(2).zip(line(3)));
-                for (block, ((a, b), (c, d))) in lines.enumerate() {
-                    let turned = f32x4::transpose([a, b, c, d].map(vector));
-                    let row = first + block * BLOCK;
-                    for (n, line) in turned.into_iter().enumerate() {
-                        to[(row + n) * to_row + column..][..BLOCK].copy_from_slice(&line.to_array());
+    }
+
+    /// Rows that lie in columns: blocks of four rows, a vector of columns each, are transposed in registers.
+    #[inline(always)]
+    fn transpose<S: Simd<Element = f32>>(self, s: S) {
+        for column in (0..self.columns).step_by(S::LANES) {
+            let count = S::LANES.min(self.columns - column);
+            // SAFETY: the first row has this column.
+            let (from, to) = unsafe { (self.from.add(column * self.from_column), self.to.add(column)) };
+            let whole = if count == S::LANES { self.rows - self.rows % ROWS } else { 0 };
+            for row in (0..whole).step_by(ROWS) {
+                // SAFETY: four rows of LANES columns from here on are in both matrices; the rows of a column are consecutive
+                // in `from`.
+                unsafe {
+                    let block = transposed(s, from.add(row), self.from_column);
+                    for n in 0..ROWS {
+                        s.store(self.to_row(to, row + n), block[n]);
+                    }
+                }
+            }
+            for row in (whole..self.rows).step_by(ROWS) {
+                let rows = ROWS.min(self.rows - row);
+                let mut padded = [0.0; ROWS * MAX_LANES];
+                // SAFETY: `rows` rows of `count` columns from here on are in both matrices, and LANES columns of four rows
+                // in the buffer.
+                unsafe {
+                    for n in 0..count {
+                        let column = from.add(n * self.from_column + row);
+                        ptr::copy_nonoverlapping(column, padded.as_mut_ptr().add(n * ROWS), rows);
+                    }
+                    let block = transposed(s, padded.as_ptr(), ROWS);
+                    for n in 0..rows {
+                        s.store_first(self.to_row(to, row + n), block[n], count);
                     }
                 }
             }
         }
-        [whole, blocks]
-    } else {
-        [0, 0]
-    };
-    for row in 0..rows {
-        let first = if row < done[0] { done[1] } else { 0 };
-        for column in first..columns {
-            to[row * to_row + column] = without_small(from[row * from_row + column * from_column]);
-        }
+    }
+
+    /// Where a row of the result begins.
+    ///
+    /// # Safety
+    /// - `to` is in the first row, and `row < self.rows`.
+    #[inline(always)]
+    unsafe fn to_row(&self, to: *mut f32, row: usize) -> *mut f32 {
+        debug_assert!(row < self.rows);
+        // SAFETY: the caller vouches for the row.
+        unsafe { to.add(row * self.to_row) }
     }
 }
 
-/// Four numbers, zero where they are too small.
-#[inline]
-fn vector(block: &[f32]) -> f32x4 {
-    four_without_small(f32x4::new([block[0], block[1], block[2], block[3]]))
+/// Four rows of LANES columns each, without what is too small; a column lies in four consecutive elements, `stride` from the next.
+///
+/// # Safety
+/// - `from + c · stride` is valid for reads of four elements, for all c < LANES.
+#[inline(always)]
+unsafe fn transposed<S: Simd<Element = f32>>(s: S, from: *const f32, stride: usize) -> [S::Vector; ROWS] {
+    // Vector n has the columns n, n + 4, …
+    // SAFETY: the caller vouches for the columns.
+    let vectors = unsafe {
+        [
+            s.load_fours(from, 4 * stride),
+            s.load_fours(from.add(stride), 4 * stride),
+            s.load_fours(from.add(2 * stride), 4 * stride),
+            s.load_fours(from.add(3 * stride), 4 * stride),
+        ]
+    };
+    let [a, b, c, d] = s.transpose_fours(vectors);
+    [s.flush(a), s.flush(b), s.flush(c), s.flush(d)]
+}
+
+impl<S: Simd<Element = f32>> Operation<S> for Rearrange {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self, s: S) {
+        if self.from_column == 1 {
+            self.copy(s);
+        } else if self.from_row == 1 {
+            self.transpose(s);
+        } else {
+            for row in 0..self.rows {
+                for column in 0..self.columns {
+                    // SAFETY: the element is in both matrices.
+                    unsafe {
+                        let x = *self.from.add(row * self.from_row + column * self.from_column);
+                        *self.to.add(row * self.to_row + column) = without_small(x);
+                    }
+                }
+            }
+        }
+    }
 }

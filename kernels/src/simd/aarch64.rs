@@ -11,8 +11,8 @@ simd_over_pulp!(
 mod four {
     use crate::simd::HIGH_EXPONENT;
     use core::arch::aarch64::{
-        float32x4_t, int32x4_t, vandq_s32, vdivq_f32, vdupq_n_f32, vdupq_n_s32, vreinterpretq_s32_u32,
-        vtstq_s32,
+        float32x4_t, int32x4_t, vandq_s32, vdivq_f32, vdupq_n_f32, vdupq_n_s32, vreinterpretq_f64_f32,
+        vreinterpretq_s32_u32, vtrn1q_f32, vtrn1q_f64, vtrn2q_f32, vtrn2q_f64, vtstq_s32,
     };
     use core::mem::transmute;
     use pulp::f32x4;
@@ -69,5 +69,33 @@ mod four {
         let lanes = [low, high, low];
         // SAFETY: there are twelve elements, of which `from % 8` skips at most seven; the type is four f32.
         unsafe { lanes.as_ptr().cast::<f32>().add(from % 8).cast::<f32x4>().read_unaligned() }
+    }
+
+    /// # Safety
+    /// - `from` is valid for reads of four elements.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) unsafe fn load_fours(from: *const f32, _stride: usize) -> f32x4 {
+        // SAFETY: the caller vouches for the elements; the type is four f32.
+        unsafe { from.cast::<f32x4>().read_unaligned() }
+    }
+
+    /// # Safety
+    /// - The CPU has Advanced SIMD.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) unsafe fn transpose_fours(vectors: [f32x4; 4]) -> [f32x4; 4] {
+        // SAFETY: the CPU has the features; the types are as many f32.
+        unsafe {
+            let [a, b, c, d] = transmute::<[f32x4; 4], [float32x4_t; 4]>(vectors);
+            let ab_even = vreinterpretq_f64_f32(vtrn1q_f32(a, b));
+            let ab_odd = vreinterpretq_f64_f32(vtrn2q_f32(a, b));
+            let cd_even = vreinterpretq_f64_f32(vtrn1q_f32(c, d));
+            let cd_odd = vreinterpretq_f64_f32(vtrn2q_f32(c, d));
+            transmute([
+                vtrn1q_f64(ab_even, cd_even),
+                vtrn1q_f64(ab_odd, cd_odd),
+                vtrn2q_f64(ab_even, cd_even),
+                vtrn2q_f64(ab_odd, cd_odd),
+            ])
+        }
     }
 }

@@ -161,6 +161,15 @@ pub(crate) trait Simd: Arithmetic {
 
     /// Consecutive elements of `low` and `high` side by side, from the one at `from` on; places past the end wrap around.
     fn concat_shift(self, low: Self::Vector, high: Self::Vector, from: usize) -> Self::Vector;
+
+    /// Four elements at `from` and at each further `stride`, side by side. Any alignment.
+    ///
+    /// # Safety
+    /// - `from + n · stride` is valid for reads of four elements, for all n < LANES / 4.
+    unsafe fn load_fours(self, from: *const Self::Element, stride: usize) -> Self::Vector;
+
+    /// Transposes blocks of 4 × 4: lane 4·l + m of result n is lane 4·l + n of vector m.
+    fn transpose_fours(self, vectors: [Self::Vector; 4]) -> [Self::Vector; 4];
 }
 
 /// A piece of work that [`Simd::vectorize`] compiles for one instruction set.
@@ -327,6 +336,16 @@ macro_rules! simd_over_pulp {
             fn concat_shift(self, low: Self::Vector, high: Self::Vector, from: usize) -> Self::Vector {
                 // SAFETY: holding `self` proves the features.
                 unsafe { $lanes::concat_shift(low, high, from) }
+            }
+            #[cfg_attr(not(unoptimized), inline(always))]
+            unsafe fn load_fours(self, from: *const f32, stride: usize) -> Self::Vector {
+                // SAFETY: the caller vouches for the elements, and holding `self` proves the features.
+                unsafe { $lanes::load_fours(from, stride) }
+            }
+            #[cfg_attr(not(unoptimized), inline(always))]
+            fn transpose_fours(self, vectors: [Self::Vector; 4]) -> [Self::Vector; 4] {
+                // SAFETY: holding `self` proves the features.
+                unsafe { $lanes::transpose_fours(vectors) }
             }
         }
     };

@@ -150,4 +150,13 @@ impl Simd for Portable {
         // SAFETY: there are twelve elements, of which `from % 8` skips at most seven.
         f32x4::new(unsafe { lanes.as_ptr().cast::<f32>().add(from % 8).cast::<[f32; 4]>().read_unaligned() })
     }
+    #[cfg_attr(not(unoptimized), inline(always))]
+    unsafe fn load_fours(self, from: *const f32, _stride: usize) -> f32x4 {
+        // SAFETY: the caller vouches for four elements.
+        unsafe { self.load(from) }
+    }
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn transpose_fours(self, vectors: [f32x4; 4]) -> [f32x4; 4] {
+        f32x4::transpose(vectors)
+    }
 }

@@ -79,6 +79,37 @@ mod avx2 {
             transmute(_mm256_blendv_ps(low, high, is_high))
         }
     }
+
+    /// # Safety
+    /// - The CPU has AVX2, and `from` and `from + stride` are valid for reads of four elements.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) unsafe fn load_fours(from: *const f32, stride: usize) -> f32x8 {
+        // SAFETY: the caller vouches for the elements; both types are eight f32.
+        unsafe {
+            let v = _mm256_castps128_ps256(_mm_loadu_ps(from));
+            transmute(_mm256_insertf128_ps::<1>(v, _mm_loadu_ps(from.add(stride))))
+        }
+    }
+
+    /// # Safety
+    /// - The CPU has AVX2.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) unsafe fn transpose_fours(vectors: [f32x8; 4]) -> [f32x8; 4] {
+        // SAFETY: the CPU has the features; the types are as many f32.
+        unsafe {
+            let [a, b, c, d] = transmute::<[f32x8; 4], [__m256; 4]>(vectors);
+            let ab_low = _mm256_castps_pd(_mm256_unpacklo_ps(a, b));
+            let cd_low = _mm256_castps_pd(_mm256_unpacklo_ps(c, d));
+            let ab_high = _mm256_castps_pd(_mm256_unpackhi_ps(a, b));
+            let cd_high = _mm256_castps_pd(_mm256_unpackhi_ps(c, d));
+            transmute([
+                _mm256_unpacklo_pd(ab_low, cd_low),
+                _mm256_unpackhi_pd(ab_low, cd_low),
+                _mm256_unpacklo_pd(ab_high, cd_high),
+                _mm256_unpackhi_pd(ab_high, cd_high),
+            ])
+        }
+    }
 }
 
 mod avx512 {
@@ -149,6 +180,39 @@ mod avx512 {
             let index = _mm512_add_epi32(lanes, _mm512_set1_epi32(from as i32));
             let (low, high) = (transmute::<f32x16, __m512>(low), transmute::<f32x16, __m512>(high));
             transmute(_mm512_permutex2var_ps(low, index, high))
+        }
+    }
+
+    /// # Safety
+    /// - The CPU has AVX-512F, and `from + n · stride` is valid for reads of four elements, for all n < 4.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) unsafe fn load_fours(from: *const f32, stride: usize) -> f32x16 {
+        // SAFETY: the caller vouches for the elements; both types are sixteen f32.
+        unsafe {
+            let v = _mm512_castps128_ps512(_mm_loadu_ps(from));
+            let v = _mm512_insertf32x4::<1>(v, _mm_loadu_ps(from.add(stride)));
+            let v = _mm512_insertf32x4::<2>(v, _mm_loadu_ps(from.add(2 * stride)));
+            transmute(_mm512_insertf32x4::<3>(v, _mm_loadu_ps(from.add(3 * stride))))
+        }
+    }
+
+    /// # Safety
+    /// - The CPU has AVX-512F.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) unsafe fn transpose_fours(vectors: [f32x16; 4]) -> [f32x16; 4] {
+        // SAFETY: the CPU has the features; the types are as many f32.
+        unsafe {
+            let [a, b, c, d] = transmute::<[f32x16; 4], [__m512; 4]>(vectors);
+            let ab_low = _mm512_castps_pd(_mm512_unpacklo_ps(a, b));
+            let cd_low = _mm512_castps_pd(_mm512_unpacklo_ps(c, d));
+            let ab_high = _mm512_castps_pd(_mm512_unpackhi_ps(a, b));
+            let cd_high = _mm512_castps_pd(_mm512_unpackhi_ps(c, d));
+            transmute([
+                _mm512_unpacklo_pd(ab_low, cd_low),
+                _mm512_unpackhi_pd(ab_low, cd_low),
+                _mm512_unpacklo_pd(ab_high, cd_high),
+                _mm512_unpackhi_pd(ab_high, cd_high),
+            ])
         }
     }
 }
