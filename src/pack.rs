@@ -463,9 +463,13 @@ fn transpose(matrices: Matrices<'_>, stride: usize, first_sum: usize) -> Matrice
 fn pack_gates_row(row: &mut [f32], shape: Shape, value: impl Fn(usize, usize) -> f32) {
     let layout = shape.gates_layout(1);
     for gate in 0..shape.gates() {
-        for unit in 0..shape.units {
-            row[shape.kind.column(&layout, shape.kind.bias_sum(gate), unit)] =
-                without_small(value(gate, unit));
+        for first in (0..shape.units).step_by(shape.lanes) {
+            // Units of a vector are neighbors.
+            let units = first..shape.units.min(first + shape.lanes);
+            let to = &mut row[shape.kind.column(&layout, shape.kind.bias_sum(gate), first)..];
+            for (to, unit) in to.iter_mut().zip(units) {
+                *to = without_small(value(gate, unit));
+            }
         }
     }
 }

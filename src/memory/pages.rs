@@ -57,7 +57,7 @@ mod large {
     /// Bytes from which a buffer has large pages. Measured with AVX-512 at one thread and X = H = 1024, 16 MiB of R, against
     /// small pages: 6 % of a forward pass at batch 1, 1.5 % at batch 128 and 2 % of its training step; packing takes 5.4 rather
     /// than 17 ms. With 4 MiB of R: 0 to 1 %, and packing takes longer.
-    const LARGE: usize = 8 << 20;
+    const LARGE: usize = 4 << 20;
 
     /// Bytes of a large page.
     const PAGE: usize = 2 << 20;
