@@ -5,9 +5,9 @@ use crate::common::refused::Refused;
 use crate::common::{Random, levels, widen};
 use proptest::prelude::*;
 use quadgate::{
-    Coupling, Directions, Error, Forward, Gru, GruConfig, GruWeights, JoinedTensors, Lstm, LstmConfig,
-    LstmStack, LstmWeights, Matrix, MatrixMut, Orientation, Rnn, RnnConfig, RnnWeights, SeparateTensors,
-    Sequence, SequenceMut, StackConfig, WeightLayout,
+    Backward, Coupling, Directions, Error, Forward, Gru, GruConfig, GruWeights, JoinedTensors, Lstm,
+    LstmConfig, LstmStack, LstmWeights, Matrix, MatrixMut, Orientation, Rnn, RnnConfig, RnnWeights,
+    SeparateTensors, Sequence, SequenceMut, StackConfig, Threads, WeightLayout,
 };
 
 const INPUTS: usize = 3;
@@ -774,4 +774,40 @@ fn files_of_cudnn_gru_are_read_and_written_as_keras_converts_them() {
         ));
     }
     assert!(parameters.iter().all(|&parameter| parameter == 7.0));
+}
+
+#[test]
+fn large_weights_are_packed_the_same_by_any_number_of_threads_in_either_orientation() {
+    let (inputs, units) = (700, 500);
+    let mut random = Random(25);
+    let config = LstmConfig::new(inputs, units).training();
+    let mut parameters = random.vec(config.parameters().unwrap().total(), 0.04);
+    let ranges = config.parameters().unwrap();
+    let (x, cotangent) = (random.vec(2 * inputs, 1.0), random.vec(2 * units, 1.0));
+    let kernel = transpose(&parameters[ranges.weight_ih.clone()], [4 * units, inputs, 1]);
+    let recurrent_kernel = transpose(&parameters[ranges.weight_hh.clone()], [4 * units, units, 1]);
+    parameters[ranges.bias].fill(0.0);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    let mut expected = None;
+    for threads in [Threads::Serial, Threads::Auto, Threads::Exactly(2.try_into().unwrap())] {
+        let config = config.clone().threads(threads);
+        let by_units = LstmWeights::from_parameters(&config, &parameters).unwrap();
+        let by_inputs = LstmWeights::keras(&config, &kernel, &recurrent_kernel, None).unwrap();
+        for weights in [by_units, by_inputs] {
+            let lstm = pool.install(|| Lstm::new(&config, &weights).unwrap());
+            let mut found = vec![7.0; parameters.len()];
+            lstm.read_parameters(&mut found).unwrap();
+            assert!(found == parameters, "{threads:?}");
+
+            let (mut workspace, mut tape) = (lstm.workspace(1).unwrap(), lstm.tape(2, 1).unwrap());
+            let input = Sequence::time_major(&x, 2, 1, inputs);
+            lstm.forward(&mut workspace, Forward::new(input).tape(&mut tape)).unwrap();
+            let mut gradient = vec![0.0; x.len()];
+            let call = Backward::new(input)
+                .output_cotangent(Sequence::time_major(&cotangent, 2, 1, units))
+                .input_gradient(SequenceMut::time_major(&mut gradient, 2, 1, inputs));
+            lstm.backward(&mut workspace, &mut tape, call).unwrap();
+            assert!(*expected.get_or_insert(gradient.clone()) == gradient, "{threads:?}");
+        }
+    }
 }
