@@ -18,7 +18,7 @@ use quadgate::{
     Matrix, MatrixMut, Rnn, RnnConfig, RnnWeights, Sequence, State, Tape, Threads, Workspace,
 };
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{IsTerminal, Write as _};
 
 /// Parameters that each layer may have.
 const PARAMETERS: usize = 5000;
@@ -43,7 +43,7 @@ enum Kind {
 const KINDS: [(Kind, &str, &str); 5] = [
     (Kind::Rnn, "RNN, tanh", "#c0392b"),
     (Kind::Gru, "GRU", "#2980b9"),
-    (Kind::Lstm(0.0), "LSTM, forget bias 0", "#95a5a6"),
+    (Kind::Lstm(0.0), "LSTM, forget bias 0", "#555555"),
     (Kind::Lstm(1.0), "LSTM, forget bias 1", "#27ae60"),
     (Kind::Lstm(3.0), "LSTM, forget bias 3", "#8e44ad"),
 ];
@@ -405,16 +405,20 @@ impl Model {
     }
 }
 
-/// A chart: its title, whether y is logarithmic, and a curve of each kind.
+/// A chart: its title, what x is, whether y is logarithmic, and a curve of each kind.
 struct Chart {
     title: String,
+    x: &'static str,
     is_logarithmic: bool,
     curves: Vec<Vec<[f32; 2]>>,
 }
 
 impl Chart {
+    /// A logarithmic axis ends here: what is smaller, or zero, is not drawn.
+    const LEAST: f32 = 1e-12;
+
     fn svg(&self, left: usize) -> String {
-        let place = |y: f32| if self.is_logarithmic { y.max(1e-12).log10() } else { y };
+        let place = |y: f32| if self.is_logarithmic { y.max(Self::LEAST).log10() } else { y };
         let points = || self.curves.iter().flatten();
         let most_x = points().map(|p| p[0]).fold(1.0, f32::max);
         let low = points().map(|p| place(p[1])).fold(f32::MAX, f32::min).min(0.0);
@@ -423,8 +427,9 @@ impl Chart {
         let _ = write!(
             svg,
             "<g transform='translate({left} 40)'><rect width='300' height='200' fill='none' stroke='#bbb'/>\
-             <text y='-10'>{}</text><text y='216'>0</text><text x='300' y='216' text-anchor='end'>{most_x}</text>",
-            self.title
+             <text y='-10'>{}</text><text y='216'>0</text><text x='300' y='216' text-anchor='end'>{most_x}</text>\
+             <text x='150' y='216' text-anchor='middle'>{}</text>",
+            self.title, self.x
         );
         let label = |v: f32| if self.is_logarithmic { format!("1e{v:.0}") } else { format!("{v:.2}") };
         let _ = write!(
@@ -435,7 +440,7 @@ impl Chart {
         );
         for (curve, (.., color)) in self.curves.iter().zip(KINDS) {
             let _ = write!(svg, "<polyline fill='none' stroke='{color}' stroke-width='2' points='");
-            for &[x, y] in curve {
+            for &[x, y] in curve.iter().filter(|[_, y]| !self.is_logarithmic || *y > Self::LEAST) {
                 let _ =
                     write!(svg, "{:.1},{:.1} ", x / most_x * 300.0, 200.0 * (high - place(y)) / (high - low));
             }
@@ -457,7 +462,11 @@ fn picture(charts: &[Chart]) -> String {
     }
     for (index, (_, name, color)) in KINDS.iter().enumerate() {
         let x = 60 + index * 170;
-        let _ = write!(svg, "<text x='{x}' y='290' fill='{color}'>{name}</text>");
+        let _ = write!(
+            svg,
+            "<rect x='{x}' y='284' width='16' height='3' fill='{color}'/><text x='{}' y='290'>{name}</text>",
+            x + 22
+        );
     }
     svg.push_str("</svg>\n");
     svg
@@ -465,6 +474,9 @@ fn picture(charts: &[Chart]) -> String {
 
 /// Shows how far a training is, on one line.
 fn progress(what: &str, name: &str, done: usize, all: usize, loss: f32) {
+    if !std::io::stderr().is_terminal() {
+        return;
+    }
     eprint!("\r{what}, {name}: {done:4} of {all} updates, loss {loss:.4}    ");
     let _ = std::io::stderr().flush();
 }
@@ -490,7 +502,9 @@ fn train(
                 mean = 0.0;
             }
         }
-        eprint!("\r{:80}\r", "");
+        if std::io::stderr().is_terminal() {
+            eprint!("\r{:80}\r", "");
+        }
         let numbers: Vec<String> = curve.iter().map(|[_, loss]| format!("{loss:.3}")).collect();
         let after = after(&mut model)?;
         println!("  {name:20} {:3} units  {}  {after}", model.units, numbers.join(" "));
@@ -513,14 +527,22 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         curves.push(norms);
     }
     charts.push(Chart {
-        title: format!("‖∂h_T/∂h_t‖ over t, T = {steps}"), is_logarithmic: true, curves
+        title: format!("‖∂h_T/∂h_t‖ before training, T = {steps}"),
+        x: "t",
+        is_logarithmic: true,
+        curves,
     });
 
     for steps in LENGTHS {
         let what = format!("Adding problem, T = {steps}");
         let sizes = [2, 1, steps, ADDING_UPDATES];
         let curves = train(&what, sizes, |random| adding(random, steps), |_| Ok(String::new()))?;
-        charts.push(Chart { title: what, is_logarithmic: false, curves });
+        charts.push(Chart {
+            title: format!("{what}: squared error"),
+            x: "updates",
+            is_logarithmic: false,
+            curves,
+        });
     }
 
     let digits = Digits::load();
@@ -542,7 +564,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Ok(format!("{:.0} % right", 100.0 * right as f32 / all as f32))
         },
     )?;
-    charts.push(Chart { title: "Digits, a pixel a step".to_owned(), is_logarithmic: false, curves });
+    charts.push(Chart {
+        title: "Digits, a pixel a step: cross-entropy".to_owned(),
+        x: "updates",
+        is_logarithmic: false,
+        curves,
+    });
 
     if let Some(folder) = std::path::Path::new(&path).parent() {
         std::fs::create_dir_all(folder)?;

@@ -5,6 +5,7 @@
 mod activation;
 mod adapters;
 mod arguments;
+mod attention;
 mod cell_output;
 mod common;
 mod determinism;
