@@ -431,7 +431,8 @@ impl Chart {
              <text x='150' y='216' text-anchor='middle'>{}</text>",
             self.title, self.x
         );
-        let label = |v: f32| if self.is_logarithmic { format!("1e{v:.0}") } else { format!("{v:.2}") };
+        let label =
+            |v: f32| if self.is_logarithmic { format!("{:.0e}", 10f32.powf(v)) } else { format!("{v:.2}") };
         let _ = write!(
             svg,
             "<text x='-4' y='10' text-anchor='end'>{}</text><text x='-4' y='200' text-anchor='end'>{}</text>",
