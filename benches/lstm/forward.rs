@@ -1,13 +1,13 @@
 //! Group `forward`: the forward pass over whole sequences.
 
 use crate::baseline::Baselines;
-use crate::layer::{self, FITS};
+use crate::call::Call;
 use crate::roofline::Roofline;
 use crate::run::Work;
 use crate::sequences::Pass;
 use crate::shapes::Shape;
 use quadgate::reference::NaiveLstm;
-use quadgate::{Forward, Lstm, LstmConfig, Plan, Schedule, Sequence, SequenceMut};
+use quadgate::{Lstm, LstmConfig, Plan, Schedule};
 
 /// A call of `Lstm::forward`.
 pub(crate) struct ForwardPass;
@@ -26,15 +26,8 @@ impl Pass for ForwardPass {
     }
 
     fn call(lstm: &Lstm, shape: Shape) -> impl FnMut() + Send {
-        let Shape { t, b, x, h } = shape;
-        let input = layer::input(shape);
-        let mut output = vec![0.0; t * b * h];
-        let mut workspace = lstm.workspace(b).expect(FITS);
-        move || {
-            let (input, output) =
-                (Sequence::time_major(&input, t, b, x), SequenceMut::time_major(&mut output, t, b, h));
-            lstm.forward(&mut workspace, Forward::new(input).output(output)).expect(FITS);
-        }
+        let mut call = Call::new(lstm, shape);
+        move || call.run(lstm)
     }
 
     fn baselines(shape: Shape, naive: &NaiveLstm<f32>) -> Baselines {

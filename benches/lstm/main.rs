@@ -7,9 +7,12 @@
 //! know nothing of groups.
 
 mod activation;
+mod audio;
 mod baseline;
 mod caches;
+mod call;
 mod cells;
+mod denormals;
 mod forward;
 mod gemm;
 mod grid;
@@ -20,6 +23,7 @@ mod machine;
 mod meeting;
 mod mode;
 mod options;
+mod pack;
 mod report;
 mod roofline;
 mod run;
@@ -35,6 +39,7 @@ mod suite;
 mod sweep;
 mod table;
 mod train;
+mod training_loop;
 mod turn;
 
 use criterion::Criterion;
@@ -51,7 +56,7 @@ use train::TrainingStep;
 type RunGroup = fn(&mut Group<'_>, &Settings);
 
 /// The groups, in the order in which they run and are listed.
-const GROUPS: [(&str, RunGroup); 9] = [
+const GROUPS: [(&str, RunGroup); 13] = [
     ("forward", sequences::run::<ForwardPass>),
     ("train", sequences::run::<TrainingStep>),
     ("step", step::run),
@@ -61,6 +66,10 @@ const GROUPS: [(&str, RunGroup); 9] = [
     ("options", options::run),
     ("stack", stack::run),
     ("lengths", lengths::run),
+    ("audio", audio::run),
+    ("denormals", denormals::run),
+    ("pack", pack::run),
+    ("training-loop", training_loop::run),
 ];
 
 fn main() -> ExitCode {

@@ -69,6 +69,8 @@ pub(crate) struct Row {
     pub(crate) times_oracle: Option<f64>,
     pub(crate) times_matrixmultiply: Option<f64>,
     pub(crate) times_baseline: Option<f64>,
+    pub(crate) beside: Option<String>,
+    pub(crate) time_ratio: Option<f64>,
     samples_ms: Vec<f64>,
     #[serde(flatten)]
     pub(crate) extra: Option<Extra>,
@@ -80,7 +82,7 @@ impl Report {
         Self {
             schema: SCHEMA,
             machine: machine(limits),
-            results: runs.iter().map(|run| row(limits, run)).collect(),
+            results: runs.iter().map(|run| row(limits, run, runs)).collect(),
         }
     }
 
@@ -127,9 +129,10 @@ pub(crate) fn machine(limits: &Limits) -> Machine {
     }
 }
 
-fn row(limits: &Limits, run: &Run) -> Row {
+fn row(limits: &Limits, run: &Run, runs: &[Run]) -> Row {
     let case = &run.case;
     let seconds = run.times.min;
+    let beside = runs.iter().find(|other| other.is_beside(run));
     let mut row = Row {
         group: run.group,
         id: run.id.clone(),
@@ -148,9 +151,14 @@ fn row(limits: &Limits, run: &Run) -> Row {
         times_oracle: None,
         times_matrixmultiply: None,
         times_baseline: run.baseline.map(rounded),
+        beside: run.beside.clone(),
+        time_ratio: beside.map(|beside| rounded(seconds / beside.times.min)),
         samples_ms: run.times.samples.iter().map(|seconds| rounded(1e3 * seconds)).collect(),
         extra: run.extra.clone(),
     };
+    if let Work::Weights { bytes } = case.work {
+        row.weights_gb_per_s = Some(rounded(1e-9 * bytes as f64 / seconds));
+    }
     if let Work::Products { flops, roofline, weight_bytes } = case.work {
         let rate = flops / seconds;
         let bound = roofline.seconds(limits, case.isa, case.threads);

@@ -41,6 +41,11 @@ pub(crate) enum Work {
     },
     /// Function values.
     Elements(u64),
+    /// Weights to be laid out.
+    Weights {
+        /// Bytes that are written.
+        bytes: u64,
+    },
 }
 
 /// A benchmark that has been measured.
@@ -58,6 +63,8 @@ pub(crate) struct Run {
     pub(crate) gemm: Option<f64>,
     /// How many times as fast as the saved baseline it is.
     pub(crate) baseline: Option<f64>,
+    /// Group and name of the case whose time this one's is given in multiples of.
+    pub(crate) beside: Option<String>,
     /// What only this group reports.
     pub(crate) extra: Option<Extra>,
 }
@@ -82,6 +89,20 @@ pub(crate) enum Extra {
         /// 10⁹ elements per second.
         gelements_per_s: f64,
     },
+}
+
+impl Run {
+    /// Gives the time in multiples of that of the case of this group and name, on as many threads.
+    pub(crate) fn beside(self, case: String) -> Self {
+        Self { beside: Some(case), ..self }
+    }
+
+    /// Whether it is of a case of this group and name, with the instruction set and threads of `other`.
+    pub(crate) fn is_beside(&self, other: &Run) -> bool {
+        other.beside.as_ref() == Some(&format!("{}/{}", self.group, self.case.name))
+            && self.case.isa == other.case.isa
+            && self.case.requested_threads == other.case.requested_threads
+    }
 }
 
 impl Case {

@@ -22,36 +22,41 @@ const CALLS: usize = 20_000;
 pub(crate) fn run(group: &mut Group<'_>, _: &Settings) {
     for size in SIZES {
         let shape = Shape { t: 1, b: 1, x: size, h: size };
-        if group.skips(&shape.to_string()) {
-            continue;
-        }
-        let naive = layer::naive(shape);
-        let lstm = layer::lstm(&naive, &layer::config(shape, Threads::Serial));
-        let input = layer::input(shape);
-        let mut state = lstm.state(1).expect(FITS);
-        let mut step = || {
-            lstm.step(&mut state, Matrix::new(&input, 1, size)).expect(FITS);
-        };
-        let case = Case {
-            name: shape.to_string(),
-            isa: lstm.isa(),
-            requested_threads: 1,
-            threads: 1,
-            // A step has nothing to hoist.
-            schedule: Some(Schedule::Fused),
-            split: None,
-            shape,
-            work: Work::Products {
-                flops: shape.forward_flops(),
-                roofline: Roofline::forward(shape),
-                weight_bytes: shape.input_weight_bytes() + shape.recurrent_weight_bytes(),
-            },
-        };
-        if let Some(mut run) = group.measure(case, None, &mut step) {
-            run.extra = Some(percentiles(&mut step));
-            Baselines::forward(shape, &naive).add_to(&mut run);
-            group.keep([run]);
-        }
+        measure(group, shape.to_string(), shape);
+    }
+}
+
+/// Single steps of a layer.
+pub(crate) fn measure(group: &mut Group<'_>, name: String, shape: Shape) {
+    if group.skips(&name) {
+        return;
+    }
+    let naive = layer::naive(shape);
+    let lstm = layer::lstm(&naive, &layer::config(shape, Threads::Serial));
+    let input = layer::input(shape);
+    let mut state = lstm.state(1).expect(FITS);
+    let mut step = || {
+        lstm.step(&mut state, Matrix::new(&input, 1, shape.x)).expect(FITS);
+    };
+    let case = Case {
+        name,
+        isa: lstm.isa(),
+        requested_threads: 1,
+        threads: 1,
+        // A step has nothing to hoist.
+        schedule: Some(Schedule::Fused),
+        split: None,
+        shape,
+        work: Work::Products {
+            flops: shape.forward_flops(),
+            roofline: Roofline::forward(shape),
+            weight_bytes: shape.input_weight_bytes() + shape.recurrent_weight_bytes(),
+        },
+    };
+    if let Some(mut run) = group.measure(case, None, &mut step) {
+        run.extra = Some(percentiles(&mut step));
+        Baselines::forward(shape, &naive).add_to(&mut run);
+        group.keep([run]);
     }
 }
 

@@ -116,10 +116,11 @@ impl<'a> Group<'a> {
             }
         };
         let throughput = match case.work {
-            Work::Products { flops, .. } => flops as u64,
-            Work::Elements(elements) => elements,
+            Work::Products { flops, .. } => Throughput::Elements(flops as u64),
+            Work::Elements(elements) => Throughput::Elements(elements),
+            Work::Weights { bytes } => Throughput::Bytes(bytes),
         };
-        criterion.throughput(Throughput::Elements(throughput));
+        criterion.throughput(throughput);
         if !mode.samples_given {
             criterion.sample_size(sample_size(case.work));
         }
@@ -158,6 +159,7 @@ impl<'a> Group<'a> {
             fma_around,
             oracle: None,
             gemm: None,
+            beside: None,
             extra: None,
         })
     }
@@ -174,7 +176,7 @@ impl<'a> Group<'a> {
 fn sample_size(work: Work) -> usize {
     let calls = match work {
         Work::Products { flops, .. } => MEASUREMENT_TIME.as_secs_f64() * MODEST_RATE / flops,
-        Work::Elements(_) => f64::INFINITY,
+        Work::Elements(_) | Work::Weights { .. } => f64::INFINITY,
     };
     (calls / 2.0).clamp(MIN_SAMPLES, MAX_SAMPLES as f64) as usize
 }

@@ -77,6 +77,10 @@ fn cells(row: &Row) -> [String; HEADER.len()] {
             (format!("{function} {elements}"), format!("{gelements_per_s:.2} Gelements/s"))
         }
     };
+    let note = match (row.time_ratio, &row.beside) {
+        (Some(ratio), Some(beside)) => format!("{ratio:.2} × the time of {beside}"),
+        _ => note,
+    };
     [
         row.group.to_owned(),
         case,

@@ -2,16 +2,14 @@
 //! takes all cotangents and yields all gradients. The weights stay as they are, and packed.
 
 use crate::baseline::Baselines;
+use crate::call::Call;
 use crate::forward;
-use crate::layer::{self, FITS};
 use crate::roofline::Roofline;
 use crate::run::Work;
 use crate::sequences::Pass;
 use crate::shapes::Shape;
 use quadgate::reference::NaiveLstm;
-use quadgate::{
-    Backward, Forward, GradientMode, Lstm, LstmConfig, Matrix, MatrixMut, Plan, Sequence, SequenceMut,
-};
+use quadgate::{Lstm, LstmConfig, Plan};
 
 /// A call of `Lstm::forward` and one of `Lstm::backward`.
 pub(crate) struct TrainingStep;
@@ -32,30 +30,8 @@ impl Pass for TrainingStep {
     }
 
     fn call(lstm: &Lstm, shape: Shape) -> impl FnMut() + Send {
-        let Shape { t, b, x, h } = shape;
-        let input = layer::input(shape);
-        let mut workspace = lstm.workspace(b).expect(FITS);
-        let mut tape = lstm.tape(t, b).expect(FITS);
-        let mut output = vec![0.0; t * b * h];
-        let cotangents = layer::cotangents(shape);
-        let mut input_gradient = vec![0.0; input.len()];
-        let mut initial_hidden_gradient = vec![0.0; b * h];
-        let mut initial_cell_gradient = vec![0.0; b * h];
-        let mut parameter_gradients = vec![0.0; lstm.config().parameters().expect(FITS).total()];
-        move || {
-            let (input, output) =
-                (Sequence::time_major(&input, t, b, x), SequenceMut::time_major(&mut output, t, b, h));
-            lstm.forward(&mut workspace, Forward::new(input).output(output).tape(&mut tape)).expect(FITS);
-            let call = Backward::new(input)
-                .output_cotangent(Sequence::time_major(&cotangents.output, t, b, h))
-                .last_hidden_cotangent(Matrix::new(&cotangents.last_hidden, b, h))
-                .last_cell_cotangent(Matrix::new(&cotangents.last_cell, b, h))
-                .input_gradient(SequenceMut::time_major(&mut input_gradient, t, b, x))
-                .initial_hidden_gradient(MatrixMut::new(&mut initial_hidden_gradient, b, h))
-                .initial_cell_gradient(MatrixMut::new(&mut initial_cell_gradient, b, h))
-                .parameter_gradients(&mut parameter_gradients, GradientMode::Overwrite);
-            lstm.backward(&mut workspace, &mut tape, call).expect(FITS);
-        }
+        let mut call = Call::new(lstm, shape);
+        move || call.run(lstm)
     }
 
     fn baselines(shape: Shape, naive: &NaiveLstm<f32>) -> Baselines {
