@@ -16,9 +16,10 @@ def main():
 
     command = commands.add_parser("measure", help="the default: measure, and print the tables")
     command.add_argument("--peers", help="names or families, separated by commas; without, all that are installed")
+    command.add_argument("--worker", action="append", default=[], metavar="NAME=PROGRAM", help="another peer, see README")
     command.add_argument("--threads", default="1,2", help="numbers of threads (default: %(default)s)")
-    command.add_argument("--modes", default="forward,train,step,pack", help="default: %(default)s")
-    command.add_argument("--shapes", default="default", help="T,B,X,H;... or default, deepbench, onednn")
+    command.add_argument("--modes", default="forward,train,step,stream,pack", help="default: %(default)s")
+    command.add_argument("--shapes", default="default", help="T,B,X,H;... or default, audio, deepbench, onednn")
     command.add_argument("--rounds", type=int, default=5, help="turns of each peer (default: %(default)s)")
     command.add_argument("--turn-ms", type=int, default=200, help="length of a turn (default: %(default)s)")
     command.add_argument("--cores", default="0,1", help="the first n for n threads (default: %(default)s)")

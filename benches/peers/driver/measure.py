@@ -10,14 +10,14 @@ import subprocess
 import sys
 
 import shapes
-from peers import HOME, TARGET, chosen, locked_version
+from peers import HOME, TARGET, chosen, locked_version, outside
 from worker import Failure, Worker
 
 # The largest difference from the reference, relative to the largest entry.
 TOLERANCE = 1e-4
 
 # Modes that have no threads to share.
-SERIAL = ("step", "pack")
+SERIAL = ("step", "stream", "pack")
 
 
 def command(words):
@@ -32,6 +32,7 @@ class Measurement:
     def __init__(self, settings):
         self.settings = settings
         peers = chosen(settings.peers and settings.peers.split(","))
+        peers += map(outside, settings.worker)
         self.peers = [peer for peer in peers if peer.is_installed()]
         for peer in set(peers) - set(self.peers):
             print(f"{peer.name} is not installed")
@@ -102,7 +103,8 @@ class Measurement:
                 cores = self.settings.cores.split(",")
                 self.workers[peer] = Worker(peer, threads, cores, self.settings.patience)
             worker = self.workers[peer]
-            self.record["versions"][peer.name] = worker.version or locked_version(peer.family)
+            is_locked = peer.kind == "rust" and not worker.version
+            self.record["versions"][peer.name] = locked_version(peer.family) if is_locked else worker.version
             # Relative to the worker's directory: a path with a space would be two words.
             worker.ask("load", mode, *shape, folder.relative_to(HOME))
             found = TARGET / "cases" / f"{peer.name}.f32"
@@ -141,12 +143,11 @@ class Measurement:
             "family": peer.family,
             "min_ms": least / 1e6,
             "median_ms": median / 1e6,
-            "gflops": None if mode == "pack" else round(shape.flops(mode) / least, 3),
+            # The operations are those of one call.
+            "gflops": None if mode == "pack" else round(shapes.of_call(shape, mode).flops(mode) / least, 3),
             "error": float(f"{error:.2g}"),
         }
         if mode == "step":
-            # The operations are those of one step.
-            result["gflops"] = round(shape._replace(t=1).flops(mode) / least, 3)
             result["p50_ns"] = median
             result["p99_ns"] = statistics.median(answer["p99_ns"] for answer in answers)
         self.record["results"].append(result)

@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import shlex
+import shutil
 import tomllib
 from dataclasses import dataclass
 
@@ -32,9 +34,10 @@ class Peer:
     name: str
     family: str
     modes: tuple
-    # "rust", "python" or "onednn"
+    # "rust", "python", "onednn" or "outside"
     kind: str
-    # of Rust: the package to build; of Python: the script; of oneDNN: the folder of the library, below TARGET
+    # of Rust: the package to build; of Python: the script; of oneDNN: the folder of the library,
+    # below TARGET; from outside: the program and its arguments
     source: str
     # of Python: the environment, and the variant that the script is told; of Rust: the cargo feature
     environment: str = ""
@@ -45,6 +48,8 @@ class Peer:
             return [TARGET / "bin" / self.name, threads]
         if self.kind == "onednn":
             return [TARGET / "bin" / "onednn"]
+        if self.kind == "outside":
+            return [*shlex.split(self.source), threads]
         return [python(self.environment), HOME / "python" / self.source, threads, self.variant]
 
     def variables(self, threads):
@@ -89,20 +94,33 @@ def scripted(name, modes, environment, script, variant=""):
 
 
 def onednn(version, folder):
-    return Peer(f"onednn-{version}", "onednn", (*FORWARD, "train", "step", "pack"), "onednn", folder)
+    return Peer(f"onednn-{version}", "onednn", (*ALL, "stream", "pack"), "onednn", folder)
+
+
+def outside(text):
+    """A peer of NAME=PROGRAM, whose path is relative to where the driver was started."""
+    name, _, command = text.partition("=")
+    if not name or "/" in name or not command or any(name in (peer.name, peer.family) for peer in PEERS):
+        raise SystemExit(f"expected NAME=PROGRAM with a name that no peer has, found {text}")
+    program, *arguments = shlex.split(command)
+    found = shutil.which(program)
+    if not found:
+        raise SystemExit(f"there is no program {program}")
+    source = shlex.join([os.path.abspath(found), *arguments])
+    return Peer(name, name, (*ALL, "stream", "pack"), "outside", source)
 
 
 FORWARD, STEP, TRAIN = ("forward",), ("forward", "step"), ("forward", "train")
 ALL = ("forward", "train", "step")
 
 PEERS = [
-    rust("quadgate", (*ALL, "pack")),
+    rust("quadgate", (*ALL, "stream", "pack")),
     onednn("3.2", "python/onednn-3.2/lib"),
     onednn("3.6", "onednn-3.6"),
     onednn("3.13", "python/onednn-3.13/lib"),
     scripted("onnxruntime", STEP, "onnxruntime", "onnxruntime_lstm.py"),
-    scripted("torch", ALL, "torch", "torch_lstm.py", "plain"),
-    scripted("torch-packed", STEP, "torch", "torch_lstm.py", "packed"),
+    scripted("torch", (*ALL, "stream"), "torch", "torch_lstm.py", "plain"),
+    scripted("torch-packed", (*STEP, "stream"), "torch", "torch_lstm.py", "packed"),
     scripted("openvino", FORWARD, "openvino", "openvino_lstm.py"),
     scripted("jax", TRAIN, "jax", "jax_lstm.py"),
     scripted("tensorflow-keras", TRAIN, "tensorflow", "tensorflow_lstm.py", "keras"),

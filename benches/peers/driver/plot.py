@@ -42,7 +42,7 @@ def panel(title, rows, top, width):
     for index, row in enumerate(rows):
         middle = LEFT + (index + 0.5) * group
         present = [(name, colour) for name, colour in zip(BARS, COLOURS) if name in row.ratios]
-        bar = min(0.86 * group / len(present), 18)
+        bar = min(0.86 * group / max(len(present), 1), 18)
         x = middle - bar * len(present) / 2
         for name, colour in present:
             # Up from quadgate's speed, or down where a peer is faster.
@@ -76,7 +76,7 @@ def draw(record_path, svg_path):
     parts = [text(LEFT, 22, title, size=15), *legend()]
     top = LEGEND
     for mode, threads, rows in panels:
-        name = {"forward": "Forward pass", "train": "Training step", "step": "One step of a stream, p50"}[mode]
+        name = {"forward": "Forward pass", "train": "Training step", "step": "One step of a stream, p50", "stream": "A block of 64 steps"}[mode]
         parts += panel(f"{name}, {threads} thread{'s' * (threads > 1)}", rows, top, width)
         top += TITLE + PLOT + LABELS
     size = f'viewBox="0 0 {width} {top}" width="{width}" height="{top}"'

@@ -25,6 +25,20 @@ def steps(sizes):
     return [Shape(STREAM, 1, x, h) for x, h in dict.fromkeys(sizes)]
 
 
+# Steps of a block, and of a stream of blocks.
+BLOCK = 64
+BLOCKS = 4 * BLOCK
+
+
+def of_call(shape, mode):
+    """The shape of one call: a stream is run in parts."""
+    return shape._replace(t={"step": 1, "stream": BLOCK}.get(mode, shape.t))
+
+
+def blocks(sizes):
+    return [Shape(BLOCKS, 1, x, h) for x, h in dict.fromkeys(sizes)]
+
+
 def layers(sizes):
     return [Shape(1, 1, x, h) for x, h in dict.fromkeys(sizes)]
 
@@ -55,11 +69,16 @@ ONEDNN = [
     for shape in [*squares(t, [1, 64, 128], [512]), *squares(t, [1, 64], [256])]
 ]
 
+# Guitar amplifiers: one sample a step.
+AUDIO = [(1, h) for h in [8, 16, 20, 24, 32, 40]]
+
 SETS = {
+    "audio": {"step": steps(AUDIO), "stream": blocks(AUDIO)},
     "default": {
         "forward": PUBLISHED,
         "train": PUBLISHED,
         "step": steps((h, h) for h in [8, 24, 32, 64, 128, 256]),
+        "stream": blocks([*AUDIO, (128, 128)]),
         "pack": layers((h, h) for h in [256, 512, 1024]),
     },
     "deepbench": {
@@ -82,12 +101,12 @@ def parse(text, mode):
     shapes = []
     for word in filter(None, text.split(";")):
         if word in SETS:
-            shapes += SETS[word][mode]
+            shapes += SETS[word].get(mode, [])
             continue
         try:
             shape = Shape(*map(int, word.split(",")))
         except (ValueError, TypeError):
             raise SystemExit(f"{word} is neither T,B,X,H nor one of {', '.join(SETS)}") from None
-        of_mode = {"step": steps, "pack": layers}.get(mode)
+        of_mode = {"step": steps, "stream": blocks, "pack": layers}.get(mode)
         shapes += of_mode([(shape.x, shape.h)]) if of_mode else [shape]
     return list(dict.fromkeys(shapes))

@@ -66,6 +66,12 @@ def mean(rows, name):
     return math.exp(sum(logarithms) / len(logarithms)) if logarithms else None
 
 
+def columns_of(rows):
+    """The families of some rows, first those that are known."""
+    found = dict.fromkeys(name for row in rows for name in row.families)
+    return [name for name in FAMILIES if name in found] + [name for name in found if name not in FAMILIES]
+
+
 def number(value, form="{:.2f}"):
     return "—" if value is None else form.format(value)
 
@@ -76,10 +82,10 @@ def markdown(head, lines):
 
 
 def main_table(rows):
-    columns = [name for name in FAMILIES if any(name in row.ratios for row in rows)]
+    columns = columns_of(rows)
     columns += ["rust"] if any("rust" in row.ratios for row in rows) else []
     names = FAMILIES | {"rust": "best in Rust"}
-    head = ["T, B, X, H", "quadgate", "best peer", "ratio", *(names[name] for name in columns)]
+    head = ["T, B, X, H", "quadgate", "best peer", "ratio", *(names.get(name, name) for name in columns)]
     lines = []
     for row in rows:
         best = row.families[row.best]
@@ -93,13 +99,13 @@ def main_table(rows):
 
 
 def step_table(rows):
-    columns = ["quadgate", *(name for name in FAMILIES if any(name in row.ratios for row in rows))]
-    head = ["H = X", *(FAMILIES.get(name, name) for name in columns), "ratio of best peer"]
+    columns = ["quadgate", *columns_of(rows)]
+    head = ["X, H", *(FAMILIES.get(name, name) for name in columns), "ratio of best peer"]
     lines = []
     for row in rows:
         results = [(row.families | {"quadgate": row.own}).get(name) for name in columns]
         cells = (f"{result['p50_ns']:.0f} / {result['p99_ns']:.0f}" if result else "—" for result in results)
-        lines.append([str(row.shape.h), *cells, f"**{row.ratios['best']:.2f}**"])
+        lines.append([f"{row.shape.x}, {row.shape.h}", *cells, f"**{row.ratios['best']:.2f}**"])
     lines.append(["geometric mean", *[""] * len(columns), f"**{mean(rows, 'best'):.2f}**"])
     return markdown(head, lines)
 
@@ -127,7 +133,7 @@ def pack_table(record):
 def show(path):
     record = load(path)
     print(f"\n{record['machine']['cpu']}, {record['date']}, quadgate {record['quadgate']}")
-    print(", ".join(f"{name} {version}" for name, version in record["versions"].items() if name != "quadgate"))
+    print(", ".join(f"{name} {version}".strip() for name, version in record["versions"].items() if name != "quadgate"))
     for mode, threads in settings_of(record):
         rows = rows_of(record, mode, threads)
         if not rows:

@@ -29,7 +29,7 @@ class Worker:
             text=True,
             start_new_session=True,
         )
-        self.version = self.answer(patience)["version"]
+        self.version = self.answer(patience).get("version", "")
         self.signal(signal.SIGSTOP)
 
     def ask(self, *words, seconds=0):
@@ -52,7 +52,11 @@ class Worker:
             self.end()
             words = self.log.read_text(errors="replace").strip()
             raise Failure(f"ended ({self.process.returncode}): {words.splitlines()[-1] if words else 'silently'}")
-        return json.loads(line)
+        try:
+            return dict(json.loads(line))
+        except (TypeError, ValueError):
+            self.end()
+            raise Failure(f"answered {line.strip()!r}") from None
 
     def signal(self, number):
         """To all its threads and children."""

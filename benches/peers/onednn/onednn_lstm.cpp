@@ -81,7 +81,7 @@ struct Layer {
     memory weight_ih, weight_hh, packed_ih, packed_hh;
     Forward forward;
     dnnl::lstm_forward forward_primitive;
-    // For a stream, one for each step; else one.
+    // For a stream, one for each call; else one.
     std::vector<Arguments> forward_arguments;
     Backward backward;
     Arguments backward_arguments;
@@ -100,8 +100,9 @@ struct Layer {
         auto input = take(t * b * x), w = take(4 * h * x), r = take(4 * h * h), bias = take(4 * h);
         auto cotangent = take(t * b * h);
 
-        bool step = mode == "step", train = mode == "train";
-        memory::dim steps = step ? 1 : t;
+        bool stream = mode == "step" || mode == "stream", train = mode == "train";
+        // Of a call.
+        memory::dim steps = mode == "step" ? 1 : stream ? 64 : t;
         auto input_plain = describe({steps, b, x}, Tag::tnc), hidden_plain = describe({steps, b, h}, Tag::tnc);
         auto state_plain = describe({1, 1, b, h}, Tag::ldnc), bias_plain = describe({1, 1, 4, h}, Tag::ldgo);
         auto any_ih = describe({1, 1, x, 4, h}, Tag::any), any_hh = describe({1, 1, h, 4, h}, Tag::any);
@@ -122,9 +123,10 @@ struct Layer {
             for (auto &part : state) part = fill(state_plain, nullptr);
         memory workspace;
         if (train) workspace = memory(forward.workspace_desc(), engine);
-        // An even number of steps, so that the two states take turns all the way round.
+        // An even number of calls, so that the two states take turns all the way round.
         for (memory::dim first = 0; first < t; first += steps) {
-            auto &from = states[first % 2 && step], &to = states[!(first % 2 && step)];
+            bool odd = stream && first / steps % 2;
+            auto &from = states[odd], &to = states[!odd];
             Arguments arguments = {
                 {DNNL_ARG_SRC_LAYER, fill(input_plain, &input[first * b * x])},
                 {DNNL_ARG_SRC_ITER, from[0]}, {DNNL_ARG_SRC_ITER_C, from[1]},
@@ -229,7 +231,7 @@ int main() try {
             words >> word;
             std::vector<float> values;
             // A stream's answer is that of all its steps.
-            for (memory::dim run = 0; run < (layer->mode == "step" ? layer->t : 1); run++) {
+            for (size_t run = 0; run < layer->forward_arguments.size(); run++) {
                 layer->run();
                 layer->answer(values);
             }

@@ -18,8 +18,7 @@ def load(case):
             to.copy_(values)
 
     if VARIANT == "packed":
-        steps = 1 if case.mode == "step" else case.t
-        shape = [steps, case.b, case.x]
+        shape = [case.steps, case.b, case.x]
         with torch.inference_mode():
             reorder = torch.ops.mkldnn._reorder_mkldnn_rnn_layer_weight
             packed = reorder(w, r, case.h, False, True, False, shape)
@@ -29,20 +28,24 @@ def load(case):
             return operation(x, *packed, *parameters[2:], h, c, False, [], 2, case.h, 1, True, False, False, False)
 
     zeros = torch.zeros(case.b, case.h)
-    if case.mode == "step":
-        state, step = (zeros, zeros), 0
-        inputs = list(x.split(1)) if VARIANT == "packed" else list(x)
+    if case.mode in ("step", "stream"):
+        is_cell = case.mode == "step" and VARIANT != "packed"
+        inputs = list(x) if is_cell else list(x.split(case.steps))
+        state, part = (zeros, zeros) if is_cell or VARIANT == "packed" else (zeros[None], zeros[None]), 0
 
         def run():
-            nonlocal state, step
+            nonlocal state, part
             with torch.inference_mode():
                 if VARIANT == "packed":
-                    _, h, c, _ = forward(inputs[step], *state)
+                    output, h, c, _ = forward(inputs[part], *state)
                     state = h.view(1, -1), c.view(1, -1)
+                elif is_cell:
+                    state = layer(inputs[part], state)
+                    output = state[0]
                 else:
-                    state = layer(inputs[step], state)
-            step = (step + 1) % case.t
-            return state[0]
+                    output, state = layer(inputs[part], state)
+            part = (part + 1) % len(inputs)
+            return output
 
         return run, lambda h: [h.numpy()]
 

@@ -11,12 +11,18 @@ import numpy
 THREADS, VARIANT = int(sys.argv[1]), sys.argv[2]
 
 
+# Steps of a block of the mode `stream`.
+BLOCK = 64
+
+
 class Case:
     """A layer and its input, weights as in PyTorch: [4H, X], [4H, H], [4H], gates i, f, g, o."""
 
     def __init__(self, words):
         self.mode, *shape, folder = words
         self.t, self.b, self.x, self.h = t, b, x, h = tuple(map(int, shape))
+        # Steps of one call.
+        self.steps = {"step": 1, "stream": BLOCK}.get(self.mode, t)
         self.model = pathlib.Path(folder, "step.onnx" if self.mode == "step" else "forward.onnx")
         shapes = [(t, b, x), (4 * h, x), (4 * h, h), (4 * h,), (t, b, h)]
         values = numpy.fromfile(pathlib.Path(folder, "case.f32"), numpy.float32)
@@ -48,8 +54,8 @@ def serve(version, load):
             say()
         elif command == "write":
             # A stream's answer is that of all its steps.
-            runs = case.t if case.mode == "step" else 1
-            parts = [numpy.array(part, numpy.float32).ravel() for _ in range(runs) for part in answer(run())]
+            runs = range(case.t // case.steps)
+            parts = [numpy.array(part, numpy.float32).ravel() for _ in runs for part in answer(run())]
             numpy.concatenate(parts).tofile(words[0])
             say()
         else:

@@ -1,10 +1,10 @@
 //! quadgate.
 
 use quadgate::{
-    Backward, Forward, GradientMode, Lstm, LstmConfig, LstmWeights, Matrix, Sequence, SequenceMut, State,
-    Tape, Threads, Workspace,
+    Backward, Forward, GradientMode, Lstm, LstmConfig, LstmWeights, Matrix, MatrixMut, Sequence, SequenceMut,
+    State, Tape, Threads, Workspace,
 };
-use worker::{Call, Case, Mode, serve_in_pool, threads};
+use worker::{BLOCK, Call, Case, Mode, serve_in_pool, threads};
 
 const FITS: &str = "made for this shape";
 
@@ -88,6 +88,38 @@ impl Call for Stream {
     }
 }
 
+struct Blocks {
+    lstm: Lstm,
+    workspace: Workspace,
+    hidden: Vec<f32>,
+    /// h and c, those that a block begins with and those that it ends with.
+    first: [Vec<f32>; 2],
+    last: [Vec<f32>; 2],
+    next: usize,
+    case: Case,
+}
+
+impl Call for Blocks {
+    fn run(&mut self) {
+        let &Case { b, x, h, .. } = &self.case;
+        let input = &self.case.input[self.next * b * x..][..BLOCK * b * x];
+        let ([hidden, cell], [last_hidden, last_cell]) = (&self.first, &mut self.last);
+        let call = Forward::new(Sequence::time_major(input, BLOCK, b, x))
+            .initial_hidden(Matrix::new(hidden, b, h))
+            .initial_cell(Matrix::new(cell, b, h))
+            .output(SequenceMut::time_major(&mut self.hidden, BLOCK, b, h))
+            .last_hidden(MatrixMut::new(last_hidden, b, h))
+            .last_cell(MatrixMut::new(last_cell, b, h));
+        self.lstm.forward(&mut self.workspace, call).expect(FITS);
+        std::mem::swap(&mut self.first, &mut self.last);
+        self.next = (self.next + BLOCK) % self.case.t;
+    }
+
+    fn answer(&mut self) -> Vec<f32> {
+        self.hidden.clone()
+    }
+}
+
 struct Packing {
     lstm: Option<Lstm>,
     case: Case,
@@ -110,6 +142,21 @@ fn load(mode: Mode, case: Case) -> Box<dyn Call> {
             let lstm = layer(&case, mode);
             let state = lstm.state(1).expect(FITS);
             Box::new(Stream { lstm, state, next: 0, case })
+        }
+        Mode::Stream => {
+            let lstm = layer(&case, mode);
+            let workspace = lstm.workspace(case.b).expect(FITS);
+            let states = [(); 2].map(|()| vec![0.0; case.b * case.h]);
+            let (first, last) = (states.clone(), states);
+            Box::new(Blocks {
+                lstm,
+                workspace,
+                hidden: vec![0.0; BLOCK * case.b * case.h],
+                first,
+                last,
+                next: 0,
+                case,
+            })
         }
         Mode::Pack => Box::new(Packing { lstm: None, case }),
     }

@@ -18,9 +18,14 @@ pub enum Mode {
     Train,
     /// The next step of a stream, with h and c carried on.
     Step,
+    /// The next [`BLOCK`] steps of a stream, with h and c carried on.
+    Stream,
     /// Making a layer, which includes packing its weights.
     Pack,
 }
+
+/// Steps of a block.
+pub const BLOCK: usize = 64;
 
 /// A layer and its input. Weights are laid out as in PyTorch: `[4H, X]`, `[4H, H]`, `[4H]`, gates i, f, g, o.
 pub struct Case {
@@ -64,11 +69,16 @@ pub fn serve(load: fn(Mode, Case) -> Box<dyn Call>) -> Result<()> {
                     "forward" => Mode::Forward,
                     "train" => Mode::Train,
                     "step" => Mode::Step,
+                    "stream" => Mode::Stream,
                     _ => Mode::Pack,
                 };
                 let shape = [t.parse()?, b.parse()?, x.parse()?, h.parse()?];
                 // A stream's answer is that of all its steps.
-                let runs = if mode == Mode::Step { shape[0] } else { 1 };
+                let runs = match mode {
+                    Mode::Step => shape[0],
+                    Mode::Stream => shape[0] / BLOCK,
+                    _ => 1,
+                };
                 *call = Some((load(mode, read(shape, Path::new(folder), mode)?), runs));
                 println!("{{}}");
             }
@@ -84,7 +94,10 @@ pub fn serve(load: fn(Mode, Case) -> Box<dyn Call>) -> Result<()> {
             (["run", milliseconds], Some((call, _))) => {
                 let duration = Duration::from_millis(milliseconds.parse()?);
                 // Latencies are those of single calls.
-                println!("{}", Turn::take(|| call.run(), || (), [duration, duration, Duration::ZERO]).to_json());
+                println!(
+                    "{}",
+                    Turn::take(|| call.run(), || (), [duration, duration, Duration::ZERO]).to_json()
+                );
             }
             _ => return Err(line.into()),
         }
