@@ -1,6 +1,7 @@
 //! What is known of a CPU beside its instruction sets.
 
 use core::arch::x86_64::__cpuid;
+use std::sync::OnceLock;
 
 /// Whether the CPU adds, compares, shifts and blends vectors of 512 bits on other units than those that multiply them, so that an
 /// epilogue can hide beside a K loop.
@@ -8,9 +9,13 @@ use core::arch::x86_64::__cpuid;
 /// Those of Intel have two units for all of it. On an Emerald Rapids, deferred epilogues cost 150 cycles a vector of units,
 /// epilogues at once 75: 100,16,128,128 takes 11 % less time. AMD's have four.
 pub(crate) fn has_adders_beside_multipliers() -> bool {
-    #[allow(unused_unsafe, reason = "safe from Rust 1.94 on")]
-    // SAFETY: each x86-64 CPU has the instruction.
-    let vendor = unsafe { __cpuid(0) };
-    // "GenuineIntel"
-    (vendor.ebx, vendor.edx, vendor.ecx) != (0x756e_6547, 0x4965_6e69, 0x6c65_746e)
+    // Asked once: a virtual machine answers it in microseconds.
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        #[allow(unused_unsafe, reason = "safe from Rust 1.94 on")]
+        // SAFETY: each x86-64 CPU has the instruction.
+        let vendor = unsafe { __cpuid(0) };
+        // "GenuineIntel"
+        (vendor.ebx, vendor.edx, vendor.ecx) != (0x756e_6547, 0x4965_6e69, 0x6c65_746e)
+    })
 }
