@@ -76,7 +76,7 @@ fn with_options(config: LstmConfig) -> LstmConfig {
         .projection_bias()
         .peepholes()
         .coupling(Coupling::ForgetFromInput)
-        .clip(Clip { gate: Some(3.0), cell: Some(3.0), projection: Some(3.0) })
+        .clip(Clip { gate: Some(3.0), cell: Some(3.0), projection: Some(3.0), ..Clip::default() })
         .activations(Activations { gate, ..Activations::default() })
         .layer_normalization(1e-5)
         .zoneout(Zoneout { hidden: 0.1, cell: 0.1 })
