@@ -43,7 +43,7 @@ impl Shape {
     /// Lanes are a power of two, and a division would take as long as some units of a narrow layer.
     #[inline]
     fn padded(self, elements: usize) -> usize {
-        (elements + self.lanes - 1) & !(self.lanes - 1)
+        elements.saturating_add(self.lanes - 1) & !(self.lanes - 1)
     }
 
     /// Bytes of W and R.
