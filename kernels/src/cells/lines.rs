@@ -6,7 +6,7 @@
 //! ```
 //!
 //! 1. W lines at once hide the latency of each other's chains of operations, see [`Together`](crate::simd::Together). What is
-//!    left over is filled up by repeating the last line, which is read before it is written; one line alone has code of its own.
+//!    left over goes line by line.
 //! 2. Units that do not fill a panel share vectors. Their gates are spread over vectors of their own first.
 
 use crate::gemm::micro::{Sums, SumsBuffer, WAITING_LINES};
@@ -116,9 +116,7 @@ impl<C> Finish<'_, C> {
         let mut lines = unsafe { slice::from_raw_parts(lines.as_ptr().cast::<Line>(), count) };
         // SAFETY: as above.
         unsafe {
-            while lines.len() > W
-                && let Some((group, rest)) = lines.split_first_chunk::<W>()
-            {
+            while let Some((group, rest)) = lines.split_first_chunk::<W>() {
                 for line in rest.iter().take(W) {
                     self.cell.fetch(s, line);
                 }
