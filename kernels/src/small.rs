@@ -3,10 +3,7 @@
 //! Their products may be denormal numbers, which many CPUs compute up to a hundred times slower. Cells drop them; here is how weights
 //! and inputs are cleared of them.
 
-use crate::simd::{MAX_LANES, Operation, Simd};
-
-/// 2⁻⁶³
-const SMALLEST: f32 = f32::from_bits((127 - 63) << 23);
+use crate::simd::{MAX_LANES, Operation, SMALLEST, Simd};
 
 /// Zero instead of what is too small; NaN stays NaN.
 #[inline(always)]
@@ -23,12 +20,10 @@ impl<S: Simd<Element = f32>> Operation<S> for HasSmall<'_> {
     /// A small number is one that `flush` changes.
     #[inline(always)]
     fn run(self, s: S) -> bool {
-        let chunks = self.0.chunks_exact(S::LANES);
-        let rest = chunks.remainder();
         let mut changes = s.zero();
-        for chunk in chunks {
-            // SAFETY: a chunk has LANES elements.
-            let x = unsafe { s.load(chunk.as_ptr()) };
+        for chunk in self.0.chunks(S::LANES) {
+            // SAFETY: a chunk has at most LANES elements.
+            let x = unsafe { s.load_first(chunk.as_ptr(), chunk.len()) };
             // Not the difference, which is NaN of what is infinite.
             changes = s.or(changes, s.xor(x, s.flush(x)));
         }
@@ -36,7 +31,6 @@ impl<S: Simd<Element = f32>> Operation<S> for HasSmall<'_> {
         // SAFETY: the buffer has at least LANES elements.
         unsafe { s.store(lanes.as_mut_ptr(), changes) };
         // −0 is none.
-        let is_changed = |x: &f32| x.to_bits() << 1 != 0;
-        lanes.iter().any(is_changed) || rest.iter().any(|&x| without_small(x) != x && x != 0.0 && !x.is_nan())
+        lanes.iter().any(|x| x.to_bits() << 1 != 0)
     }
 }

@@ -180,7 +180,10 @@ pub(crate) trait Operation<S: Simd> {
     fn run(self, s: S) -> Self::Output;
 }
 
-/// The two high bits of an exponent: one of them is set from 2⁻⁶³ on.
+/// 2⁻⁶³: what is below it, [`Arithmetic::flush`] drops.
+pub(crate) const SMALLEST: f32 = f32::from_bits((127 - 63) << 23);
+
+/// The two high bits of an exponent: one of them is set from [`SMALLEST`] on.
 pub(crate) const HIGH_EXPONENT: i32 = 0x6000_0000;
 
 /// Lanes of the widest f32 vector.

@@ -1,6 +1,6 @@
 //! The portable level: `wide`'s vectors, compiled for whatever the target guarantees.
 
-use crate::simd::{Arithmetic, Operation, Simd};
+use crate::simd::{Arithmetic, Operation, SMALLEST, Simd};
 use wide::{f32x4, i32x4};
 
 /// Four lanes. 16 registers: 3 rows × 4 gates, 3 inputs and 1 weight.
@@ -88,7 +88,7 @@ impl Arithmetic for Portable {
     }
     #[cfg_attr(not(unoptimized), inline(always))]
     fn flush(self, v: f32x4) -> f32x4 {
-        v.abs().simd_lt(f32x4::splat(f32::from_bits((127 - 63) << 23))).select(f32x4::ZERO, v)
+        v.abs().simd_lt(f32x4::splat(SMALLEST)).select(f32x4::ZERO, v)
     }
     #[cfg_attr(not(unoptimized), inline(always))]
     fn power_of_two(self, shifted: f32x4) -> f32x4 {
