@@ -47,6 +47,13 @@ pub(crate) struct StepRows<'a> {
     pub(crate) scratch: &'a mut [f32],
 }
 
+/// Of two slots of h the one that the next step writes, and the one that holds h.
+#[inline]
+fn in_turn(hidden: &mut [f32], slot: usize) -> [&mut [f32]; 2] {
+    let (first, second) = hidden.split_at_mut(hidden.len() / 2);
+    if slot == 0 { [second, first] } else { [first, second] }
+}
+
 /// Elements of a state: of h, of c, and of what a step works with.
 pub(crate) fn state_lengths(shape: Shape, batch: usize) -> Option<[usize; 2]> {
     let hidden = shape.padded_outputs().checked_mul(batch)?.checked_mul(2)?;
@@ -200,9 +207,8 @@ impl State {
     #[inline]
     pub(crate) fn step_rows(&mut self) -> StepRows<'_> {
         let (shape, rows) = (self.shape, self.batch);
+        let [to, from] = in_turn(&mut self.hidden, self.slot);
         let (outputs, units) = (shape.padded_outputs(), shape.padded_cell());
-        let (first, second) = self.hidden.split_at_mut(rows * outputs);
-        let (from, to) = if self.slot == 0 { (first, second) } else { (second, first) };
         let sums_width = if self.sums.is_empty() { 0 } else { shape.sums_width() };
         StepRows {
             // Slots take turns from step to step.
@@ -215,19 +221,17 @@ impl State {
         }
     }
 
-    /// Says that `steps` steps were run on [`State::rows`].
     /// The direction in which panels are walked, where h of the next step goes and where h is, and c.
     #[inline]
     pub(crate) fn hidden_in_turn(&mut self) -> (Order, [RowsMut<'_>; 2], RowsMut<'_>) {
         let (shape, rows) = (self.shape, self.batch);
-        let outputs = shape.padded_outputs();
-        let (first, second) = self.hidden.split_at_mut(rows * outputs);
-        let (from, to) = if self.slot == 0 { (first, second) } else { (second, first) };
-        let hidden = [to, from].map(|hidden| views::rows_mut(hidden, rows, outputs));
+        let hidden = in_turn(&mut self.hidden, self.slot);
+        let hidden = hidden.map(|hidden| views::rows_mut(hidden, rows, shape.padded_outputs()));
         let order = Order::zigzag(1 - self.slot);
         (order, hidden, views::rows_mut(&mut self.cell, rows, shape.padded_cell()))
     }
 
+    /// Says that `steps` steps were run on [`State::rows`].
     pub(crate) fn advance(&mut self, steps: usize) {
         self.slot = (self.slot + steps % 2) % 2;
     }

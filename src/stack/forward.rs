@@ -36,19 +36,12 @@ impl StackForward<'_> {
 }
 
 impl Layers {
-    /// Which steps to run. The bounds of the input were checked.
-    fn row_steps<'a>(&self, call: &StackForward<'a>) -> Result<Option<RowSteps<'a>>, Error> {
-        let [steps, batch, _] = call.input.shape;
-        let asked = call.row_steps.checked([steps, batch])?;
-        Ok(asked.or_else(|| RowSteps::if_small(call.input, self.layers[0].kernels)))
-    }
-
-    /// `Ok` if every argument fits.
-    fn check_forward(
+    /// If every argument fits, the plan, and which steps to run, if not all.
+    fn check_forward<'a>(
         &self,
         workspace: &StackWorkspace,
-        call: &mut StackForward<'_>,
-    ) -> Result<StackPlan, Error> {
+        call: &mut StackForward<'a>,
+    ) -> Result<(StackPlan, Option<RowSteps<'a>>), Error> {
         let [steps, batch, _] = call.input.shape;
         let ([hidden, cell], width) = (self.config.state_widths(), self.config.output_size());
         check_sequence("input", [steps, batch, self.config.input_size()], call.input.shape)?;
@@ -68,12 +61,13 @@ impl Layers {
             self.config.layer().check_cell_state(argument, states.is_some() && width == 0)?;
             states.as_mut().map(|states| states.all().checked(argument, rows, width)).transpose()?;
         }
-        let row_steps = self.row_steps(call)?;
+        let row_steps = call.row_steps.checked([steps, batch])?;
+        let row_steps = row_steps.or_else(|| RowSteps::if_small(call.input, self.layers[0].kernels));
         // A row of a reverse layer may begin anywhere, so blocks of steps cannot pass through layers.
         let is_whole = row_steps.is_some() && self.config.directions().count() == 1;
         let plan = self.plan_within(workspace, [steps, batch], if is_whole { 1 } else { usize::MAX })?;
         call.tape.as_ref().map_or(Ok(()), |tape| self.check_tape(tape, [steps, batch]))?;
-        Ok(plan)
+        Ok((plan, row_steps))
     }
 
     /// Rows of the states of all directed layers.
@@ -109,11 +103,10 @@ impl Layers {
         workspace: &mut StackWorkspace,
         mut arguments: StackForward<'_>,
     ) -> Result<(), Error> {
-        let plan = self.check_forward(workspace, &mut arguments)?;
+        let (plan, row_steps) = self.check_forward(workspace, &mut arguments)?;
         let [steps, batch, _] = arguments.input.shape;
         let initial = [arguments.initial_hidden, arguments.initial_cell];
-        let (row_steps, dropout) = (self.row_steps(&arguments)?, arguments.dropout);
-        let call = Call { plan, steps, batch, initial, dropout, row_steps };
+        let call = Call { plan, steps, batch, initial, dropout: arguments.dropout, row_steps };
         if let Some(tape) = &mut arguments.tape {
             tape.dropout = arguments.dropout;
         }
