@@ -92,6 +92,7 @@ impl Worker {
 
     /// Wakes the worker for a turn, and stops it again.
     pub fn turn(&mut self, caches: Caches, length: Duration) -> Result<Turn> {
+        interrupt::check()?;
         let word = if caches == Caches::Cold { "cold" } else { "run" };
         self.signal(Signal::CONT);
         // If it has ended, there will be no answer, and that says why.
