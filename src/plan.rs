@@ -212,6 +212,17 @@ pub(crate) fn max_block_rows(shape: Shape, batch: usize) -> Option<usize> {
     block_rows(shape).checked_add(batch)
 }
 
+/// Whether weight gradients move the columns of dZ that they read together, of a block of so many rows. A tile reads some columns of
+/// all rows, and of large blocks each of them would be on a page, and soon in a cache, of its own.
+///
+/// Measured with AVX-512 at one thread on an Emerald Rapids, in percent of the multiply-add peak of the weight gradients, without and
+/// with: 80 and 78 at T,B,X,H = 100,16,128,128 (0.6 MB of dZ), 77 and 82 at 100,32,192,192 (0.8), 78 and 84 at 100,32,256,256,
+/// 52 and 80 at 50,64,512,512, 64 and 73 at 20,128,1024,1024.
+pub(crate) fn gathers_columns(shape: Shape, rows: usize) -> bool {
+    const LARGE: usize = 768 << 10;
+    shape.gate_gradients_width().saturating_mul(rows) >= LARGE / size_of::<f32>()
+}
+
 /// Steps in a block.
 pub(crate) fn block_steps(shape: Shape, batch: usize) -> usize {
     block_rows(shape).div_ceil(batch.max(1))

@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::memory::buffer::{Buffer, zeros};
 use crate::memory::state::load;
 use crate::options::Options;
-use crate::plan::max_block_rows;
+use crate::plan::{gathers_columns, max_block_rows};
 use crate::shape::Shape;
 use quadgate_kernels::{Permutation, Rows};
 
@@ -15,6 +15,9 @@ pub(crate) struct GradientRows<'a> {
     pub(crate) gate_gradients: &'a mut [f32],
     /// x and h of a block in panels: at least `[panels of x and h, block_steps, B, panel width]`.
     pub(crate) right: &'a mut [f32],
+    /// Room for the columns of dZ of as many units as there are, if they are to be moved together for weight gradients; see
+    /// [`gathers_columns`].
+    pub(crate) columns: &'a mut [f32],
     /// Gradient of the last h, `[B, P]` padded; in the end that of the first.
     pub(crate) hidden_gradient: &'a mut [f32],
     /// Gradient of the last c, `[B, H]` padded, or what else is carried back; in the end that of the first.
@@ -29,6 +32,7 @@ pub(crate) struct GradientRows<'a> {
 pub(crate) struct BackwardBuffers {
     gate_gradients: Buffer,
     right: Buffer,
+    columns: Buffer,
     hidden_gradient: Buffer,
     cell_gradient: Buffer,
     cotangent: Buffer,
@@ -36,21 +40,23 @@ pub(crate) struct BackwardBuffers {
 }
 
 /// Elements of each of the backward pass' buffers, enough for any batch up to `batch`.
-pub(crate) fn backward_lengths(shape: Shape, batch: usize) -> Option<[usize; 5]> {
+pub(crate) fn backward_lengths(shape: Shape, batch: usize) -> Option<[usize; 6]> {
     let rows = max_block_rows(shape, batch)?;
+    let columns = if gathers_columns(shape, rows) { shape.units } else { 0 };
     Some([
         shape.gate_gradients_width().checked_mul(rows.checked_add(batch)?)?,
         shape.input_and_state_panels().checked_mul(shape.panel_width())?.checked_mul(rows)?,
         shape.padded_outputs().checked_mul(batch)?,
         shape.padded_carry().checked_mul(batch)?,
         shape.padded_outputs().checked_mul(batch)?,
+        columns.checked_mul(rows)?,
     ])
 }
 
 impl BackwardBuffers {
     pub(crate) fn elements(&self) -> usize {
         let states = self.hidden_gradient.len() + self.cell_gradient.len() + self.cotangent.len();
-        self.gate_gradients.len() + self.right.len() + states + self.cell.elements()
+        self.gate_gradients.len() + self.right.len() + self.columns.len() + states + self.cell.elements()
     }
 
     pub(crate) fn new(shape: Shape, options: &Options, batch: usize) -> Result<Self, Error> {
@@ -62,6 +68,7 @@ impl BackwardBuffers {
             hidden_gradient: buffer(2)?,
             cell_gradient: buffer(3)?,
             cotangent: buffer(4)?,
+            columns: buffer(5)?,
             cell: CellBuffers::new(shape, options, batch, max_block_rows(shape, batch))?,
         })
     }
@@ -87,6 +94,7 @@ impl BackwardBuffers {
         GradientRows {
             gate_gradients: &mut self.gate_gradients,
             right: &mut self.right,
+            columns: &mut self.columns,
             hidden_gradient: &mut self.hidden_gradient[..outputs * batch],
             cell_gradient: &mut self.cell_gradient[..units * batch],
             cotangent: &mut self.cotangent[..outputs * batch],

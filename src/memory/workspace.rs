@@ -42,7 +42,7 @@ pub(crate) fn bytes(config: &LstmConfig, shape: Shape, batch: usize) -> Option<u
         let rows = max_block_rows(shape, batch)?;
         (backward_lengths(shape, batch)?, cell_buffers_len(shape, config.options(), batch, rows)?)
     } else {
-        ([0; 5], 0)
+        ([0; 6], 0)
     };
     let others = [cell, Plan::sums_len(config, shape, batch)?, scratch_len(config, shape, batch)?, options];
     let elements = backward.into_iter().chain(others).try_fold(hidden, usize::checked_add)?;

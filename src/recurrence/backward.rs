@@ -27,7 +27,7 @@ use crate::memory::tools::Tools;
 use crate::memory::views;
 use crate::pack::PackedWeights;
 use crate::parallel;
-use crate::plan::Plan;
+use crate::plan::{Plan, gathers_columns};
 use crate::shape::Shape;
 use crate::view::Sequence;
 use quadgate_kernels::{
@@ -200,6 +200,8 @@ struct Units<'a> {
     weight_hh: SequenceMut<'a>,
     /// Empty where Σ dZ is not the gradient of the bias.
     bias: SequenceMut<'a>,
+    /// Room for columns of dZ, see [`Columns`].
+    columns: &'a mut [f32],
 }
 
 impl parallel::Rows for Units<'_> {
@@ -208,13 +210,41 @@ impl parallel::Rows for Units<'_> {
     }
 
     fn split(self, at: usize) -> (Self, Self) {
+        let units = self.rows();
         let (weight_ih, other_ih) = self.weight_ih.split_rows(at);
         let (weight_hh, other_hh) = self.weight_hh.split_rows(at);
         let (bias, other_bias) = self.bias.split_rows(at);
+        let (columns, other_columns) = parallel::split_evenly(self.columns, units, at);
         (
-            Units { weight_ih, weight_hh, bias },
-            Units { weight_ih: other_ih, weight_hh: other_hh, bias: other_bias },
+            Units { weight_ih, weight_hh, bias, columns },
+            Units { weight_ih: other_ih, weight_hh: other_hh, bias: other_bias, columns: other_columns },
         )
+    }
+}
+
+/// Columns of dZ, of one gate of some units.
+struct Columns<'a> {
+    gate_gradients: Rows<'a>,
+    /// Where they are moved together; empty if they are read where they are.
+    room: &'a mut [f32],
+    /// The first of those that are there.
+    first: Option<usize>,
+}
+
+impl Columns<'_> {
+    /// Rows that have `count` columns from `first` on, and where they begin in them.
+    fn take(&mut self, first: usize, count: usize) -> (Rows<'_>, usize) {
+        let from = self.gate_gradients;
+        if self.room.is_empty() {
+            return (from, first);
+        }
+        if self.first != Some(first) {
+            for (row, to) in self.room.chunks_exact_mut(count).take(from.rows()).enumerate() {
+                to.copy_from_slice(&from.row(row)[first..][..count]);
+            }
+            self.first = Some(first);
+        }
+        (views::rows(self.room, from.rows(), count), 0)
     }
 }
 
@@ -667,6 +697,7 @@ impl BackwardPass<'_> {
             weight_ih: views::slots(weight_ih, [gates, units, inputs]),
             weight_hh: views::slots(weight_hh, [gates, units, shape.outputs]),
             bias: views::slots_if_any(bias, [shape.gates(), units, 1]),
+            columns: if gathers_columns(shape, dz.rows()) { scratch.columns } else { &mut [] },
         };
         let right = &*scratch.right;
         let first_row = first.right * batch;
@@ -693,10 +724,14 @@ impl BackwardPass<'_> {
         let width = shape.panel_width();
         let panel_rows = self.block_steps * batch;
         let mut rest = work;
+        // All groups of units use the same room, so that it stays in a cache.
+        let room = std::mem::take(&mut rest.columns);
         while parallel::Rows::rows(&rest) > 0 {
             let (some, more) = parallel::Rows::split(rest, UNITS_AT_ONCE);
             rest = more;
-            let Units { mut weight_ih, mut weight_hh, mut bias } = some;
+            let units = parallel::Rows::rows(&some);
+            let Units { mut weight_ih, mut weight_hh, mut bias, .. } = some;
+            let mut columns = Columns { gate_gradients: dz, room: &mut *room, first: None };
             // The first gradient of a unit's `sum`.
             let first_of = |sum: usize| sum * shape.gate_stride() + first;
             for gate in 0..shape.gates() {
@@ -709,22 +744,25 @@ impl BackwardPass<'_> {
                         .into_iter()
                         .filter(|_| has_weights)
                 {
-                    let from = first_of(sum);
                     if is_recurrent && shape.kind.is_gated(gate) {
                         row += shape.panels_of(shape.outputs).count() * panel_rows;
                     }
+                    if weights.width() == 0 {
+                        continue;
+                    }
+                    let (left, from) = columns.take(first_of(sum), units);
                     for columns in shape.panels_of(weights.width()) {
                         let mut to = views::slot(weights, gate);
                         let to = to.columns(columns);
-                        let right = views::rows(&right[row * width..], dz.rows(), width);
+                        let right = views::rows(&right[row * width..], left.rows(), width);
                         row += panel_rows;
-                        self.kernels.column_product(ColumnProduct { left: dz, from, right, to, add });
+                        self.kernels.column_product(ColumnProduct { left, from, right, to, add });
                     }
                 }
                 if let Some(mut bias) = bias.step(gate) {
-                    let from = first_of(shape.kind.bias_sum(gate));
-                    let sums = &mut [0.0; UNITS_AT_ONCE][..bias.rows()];
-                    self.kernels.column_sums(dz.columns(from..from + sums.len()), sums);
+                    let (left, from) = columns.take(first_of(shape.kind.bias_sum(gate)), units);
+                    let sums = &mut [0.0; UNITS_AT_ONCE][..units];
+                    self.kernels.column_sums(left.columns(from..from + units), sums);
                     for (unit, &sum) in sums.iter().enumerate() {
                         let to = &mut bias.row_mut(unit)[0];
                         *to = if add { *to + sum } else { sum };

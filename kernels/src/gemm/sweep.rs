@@ -282,13 +282,17 @@ impl<C: Destination> Run<'_, C> {
             self.tile.start = unsafe { sweep.start.add((vector - sweep.vectors[0]) * lanes) };
         }
         // Few rows fetch nothing ahead.
-        let after_all = if sweep.rows >= FETCHING_ROWS && !sweep.by_columns {
+        let after_all = if sweep.rows < FETCHING_ROWS {
+            ptr::null()
+        } else if sweep.by_columns {
+            // The panels of a block follow each other.
+            let [Term { right, right_stride, depth, .. }, _] = sweep.terms;
+            right.wrapping_add(depth * right_stride)
+        } else {
             let next_panel =
                 if sweep.backward { vector.wrapping_sub(PANEL_VECTORS) } else { vector + PANEL_VECTORS };
             let first = usize::from(sweep.terms[0].depth == 0);
             self.weights_of(&sweep.terms[first], next_panel)
-        } else {
-            ptr::null()
         };
         let most = self.tiles.part_depth;
         let depth = sweep.terms[0].depth + sweep.terms[1].depth;
