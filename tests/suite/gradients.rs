@@ -94,6 +94,23 @@ fn blocks_longer_and_shorter_than_the_sequence_agree_with_the_oracle() {
     }
 }
 
+/// Columns of dZ are moved together there, see `plan::gathers_columns`: 288 rows of 800.
+#[test]
+fn a_large_block_agrees_with_the_oracle_on_any_number_of_threads() {
+    let sizes = Sizes { steps: 18, batch: 16, inputs: 5, units: 200 };
+    let (case, cotangents) = (Case::random(2, sizes), Cotangents::random(2, sizes));
+    let expected = case.expected_gradients(&cotangents);
+    for isa in levels() {
+        let found = [1, 2, 5].map(|threads| {
+            let run = Run::on(isa).threads(threads);
+            let found = case.gradients(run, Recording::Full, &cotangents, None);
+            assert_gradients_close(&found, &expected, tolerance(isa), &(sizes, run));
+            gradient_bits(&found)
+        });
+        assert!(found.iter().all(|bits| *bits == found[0]), "{isa}");
+    }
+}
+
 fn checksum(gradients: &Gradients) -> u64 {
     fnv(gradient_bits(gradients).into_iter().flat_map(u32::to_le_bytes))
 }
