@@ -10,7 +10,6 @@ use crate::cell::rnn::PlainRnn;
 use crate::cell::step::{Masks, Step, StepExtras};
 use crate::config::{LstmConfig, Schedule};
 use crate::error::Error;
-use crate::memory::buffer::{Buffer, LINE};
 use crate::memory::state::{State, StepRows};
 use crate::memory::tape::Tape;
 use crate::memory::views;
@@ -605,7 +604,7 @@ impl Lstm {
             return Ok(());
         }
         // Out of the state meanwhile, since a step borrows that.
-        let mut clean = mem::replace(&mut state.input, Buffer::new(LINE));
+        let mut clean = mem::take(&mut state.input);
         let width = self.config.input_size();
         for row in 0..batch {
             let to = &mut clean[row * width..][..width];

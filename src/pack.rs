@@ -5,7 +5,6 @@ mod unpack;
 use crate::config::{LstmConfig, Threads};
 use crate::error::Error;
 use crate::memory::buffer::{Buffer, zeros};
-use crate::memory::pages::Pages;
 use crate::options::{Options, Zoneout};
 use crate::parallel;
 use crate::shape::Shape;
@@ -73,8 +72,8 @@ impl GateTensors for LstmWeights<'_> {
 #[derive(Debug)]
 pub(crate) struct PackedWeights {
     shape: Shape,
-    input: Pages,
-    recurrent: Pages,
+    input: Buffer,
+    recurrent: Buffer,
     bias: Buffer,
     transposed: Option<Transposed>,
     options: Option<Box<PackedOptions>>,
@@ -83,8 +82,8 @@ pub(crate) struct PackedWeights {
 /// Wᵀ and Rᵀ: from gate gradients back to x and h.
 #[derive(Debug)]
 struct Transposed {
-    input: Pages,
-    recurrent: Pages,
+    input: Buffer,
+    recurrent: Buffer,
 }
 
 /// The tensors of a layer's options; empty where there are none.
@@ -108,16 +107,16 @@ impl PackedWeights {
         let elements = |layout: PanelLayout| layout.elements();
         let transposed = if training {
             Some(Transposed {
-                input: Pages::zeros("input weights", elements(shape.transposed_input_layout()))?,
-                recurrent: Pages::zeros("recurrent weights", elements(shape.transposed_recurrent_layout()))?,
+                input: zeros("input weights", elements(shape.transposed_input_layout()))?,
+                recurrent: zeros("recurrent weights", elements(shape.transposed_recurrent_layout()))?,
             })
         } else {
             None
         };
         Ok(Self {
             shape,
-            input: Pages::zeros("input weights", elements(shape.gates_layout(shape.inputs)))?,
-            recurrent: Pages::zeros("recurrent weights", elements(shape.gates_layout(shape.outputs)))?,
+            input: zeros("input weights", elements(shape.gates_layout(shape.inputs)))?,
+            recurrent: zeros("recurrent weights", elements(shape.gates_layout(shape.outputs)))?,
             bias: zeros("bias", elements(shape.gates_layout(1)))?,
             transposed,
             options: if options.are_plain() {
