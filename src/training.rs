@@ -453,7 +453,10 @@ impl Lstm {
         let row_steps = call.row_steps.checked([steps, batch])?;
         let (options, version) = (self.config.options(), self.weights.version());
         let row_steps = tape.check_recorded(self.shape(), options, [steps, batch], row_steps, version)?;
-        let row_steps = row_steps.or_else(|| RowSteps::if_small(call.input, self.kernels));
+        // Steps that are run again read x as the forward pass did; gradients are cleared of what is small as x is kept.
+        let runs_again = tape.segment() < steps;
+        let row_steps = row_steps
+            .or_else(|| if runs_again { RowSteps::if_small(call.input, self.kernels) } else { None });
         tape.check_access(steps)?;
         let plan = self.plan_within(workspace, [steps, batch], most)?;
         let Workspace { sums, tools, backward, ragged, .. } = workspace;
