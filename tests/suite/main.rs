@@ -11,6 +11,7 @@ mod common;
 mod determinism;
 mod direction;
 mod dropout;
+mod errors;
 mod family_goldens;
 mod golden;
 mod gradients;
