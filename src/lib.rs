@@ -62,6 +62,12 @@
 //! rayon is a feature of the crate, on by default. Without it (`default-features = false`) every call runs on the caller's
 //! thread, whatever [`Threads`] says, and nothing of `std::thread` is used: for WebAssembly, or an audio thread.
 //!
+//! # The oracle
+//!
+//! With the feature `reference`, off by default, the crate has a module of that name: every cell as its equations say it, in f32
+//! or f64, with gradients by hand. The crate's own tests compare with it, and so may yours:
+//! `quadgate = { version = "0.1", features = ["reference"] }` in `[dev-dependencies]`.
+//!
 //! # Environment
 //!
 //! `QUADGATE_ISA` names the instruction set of layers whose configuration names none: `portable`, `avx2`, `avx512` or `neon`, in
@@ -91,6 +97,7 @@ mod packed_sequence;
 mod parallel;
 mod plan;
 mod recurrence;
+#[cfg(feature = "reference")]
 pub mod reference;
 mod rnn;
 mod row_steps;

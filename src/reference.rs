@@ -1,4 +1,5 @@
-//! The oracle: LSTMs as the equations say them, in `f32` or `f64`, for tests.
+//! The oracle: LSTMs as the equations say them, in `f32` or `f64`, for tests. Behind the feature `reference`, so that nobody
+//! else compiles it.
 //!
 //! Slow, plain and independent of everything else in this crate. Four of them:
 //!
