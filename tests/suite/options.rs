@@ -62,7 +62,7 @@ fn allowed(case: &FamilyCase, run: Run) -> Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(2 * ProptestConfig::default().cases))]
 
     #[test]
     fn any_options_agree_with_the_oracle_in_values_and_gradients(

@@ -400,7 +400,7 @@ fn random_cell(seed: u64, [inputs, units, outputs]: [usize; 3], projected: bool)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(2 * ProptestConfig::default().cases))]
 
     #[test]
     fn gradients_are_the_finite_differences_of_the_values(seed: u64) {

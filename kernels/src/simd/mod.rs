@@ -184,6 +184,7 @@ pub(crate) trait Operation<S: Simd> {
 pub(crate) const SMALLEST: f32 = f32::from_bits((127 - 63) << 23);
 
 /// The two high bits of an exponent: one of them is set from [`SMALLEST`] on.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) const HIGH_EXPONENT: i32 = 0x6000_0000;
 
 /// Lanes of the widest f32 vector.
