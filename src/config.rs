@@ -363,6 +363,26 @@ impl LstmConfig {
         self.kind.has_cell_state()
     }
 
+    /// Elements of h, and of c; none if the cell has no such state.
+    pub(crate) fn state_widths(&self) -> [usize; 2] {
+        [self.output_size(), if self.has_cell_state() { self.hidden_size } else { 0 }]
+    }
+
+    /// `Ok` if it has the instruction set, threads and use of another layer, which cannot differ within a stack.
+    pub(crate) fn check_runs_as(&self, other: &LstmConfig) -> Result<(), Error> {
+        for (argument, is_same) in [
+            ("isa", self.isa == other.isa),
+            ("threads", self.threads == other.threads),
+            ("training", self.training == other.training),
+        ] {
+            if !is_same {
+                let because = "another choice in the first layer: make it for the whole stack";
+                return Err(Error::Unsupported { argument, because });
+            }
+        }
+        Ok(())
+    }
+
     /// An error if a call names a c, and the cell has none.
     pub(crate) fn check_cell_state(&self, argument: &'static str, is_there: bool) -> Result<(), Error> {
         if is_there && !self.has_cell_state() { Err(Error::Unexpected { argument }) } else { Ok(()) }

@@ -51,6 +51,14 @@ pub enum Error {
         /// Entries that there are.
         found: usize,
     },
+    /// Something is wrong with the configuration of one of the layers of a stack.
+    #[non_exhaustive]
+    Layer {
+        /// The number of the layer, from 0.
+        index: usize,
+        /// What is wrong.
+        error: Box<Error>,
+    },
     /// Something is wrong with what is of one of the directed layers of a stack.
     #[non_exhaustive]
     DirectedLayer {
@@ -276,6 +284,7 @@ impl fmt::Display for Error {
             Error::Count { argument, each, expected, found } => {
                 write!(f, "{argument}: expected one for each {each}, {expected}, found {found}")
             }
+            Error::Layer { index, error } => write!(f, "layer {index}: {error}"),
             Error::DirectedLayer { index, error } => write!(f, "directed layer {index}: {error}"),
             Error::TooShort { argument, expected, found } => {
                 write!(
@@ -355,7 +364,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Error::DirectedLayer { error, .. } => Some(error),
+            Error::Layer { error, .. } | Error::DirectedLayer { error, .. } => Some(error),
             _ => None,
         }
     }

@@ -87,6 +87,11 @@ macro_rules! matrix_constructors {
                 self
             }
 
+            /// The first `width` elements of each row. Bounds were checked.
+            pub(crate) fn first_columns(self, width: usize) -> Self {
+                Self { width, ..self }
+            }
+
             fn check_shape(&self, argument: &'static str, rows: usize, width: usize) -> Result<(), Error> {
                 Error::check_dimension(argument, "rows", rows, self.rows)?;
                 Error::check_dimension(argument, "width", width, self.width)

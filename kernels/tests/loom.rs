@@ -208,12 +208,12 @@ fn wavefront(members: usize, stages: usize, order: BlockOrder, fate: Fate) {
     let data = leak(vec![0.0; MOST * BLOCKS]);
     let of_data: &'static Accesses = leak(Accesses::new(data));
     let mut chunks = data.chunks_exact_mut(BLOCKS);
-    let buffers = std::array::from_fn(|_| chunks.next().unwrap());
+    let buffers = std::array::from_fn(|_| (chunks.next().unwrap(), 1));
     // What a stage knows: the next block, and a cell by which loom sees who uses it.
     let notes = leak((0..stages).map(|_| (0, UnsafeCell::new(()))).collect::<Vec<_>>());
     let progress = leak(vec![Progress::default(); stages]);
     let wavefront: &'static Wavefront<'_, _, MOST> =
-        leak(Wavefront::new(progress, notes, BLOCKS, 1, order, buffers));
+        leak(Wavefront::new(progress, notes, BLOCKS, order, buffers));
     let watch: &'static _ = leak(Watch::new(members, fate));
     watch.run(move |member| {
         wavefront.join(member, members, |visit| {

@@ -92,8 +92,11 @@ fn slots_go_round_or_down_and_never_coincide_with_the_one_before() {
     assert_eq!(down, [[Some(1), Some(2)], [Some(0), Some(1)], [None, None]]);
 }
 
-/// Elements in a buffer between stages.
-const LEN: usize = 23;
+/// Elements in a buffer after a stage, and in a block of it: buffers of wider and narrower blocks, the last one of which is short.
+fn buffer_lens(stage: usize) -> [usize; 2] {
+    let block_len = [5, 7, 3, 5, 1][stage];
+    [4 * block_len + block_len.div_ceil(2), block_len]
+}
 
 /// Each stage adds what it has seen so far to what it reads, with `members` threads, of which some come late or not at
 /// all. Yields the buffers, and what each stage noted.
@@ -103,14 +106,13 @@ fn sums_of_wavefront(
     late: usize,
     order: BlockOrder,
 ) -> (Vec<Vec<f32>>, Vec<(f32, String)>) {
-    let (block_len, blocks) = (5, LEN.div_ceil(5));
-    let mut buffers = vec![vec![0.0; LEN]; 5];
+    let blocks = 5;
+    let mut buffers: Vec<_> = (0..5).map(|stage| vec![0.0; buffer_lens(stage)[0]]).collect();
     let mut notes = vec![(0.0, String::new()); stages];
     let mut progress = vec![Progress::default(); stages];
     let mut rest = buffers.iter_mut();
-    let buffered = std::array::from_fn(|_| &mut rest.next().unwrap()[..]);
-    let wavefront: Wavefront<'_, _, 5> =
-        Wavefront::new(&mut progress, &mut notes, blocks, block_len, order, buffered);
+    let buffered = std::array::from_fn(|stage| (&mut rest.next().unwrap()[..], buffer_lens(stage)[1]));
+    let wavefront: Wavefront<'_, _, 5> = Wavefront::new(&mut progress, &mut notes, blocks, order, buffered);
     let started = AtomicBool::new(false);
     let member = |member| {
         wavefront.join(member, members, |visit| {
@@ -143,7 +145,7 @@ fn every_stage_sees_each_block_once_in_order_and_after_the_stage_before() {
             let expected = sums_of_wavefront(stages, 1, 0, order);
             assert!(expected.1.iter().all(|(_, seen)| seen == "0 1 2 3 4 "));
             // Block 0 of the first stage: sum 0, so its elements count up from the start of the buffer or of its end.
-            let first = if order == BlockOrder::Ascending { 1 } else { LEN - 2 };
+            let first = if order == BlockOrder::Ascending { 1 } else { buffer_lens(0)[0] - 2 };
             assert_eq!(expected.0[0][first], 1.0);
             for (members, late) in [(2, 0), (2, 1), (3, 0), (5, 2), (7, 0)] {
                 assert!(
@@ -164,9 +166,8 @@ fn without_stages_or_blocks_nothing_is_done() {
             &mut progress,
             &mut notes,
             blocks,
-            1,
             BlockOrder::Ascending,
-            std::array::from_fn(|_| &mut [][..]),
+            std::array::from_fn(|_| (&mut [][..], 1)),
         );
         wavefront.join(0, 1, |_| panic!("nothing to do"));
     }

@@ -44,6 +44,7 @@ impl RnnConfig {
 config_methods!(RnnConfig, Rnn);
 
 /// Where each parameter of a plain recurrent layer lies in a contiguous buffer.
+/// [`RnnWeights::from_parameters`](crate::RnnWeights::from_parameters) reads such a buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RnnParameterRanges {

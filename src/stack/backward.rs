@@ -9,7 +9,7 @@ use crate::stack::layers::Layers;
 use crate::stack::memory::{StackTape, StackWorkspace, buffers_from};
 use crate::stack::plan::StackPlan;
 use crate::training::{Backward, TapeAccess};
-use crate::view::{MatrixMut, Sequence, SequenceMut, check_sequence};
+use crate::view::{Matrix, MatrixMut, Sequence, SequenceMut, check_sequence};
 use std::marker::PhantomData;
 
 /// The arguments of [`Stack::backward`](crate::Stack::backward).
@@ -23,12 +23,13 @@ struct Written<'a> {
 }
 
 impl<'a> Written<'a> {
-    /// Cuts off what comes from a row of the states and from an element of the parameters on.
-    fn cut(&mut self, row: usize, parameter: usize) -> Self {
-        let initial = self.initial.each_mut().map(|rest| {
+    /// Cuts off what comes from a row of the states, of whose rows the first elements, and from an element of the parameters on.
+    fn cut(&mut self, row: usize, widths: [usize; 2], parameter: usize) -> Self {
+        let [hidden, cell] = &mut self.initial;
+        let initial = [(hidden, widths[0]), (cell, widths[1])].map(|(rest, width)| {
             let (before, own) = rest.take()?.split(row);
             *rest = Some(before);
-            Some(own)
+            Some(own.first_columns(width))
         });
         let (before, own) = self.parameters.take().map(|rest| rest.split_at_mut(parameter)).unzip();
         self.parameters = before;
@@ -38,16 +39,15 @@ impl<'a> Written<'a> {
 
 impl Layers {
     /// See [`Stack::backward`](crate::Stack::backward).
-    pub(super) fn backward(
+    pub(super) fn backward<'a>(
         &self,
         workspace: &mut StackWorkspace,
         tape: &mut StackTape,
-        mut call: StackBackward<'_>,
+        mut call: StackBackward<'a>,
     ) -> Result<(), Error> {
         let plan = self.check_backward(workspace, tape, &mut call)?;
         let [steps, batch, inputs] = call.input.shape;
-        let (directions, width) = (self.config.directions(), self.config.output_size());
-        let (layers, own_width) = (self.config.layers(), self.config.state_widths()[0]);
+        let (directions, layers) = (self.config.directions(), self.config.layers());
         let StackWorkspace { layers: workspaces, between, second, .. } = workspace;
         // What directed layers write lies one after the other: it is cut off from the end, as they are run.
         let initial = [call.initial_hidden_gradient, call.initial_cell_gradient];
@@ -56,16 +56,20 @@ impl Layers {
         for layer in (0..layers).rev() {
             let (input, features) = match layer.checked_sub(1) {
                 None => (call.input, inputs),
-                Some(below) => (Sequence::time_major(&tape.activations[below], steps, batch, width), width),
+                Some(below) => {
+                    let width = self.config.output_size_of(below);
+                    (Sequence::time_major(&tape.activations[below], steps, batch, width), width)
+                }
             };
-            let mut buffers = buffers_from(between, layer, steps * batch * width);
+            let width = self.config.output_size_of(layer);
+            let mut buffers = buffers_from(between, &self.config, layer, [steps, batch]);
             let mut gradient = match layer {
                 0 => call.input_gradient.as_mut().map(SequenceMut::all),
                 _ => Some(SequenceMut::time_major(
                     views::present(buffers.next(), "buffer below layer", layer, self.layers.len()),
                     steps,
                     batch,
-                    width,
+                    features,
                 )),
             };
             let cotangent = if layer + 1 == layers {
@@ -80,17 +84,20 @@ impl Layers {
             let index = layer * directions.count();
             let mut backward = |direction: usize, input_gradient| -> Result<Backward<'_>, Error> {
                 let index = index + direction;
-                let written = rest.cut(index * batch, self.config.parameters(index)?.weight_ih.start);
+                let widths = self.layers[index].config().state_widths();
+                let parameter = self.config.parameters(index)?.weight_ih.start;
+                let written = rest.cut(index * batch, widths, parameter);
                 let [initial_hidden_gradient, initial_cell_gradient] = written.initial;
-                let from = if directions == Directions::Summed { 0 } else { direction * own_width };
+                let from = if directions == Directions::Summed { 0 } else { direction * widths[0] };
+                let part = |all: Option<Matrix<'a>>, width| {
+                    Some(all?.part(index * batch, batch).first_columns(width))
+                };
                 Ok(Backward {
                     input,
-                    output_cotangent: cotangent.map(|all| all.columns(from, own_width)),
+                    output_cotangent: cotangent.map(|all| all.columns(from, widths[0])),
                     cell_output_cotangent: None,
-                    last_hidden_cotangent: call
-                        .last_hidden_cotangent
-                        .map(|all| all.part(index * batch, batch)),
-                    last_cell_cotangent: call.last_cell_cotangent.map(|all| all.part(index * batch, batch)),
+                    last_hidden_cotangent: part(call.last_hidden_cotangent, widths[0]),
+                    last_cell_cotangent: part(call.last_cell_cotangent, widths[1]),
                     input_gradient,
                     initial_hidden_gradient,
                     initial_cell_gradient,
@@ -170,7 +177,7 @@ impl Layers {
             ("last_hidden_cotangent", call.last_hidden_cotangent, hidden),
             ("last_cell_cotangent", call.last_cell_cotangent, cell),
         ] {
-            self.config.layer().check_cell_state(argument, states.is_some() && width == 0)?;
+            self.config.layer(0).check_cell_state(argument, states.is_some() && width == 0)?;
             states.map(|states| states.checked(argument, rows, width)).transpose()?;
         }
         let gradient = call.input_gradient.as_mut();
@@ -179,7 +186,7 @@ impl Layers {
             ("initial_hidden_gradient", &mut call.initial_hidden_gradient, hidden),
             ("initial_cell_gradient", &mut call.initial_cell_gradient, cell),
         ] {
-            self.config.layer().check_cell_state(argument, states.is_some() && width == 0)?;
+            self.config.layer(0).check_cell_state(argument, states.is_some() && width == 0)?;
             states.as_mut().map(|states| states.all().checked(argument, rows, width)).transpose()?;
         }
         if let Some((gradients, _)) = &call.parameter_gradients {

@@ -50,7 +50,7 @@ impl Layers {
         for (argument, states, width) in
             [("initial_hidden", call.initial_hidden, hidden), ("initial_cell", call.initial_cell, cell)]
         {
-            self.config.layer().check_cell_state(argument, states.is_some() && width == 0)?;
+            self.config.layer(0).check_cell_state(argument, states.is_some() && width == 0)?;
             states.map(|states| states.checked(argument, rows, width)).transpose()?;
         }
         let output = call.output.as_mut();
@@ -58,7 +58,7 @@ impl Layers {
         for (argument, states, width) in
             [("last_hidden", &mut call.last_hidden, hidden), ("last_cell", &mut call.last_cell, cell)]
         {
-            self.config.layer().check_cell_state(argument, states.is_some() && width == 0)?;
+            self.config.layer(0).check_cell_state(argument, states.is_some() && width == 0)?;
             states.as_mut().map(|states| states.all().checked(argument, rows, width)).transpose()?;
         }
         let row_steps = call.row_steps.checked([steps, batch])?;
@@ -123,17 +123,19 @@ impl Layers {
         let Call { plan, steps, batch, dropout, .. } = call;
         let StackForward { input, mut output, tape, .. } = arguments;
         let mut last = [arguments.last_hidden, arguments.last_cell];
-        let (directions, width) = (self.config.directions(), self.config.output_size());
+        let directions = self.config.directions();
         let StackWorkspace { layers: workspaces, between, second, .. } = workspace;
         let (mut tapes, between) = match tape {
             None => (None, between),
             Some(StackTape { tapes, activations, .. }) => (Some(tapes), activations),
         };
         for layer in 0..self.config.layers() {
-            let mut buffers = buffers_from(between, layer, steps * batch * width);
+            let width = self.config.output_size_of(layer);
+            let mut buffers = buffers_from(between, &self.config, layer, [steps, batch]);
             let input = match layer.checked_sub(1) {
                 None => input,
                 Some(layer_below) => {
+                    let width = self.config.output_size_of(layer_below);
                     let below =
                         views::present(buffers.next(), "buffer below layer", layer, self.layers.len());
                     if let Some(dropout) = dropout {
@@ -198,7 +200,7 @@ impl Layers {
         let Call { plan, steps, batch, dropout, .. } = call;
         let StackForward { input, output, tape, .. } = arguments;
         let mut last = [arguments.last_hidden, arguments.last_cell];
-        let (layers, width) = (self.config.layers(), self.config.output_size());
+        let layers = self.config.layers();
         let StackWorkspace { layers: workspaces, between, progress, .. } = workspace;
         let (mut tapes, between) = match tape {
             None => (None, between),
@@ -215,16 +217,19 @@ impl Layers {
         while first < layers {
             let workspaces = workspaces.group(first);
             let end = layers.min(first + workspaces.len());
-            let mut buffers = buffers_from(between, first, steps * batch * width);
+            let mut buffers = buffers_from(between, &self.config, first, [steps, batch]);
             let input = match first {
                 0 => input,
                 _ => {
                     let below: &[f32] =
                         views::present::<&mut [f32]>(buffers.next(), "buffer below layer", first, layers);
-                    Sequence::time_major(below, steps, batch, width)
+                    Sequence::time_major(below, steps, batch, self.config.output_size_of(first - 1))
                 }
             };
-            let buffers: [_; MOST_SIDE_BY_SIDE] = array::from_fn(|_| buffers.next().unwrap_or_default());
+            let buffers: [_; MOST_SIDE_BY_SIDE] = array::from_fn(|stage| {
+                let block_len = plan.block_steps * batch * self.config.output_size_of(first + stage);
+                (buffers.next().unwrap_or_default(), block_len)
+            });
             let mut workspaces = workspaces.iter_mut();
             let mut tapes = tapes.iter_mut().flat_map(|tapes| &mut tapes[first..]);
             let mut stages: [_; MOST_SIDE_BY_SIDE] = array::from_fn(|stage| {
@@ -233,14 +238,7 @@ impl Layers {
                 let run = self.begin_layer(call, layer, workspace, tapes.next());
                 Some(Stage { run, output: if layer + 1 == layers { output.take() } else { None } })
             });
-            let wavefront = Wavefront::new(
-                &mut progress[..end - first],
-                &mut stages,
-                blocks,
-                plan.block_steps * batch * width,
-                order,
-                buffers,
-            );
+            let wavefront = Wavefront::new(&mut progress[..end - first], &mut stages, blocks, order, buffers);
             let members = plan.threads.min(end - first);
             parallel::together(0..members, &mut [], &|member, _| {
                 wavefront.join(member, members, |visit| {
@@ -250,8 +248,12 @@ impl Layers {
                     let times = begin..steps.min(begin.saturating_add(plan.block_steps));
                     let VisitParts { stage, before, after } = visit.parts();
                     let stage = views::present(stage.as_mut(), "stage", 0, 1);
-                    let block = |data| Sequence::time_major(data, times.len(), batch, width);
+                    let block = |data| {
+                        let below = self.config.output_size_of(layer - 1);
+                        Sequence::time_major(data, times.len(), batch, below)
+                    };
                     let input = before.map_or_else(|| input.steps(times.clone()), block);
+                    let width = self.config.output_size_of(layer);
                     let output = if is_last {
                         stage.output.as_mut().map(|output| output.steps(times))
                     } else {
@@ -281,9 +283,9 @@ impl Layers {
         let Call { plan, steps, batch, initial, row_steps, .. } = call;
         let lstm = &self.layers[index];
         let plan = lstm.plan_of([plan.block_steps, batch], plan.threads_of_layer(&self.config));
-        let [hidden_width, cell_width] = self.config.state_widths();
+        let [hidden_width, cell_width] = lstm.config().state_widths();
         let part = |all: Option<Matrix<'a>>, width: usize| {
-            let part = all?.part(index * batch, batch);
+            let part = all?.part(index * batch, batch).first_columns(width);
             Some(part.checked("states", batch, width).expect("states were checked when the call began"))
         };
         let initial = [part(initial[0], hidden_width), part(initial[1], cell_width)];
@@ -305,7 +307,7 @@ impl Layers {
         batch: usize,
         [hidden, cell]: &mut [Option<MatrixMut<'_>>; 2],
     ) {
-        let [hidden_width, cell_width] = self.config.state_widths();
+        let [hidden_width, cell_width] = self.layers[index].config().state_widths();
         run.end(
             part_of(hidden, index * batch, batch, hidden_width),
             part_of(cell, index * batch, batch, cell_width),
@@ -313,13 +315,13 @@ impl Layers {
     }
 }
 
-/// Some rows of states that were checked when the call began.
+/// The first elements of some rows of states that were checked when the call began.
 fn part_of<'a>(
     all: &'a mut Option<MatrixMut<'_>>,
     first: usize,
     rows: usize,
     width: usize,
 ) -> Option<RowsMut<'a>> {
-    let part = all.as_mut()?.part(first, rows);
+    let part = all.as_mut()?.part(first, rows).first_columns(width);
     Some(part.checked("states", rows, width).expect("states were checked when the call began"))
 }

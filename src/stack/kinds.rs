@@ -24,6 +24,9 @@ pub trait LayerConfig: Clone + Debug + Eq + Hash + sealed::Sealed {
     fn layer(&self) -> &LstmConfig;
     #[doc(hidden)]
     fn ranges(ranges: ParameterRanges) -> Self::Ranges;
+    /// Weights from one buffer of all parameters.
+    #[doc(hidden)]
+    fn from_parameters<'a>(&self, parameters: &'a [f32]) -> Result<Self::Weights<'a>, Error>;
     #[doc(hidden)]
     fn check_weights(&self, weights: &Self::Weights<'_>) -> Result<(), Error>;
     /// Packs weights that were checked.
@@ -51,6 +54,10 @@ impl LayerConfig for LstmConfig {
 
     fn ranges(ranges: ParameterRanges) -> ParameterRanges {
         ranges
+    }
+
+    fn from_parameters<'a>(&self, parameters: &'a [f32]) -> Result<LstmWeights<'a>, Error> {
+        LstmWeights::from_parameters(self, parameters)
     }
 
     fn check_weights(&self, weights: &LstmWeights<'_>) -> Result<(), Error> {
@@ -81,6 +88,10 @@ macro_rules! layer_config {
 
             fn ranges(ranges: ParameterRanges) -> $ranges {
                 ranges.into()
+            }
+
+            fn from_parameters<'a>(&self, parameters: &'a [f32]) -> Result<$weights<'a>, Error> {
+                $weights::from_parameters(self, parameters)
             }
 
             fn check_weights(&self, weights: &$weights<'_>) -> Result<(), Error> {

@@ -9,7 +9,7 @@ use crate::row_steps::RowSteps;
 use crate::stack::config::{Directions, StackConfig};
 use crate::stack::dropout::Dropout;
 use crate::stack::layers::Layers;
-use crate::stack::plan::{StackPlan, most_side_by_side};
+use crate::stack::plan::{MOST_SIDE_BY_SIDE, StackPlan, most_side_by_side};
 use quadgate_kernels::Progress;
 use std::num::NonZeroUsize;
 
@@ -17,7 +17,11 @@ use std::num::NonZeroUsize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Form {
     layers: usize,
+    /// The first layers that may differ, each of which has workspaces of its own.
+    listed: usize,
     directions: usize,
+    /// The most elements in a row of what goes from layer to layer.
+    between: usize,
     output_size: usize,
     /// The most steps and rows of a call.
     capacity: [usize; 2],
@@ -27,7 +31,9 @@ impl Form {
     fn new(config: &StackConfig, capacity: [usize; 2]) -> Self {
         Self {
             layers: config.layers(),
+            listed: config.listed(),
             directions: config.directions().count(),
+            between: config.size_between(),
             output_size: config.output_size(),
             capacity,
         }
@@ -36,67 +42,93 @@ impl Form {
     /// `Ok` if it is that of a stack, with room for a call.
     fn check(&self, argument: &'static str, config: &StackConfig, call: [usize; 2]) -> Result<(), Error> {
         let expected = Form::new(config, call);
-        Error::check_dimension(argument, "layers", expected.layers, self.layers)?;
-        Error::check_dimension(argument, "directions", expected.directions, self.directions)?;
-        Error::check_dimension(argument, "output size", expected.output_size, self.output_size)?;
+        for (dimension, expected, found) in [
+            ("layers", expected.layers, self.layers),
+            ("layers that differ", expected.listed, self.listed),
+            ("directions", expected.directions, self.directions),
+            ("output size", expected.output_size, self.output_size),
+            ("size between layers", expected.between, self.between),
+        ] {
+            Error::check_dimension(argument, dimension, expected, found)?;
+        }
         Error::check_room(argument, "steps", expected.capacity[0], self.capacity[0])?;
         Error::check_room(argument, "batch", expected.capacity[1], self.capacity[1])
     }
 }
 
-/// Elements of the output of a layer.
-fn output_len(config: &StackConfig, [steps, batch]: [usize; 2]) -> Option<usize> {
-    config.output_size().checked_mul(batch)?.checked_mul(steps)
-}
-
-/// Workspaces: of the directions of the first layer, and of those of other layers, that run side by side.
-fn workspaces(config: &StackConfig) -> [usize; 2] {
-    let side_by_side = most_side_by_side(config);
-    let has_two_directions = config.directions().count() == 2;
-    let lowest = if has_two_directions { side_by_side } else { 1 };
-    let others = if has_two_directions { lowest } else { side_by_side.max(2) - 1 };
-    [lowest, if config.layers() > 1 { others } else { 0 }]
+/// Elements of rows of so many, of each step and row of the batch.
+fn rows_len(width: usize, [steps, batch]: [usize; 2]) -> Option<usize> {
+    width.checked_mul(batch)?.checked_mul(steps)
 }
 
 /// Buffers between layers, used in turn: those that layers which run side by side read and write.
 fn buffers_between(config: &StackConfig) -> usize {
-    let pairs = config.layers() - 1;
-    if config.directions().count() == 2 { pairs.min(2) } else { pairs.min(workspaces(config)[1] + 1) }
+    let side_by_side = if config.directions().count() == 2 { 1 } else { most_side_by_side(config) };
+    (config.layers() - 1).min(side_by_side.max(2))
 }
 
 /// Elements of what a second direction yields before it is added to the first: its output, and its gradient of x.
-fn second_len(config: &StackConfig, [steps, batch]: [usize; 2]) -> Option<usize> {
-    let output = if config.directions() == Directions::Summed { config.output_size() } else { 0 };
+fn second_len(config: &StackConfig, capacity: [usize; 2]) -> Option<usize> {
+    let is_summed = config.directions() == Directions::Summed;
+    let output = if is_summed { config.size_between().max(config.output_size()) } else { 0 };
     let has_gradients = config.is_for_training() && config.directions().count() == 2;
-    let between = if config.layers() > 1 { config.output_size() } else { 0 };
-    let gradient = if has_gradients { config.input_size().max(between) } else { 0 };
-    output.max(gradient).checked_mul(batch)?.checked_mul(steps)
+    let gradient = if has_gradients { config.input_size().max(config.size_between()) } else { 0 };
+    rows_len(output.max(gradient), capacity)
 }
 
-/// Workspaces of layers, used in turn by those that do not run side by side and read rows of the same width.
+/// Most layers of one direction that run side by side from layer `first` on. All but the first ones leave a buffer to what they
+/// read.
+fn most_in_group(first: usize) -> usize {
+    if first == 0 { MOST_SIDE_BY_SIDE } else { MOST_SIDE_BY_SIDE - 1 }
+}
+
+/// Workspaces of a layer: one for each of its directions that run side by side.
+fn workspaces_of_each(config: &StackConfig) -> usize {
+    if config.directions().count() == 2 { most_side_by_side(config) } else { 1 }
+}
+
+/// How many of the layers at the end, which are alike, have workspaces: those of one direction that run side by side.
+fn workspaces_alike(config: &StackConfig) -> usize {
+    let own = config.listed() - 1;
+    let is_side_by_side = config.directions().count() == 1 && most_side_by_side(config) > 1;
+    if is_side_by_side { most_in_group(own).min(config.layers() - own) } else { 1 }
+}
+
+/// Workspaces of layers: each layer that differs from those above it has its own, the others use theirs in turn.
 #[derive(Clone, Debug)]
 pub(super) struct LayerWorkspaces {
     all: Vec<Workspace>,
-    /// How many of them are those of the first layer.
-    lowest: usize,
+    /// Layers that have their own.
+    own: usize,
+    /// How many of them a layer has.
+    of_each: usize,
 }
 
 impl LayerWorkspaces {
-    /// Those that a layer can use.
+    /// Each, with the number of the first layer that uses it.
+    fn numbered(&self) -> impl Iterator<Item = (usize, &Workspace)> {
+        let numbered = self.all.iter().enumerate();
+        numbered.map(|(number, workspace)| ((number / self.of_each).min(self.own), workspace))
+    }
+
+    /// Those of the directions of a layer that run side by side; one if they do not.
     pub(super) fn of(&mut self, layer: usize) -> &mut [Workspace] {
-        let (lowest, others) = self.all.split_at_mut(self.lowest);
-        if layer == 0 { lowest } else { others }
+        let first = layer.min(self.own) * self.of_each;
+        &mut self.all[first..][..self.of_each]
     }
 
     /// Those of the layers of one direction that run side by side from layer `first` on.
     pub(super) fn group(&mut self, first: usize) -> &mut [Workspace] {
-        if first == 0 { &mut self.all } else { self.of(first) }
+        let workspaces = &mut self.all[first.min(self.own)..];
+        let most = most_in_group(first).min(workspaces.len());
+        &mut workspaces[..most]
     }
 }
 
 /// Scratch for [`Stack::forward`](crate::Stack::forward) and [`Stack::backward`](crate::Stack::backward), made by [`Stack::workspace`](crate::Stack::workspace).
 ///
-/// It has what goes between two layers, and scratch for two. Where layers may run
+/// It has what goes between two layers, and scratch for the first layer and for another, which all layers like that use in turn;
+/// where layers differ, for each that does. Where layers may run
 /// [side by side](crate::Arrangement::SideBySide), it has both for each of those that do, eight at most; with
 /// [`Arrangement::InTurn`](crate::Arrangement::InTurn) demanded, or one thread, it does not.
 #[derive(Clone, Debug)]
@@ -168,12 +200,11 @@ impl Layers {
     /// See [`Stack::workspace`](crate::Stack::workspace).
     pub(super) fn workspace(&self, steps: usize, batch: usize) -> Result<StackWorkspace, Error> {
         let (config, capacity) = (&self.config, [steps, batch]);
-        let between = || zeros("steps and batch", output_len(config, capacity));
-        let [lowest, _] = workspaces(config);
+        let between = || zeros("steps and batch", rows_len(config.size_between(), capacity));
         let all = self.workspace_layers().map(|lstm| lstm.workspace(batch)).collect::<Result<_, _>>()?;
         Ok(StackWorkspace {
             form: Form::new(config, capacity),
-            layers: LayerWorkspaces { all, lowest },
+            layers: LayerWorkspaces { all, own: config.listed() - 1, of_each: workspaces_of_each(config) },
             between: (0..buffers_between(config)).map(|_| between()).collect::<Result<_, _>>()?,
             second: zeros("steps and batch", second_len(config, capacity))?,
             progress: vec![Progress::default(); most_side_by_side(config)],
@@ -215,15 +246,18 @@ impl Layers {
 
     /// The layer of each workspace.
     fn workspace_layers(&self) -> impl Iterator<Item = &Lstm> {
-        let [lowest, others] = workspaces(&self.config);
-        let others = std::iter::repeat_n(self.layers.get(self.config.directions().count()), others);
-        std::iter::repeat_n(&self.layers[0], lowest).chain(others.flatten())
+        let own = self.config.listed() - 1;
+        let number = move |layer| if layer < own { 1 } else { workspaces_alike(&self.config) };
+        let workspaces =
+            move |layer, lstm| std::iter::repeat_n(lstm, number(layer) * workspaces_of_each(&self.config));
+        let lowest_directions = self.layers.iter().step_by(self.config.directions().count());
+        lowest_directions.take(own + 1).enumerate().flat_map(move |(layer, lstm)| workspaces(layer, lstm))
     }
 
     /// See [`Stack::workspace_bytes`](crate::Stack::workspace_bytes).
     pub(super) fn workspace_bytes(&self, steps: usize, batch: usize) -> Result<usize, Error> {
         let (config, capacity) = (&self.config, [steps, batch]);
-        let elements = output_len(config, capacity)
+        let elements = rows_len(config.size_between(), capacity)
             .and_then(|len| len.checked_mul(buffers_between(config)))
             .and_then(|len| len.checked_add(second_len(config, capacity)?));
         let mut bytes = elements.and_then(|elements| elements.checked_mul(size_of::<f32>()));
@@ -253,11 +287,12 @@ impl Layers {
     }
 
     fn tape_of(&self, tapes: Vec<Tape>, capacity: [usize; 2]) -> Result<StackTape, Error> {
-        let activations = || zeros("steps and batch", output_len(&self.config, capacity));
+        let activations =
+            |layer| zeros("steps and batch", rows_len(self.config.output_size_of(layer), capacity));
         Ok(StackTape {
             form: Form::new(&self.config, capacity),
             tapes,
-            activations: (1..self.config.layers()).map(|_| activations()).collect::<Result<_, _>>()?,
+            activations: (0..self.config.layers() - 1).map(activations).collect::<Result<_, _>>()?,
             dropout: None,
         })
     }
@@ -273,11 +308,9 @@ impl Layers {
         workspace.form.check("workspace", &self.config, call)?;
         let plan = StackPlan::new(&self.config, &self.layers, call, most.min(workspace.progress.len()));
         let (steps, threads) = (plan.block_steps, plan.threads_of_layer(&self.config));
-        let (lowest, others) = workspace.layers.all.split_at(workspace.layers.lowest);
-        for (index, workspaces) in [(0, lowest), (self.config.directions().count(), others)] {
-            for workspace in workspaces {
-                self.layers[index].plan_within(workspace, [steps, call[1]], threads)?;
-            }
+        for (layer, workspace) in workspace.layers.numbered() {
+            let directed = layer * self.config.directions().count();
+            self.layers[directed].plan_within(workspace, [steps, call[1]], threads)?;
         }
         Ok(plan)
     }
@@ -307,15 +340,20 @@ impl Layers {
     }
 }
 
-/// The buffers between layers from the one below `layer` on, or from the one above the first layer; `len` elements of each.
+/// Of the buffers between layers those from the one below `layer` on, or from the one above the first layer: of the output of each
+/// layer as many elements as `len` says.
 ///
 /// There may be one for each pair of layers, or fewer that are used in turn.
-pub(super) fn buffers_from(
-    buffers: &mut [Buffer],
+pub(super) fn buffers_from<'a>(
+    buffers: &'a mut [Buffer],
+    config: &StackConfig,
     layer: usize,
-    len: usize,
-) -> impl Iterator<Item = &mut [f32]> {
-    let first = layer.saturating_sub(1).checked_rem(buffers.len()).unwrap_or(0);
+    call: [usize; 2],
+) -> impl Iterator<Item = &'a mut [f32]> {
+    let below = layer.saturating_sub(1);
+    let first = below.checked_rem(buffers.len()).unwrap_or(0);
     let (later, sooner) = buffers.split_at_mut(first);
-    sooner.iter_mut().chain(later).map(move |buffer| &mut buffer[..len])
+    let layers = below..config.layers() - 1;
+    let buffers = sooner.iter_mut().chain(later).zip(layers);
+    buffers.map(move |(buffer, layer)| &mut buffer[..call[0] * call[1] * config.output_size_of(layer)])
 }

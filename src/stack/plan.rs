@@ -51,19 +51,22 @@ impl StackPlan {
     ) -> Self {
         let directions = config.directions().count();
         let most = most.min(most_side_by_side(config));
-        let highest = layers[layers.len() - 1].shape();
+        // Of those of most units the last one, which reads the output of a layer, if any.
+        let widest = layers.iter().max_by_key(|lstm| lstm.shape().units).unwrap_or(&layers[0]).shape();
         let flops: f64 = layers.iter().map(|lstm| flops_per_step(lstm.shape(), batch)).sum();
-        let threads = match config.layer().thread_choice() {
+        let threads = match config.layer(0).thread_choice() {
             Threads::Serial => 1,
             Threads::Exactly(threads) => threads.get(),
             Threads::Auto => useful_threads(flops * steps as f64, usize::MAX),
         };
         let is_narrow = batch < ROWS_PER_THREAD.saturating_mul(threads);
-        let shares_weights = can_share_units(config) && is_narrow && highest.weight_bytes() >= SHARED_WEIGHTS;
+        let can_share_units = layers.iter().all(|lstm| !lstm.config().needs_whole_rows());
+        let shares_weights = can_share_units && is_narrow && widest.weight_bytes() >= SHARED_WEIGHTS;
         let pays = threads > 1
-            && config.layer().forced_split().is_none()
+            && layers.iter().all(|lstm| lstm.config().forced_split().is_none())
             && !shares_weights
-            && (directions == 2 || is_narrow && blocks_pay(config, highest, batch, threads));
+            && (directions == 2
+                || is_narrow && blocks_pay(layers, widest, can_share_units, [batch, threads]));
         let arrangement = match config.forced_arrangement() {
             _ if most == 1 || threads == 1 => Arrangement::InTurn,
             Some(arrangement) => arrangement,
@@ -96,30 +99,28 @@ impl StackPlan {
     }
 }
 
-/// Whether threads can share the hidden units of a layer.
-fn can_share_units(config: &StackConfig) -> bool {
-    !config.layer().needs_whole_rows()
-}
-
 /// Whether blocks of steps that pass through layers are faster than threads that share each layer.
 ///
 /// With n threads and F operations a step of a layer, sharing units takes F/n and a wait; sharing rows takes F/n, with n the
-/// rows at most. Layers side by side take F/n too, with n the layers at most; and n − 1 blocks pass before all have work.
-fn blocks_pay(config: &StackConfig, layer: Shape, batch: usize, threads: usize) -> bool {
-    let flops = flops_per_step(layer, batch);
-    let shared = if can_share_units(config) {
+/// rows at most. Layers side by side take F/n too, with n the layers at most; and n − 1 blocks pass before all have work. Where
+/// layers differ, all others are done before the widest one is if n is more than the work of all beside that of the widest.
+fn blocks_pay(layers: &[Lstm], widest: Shape, can_share_units: bool, [batch, threads]: [usize; 2]) -> bool {
+    let flops = flops_per_step(widest, batch);
+    let shared = if can_share_units {
         flops / threads as f64 + WAIT_FLOPS[0] + WAIT_FLOPS[1] * (batch as f64 - 1.0)
     } else {
         flops / threads.min(batch) as f64
     };
-    let threads = threads.min(config.layers()).min(MOST_SIDE_BY_SIDE) as f64;
-    let waiting = threads * (threads - 1.0) / config.layers().saturating_mul(BLOCKS) as f64;
+    let recurrent = |shape: Shape| shape.units as f64 * shape.outputs as f64;
+    let busy = layers.iter().map(|lstm| recurrent(lstm.shape())).sum::<f64>() / recurrent(widest);
+    let threads = (threads.min(MOST_SIDE_BY_SIDE) as f64).min(busy);
+    let waiting = threads * (threads - 1.0) / (layers.len() as f64 * BLOCKS as f64);
     threads > 1.0 && flops / threads * (1.0 + waiting) < shared
 }
 
 /// Most directed layers of a stack that ever run side by side.
 pub(super) fn most_side_by_side(config: &StackConfig) -> usize {
-    let is_alone = match config.layer().thread_choice() {
+    let is_alone = match config.layer(0).thread_choice() {
         Threads::Serial => true,
         Threads::Exactly(threads) => threads.get() == 1,
         Threads::Auto => false,

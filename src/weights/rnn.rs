@@ -14,6 +14,7 @@ use crate::pack::GateTensors;
 /// | PyTorch | [`pytorch`](Self::pytorch) | [`export_pytorch`](Self::export_pytorch) |
 /// | Keras | [`keras`](Self::keras) | [`export_keras`](Self::export_keras) |
 /// | ONNX | [`onnx`](Self::onnx) | [`export_onnx`](Self::export_onnx) |
+/// | none: one buffer | [`from_parameters`](Self::from_parameters) | [`Rnn::read_parameters`](crate::Rnn::read_parameters) |
 /// | OpenVINO, cuDNN, TensorFlow Lite | [`new`](Self::new), [`Orientation::GatesByInputs`] | [`export`](Self::export) |
 /// | oneDNN in `ldigo`, burn | [`new`](Self::new), [`Orientation::InputsByGates`] | [`export`](Self::export) |
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +93,18 @@ impl<'a> RnnWeights<'a> {
         b.map_or(Ok(()), |b| check("B", 2, config.hidden_size(), b.len()))?;
         let (first, second) = b.map(|b| b.split_at(config.hidden_size())).unzip();
         Self::new(config, Orientation::GatesByInputs, w, r, [first, second])
+    }
+
+    /// The parameters of a layer in one buffer, laid out as [`RnnConfig::parameters`] says: what a training loop holds and an
+    /// optimizer changes.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if the buffer has another length; [`Error::Zero`] if H is zero; [`Error::Overflow`].
+    pub fn from_parameters(config: &RnnConfig, parameters: &'a [f32]) -> Result<Self, Error> {
+        let ranges = config.parameters()?;
+        check("parameters", 1, ranges.total(), parameters.len())?;
+        let [w, r, b] = [ranges.weight_ih, ranges.weight_hh, ranges.bias].map(|range| &parameters[range]);
+        Self::pytorch(config, w, r, Some(b), None)
     }
 
     /// Writes the weights as [`RnnWeights::new`] reads them. Where there is room for one bias, it gets the sum; where there is room

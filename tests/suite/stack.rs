@@ -4,9 +4,9 @@ use crate::common::family::{Tensors, config_of, random_cell};
 use crate::common::golden::{GoldenFile, assert_relative, transpose};
 use crate::common::lengths::{Kind, PartialCase, kinds, padding_of};
 use crate::common::refused::{Refused, assert_refused};
-use crate::common::stack::{StackCase, dropouts, forms, naive, sizes};
+use crate::common::stack::{Form, StackCase, dropouts, forms, gather_states, naive, sizes, spread_states};
 use crate::common::{
-    Case, Cotangents, Gradients, Layout, Outcome, Random, Recording, Run, Sizes, bits, fused_levels,
+    Case, Cotangents, GAP, Gradients, Layout, Outcome, Random, Recording, Run, Sizes, bits, fused_levels,
     gradient_bits, levels, max_error, outcome_bits, relative_error, runs, widen,
 };
 use proptest::prelude::*;
@@ -168,12 +168,11 @@ proptest! {
     ) {
         let case = StackCase::random(seed, sizes, form);
         let stack = case.stack(&case.config(run));
-        let (count, batch, units) = (form.1.count(), sizes.batch, sizes.units);
-        let (mut x, mut last_hidden) = (case.x.clone(), Vec::new());
+        let (count, batch) = (form.directions.count(), sizes.batch);
+        let (mut x, mut last_hidden, mut states) = (case.x.clone(), Vec::new(), 0);
         for (layer, directed) in stack.directed_layers().chunks(count).enumerate() {
-            let mut outputs = Vec::new();
-            for (direction, lstm) in directed.iter().enumerate() {
-                let states = (layer * count + direction) * batch * units;
+            let (mut outputs, units) = (Vec::new(), case.units[layer]);
+            for lstm in directed {
                 let mut output = vec![0.0; sizes.steps * batch * units];
                 let mut last = vec![0.0; batch * units];
                 let call = Forward::new(Sequence::time_major(&x, sizes.steps, batch, lstm.config().input_size()))
@@ -184,8 +183,9 @@ proptest! {
                 lstm.forward(&mut lstm.workspace(batch).unwrap(), call).unwrap();
                 outputs.push(output);
                 last_hidden.extend(last);
+                states += batch * units;
             }
-            x = match form.1 {
+            x = match form.directions {
                 Directions::Forward | Directions::Reverse => outputs.remove(0),
                 Directions::Summed => outputs[0].iter().zip(&outputs[1]).map(|(a, b)| a + b).collect(),
                 Directions::Concatenated => {
@@ -204,17 +204,18 @@ proptest! {
     fn a_sequence_fed_step_by_step_has_the_bits_of_the_whole(
         seed in any::<u64>(),
         sizes in sizes(),
-        layers in 1usize..5,
+        form in forms(),
         run in runs(),
     ) {
-        let case = StackCase::random(seed, sizes, (layers, Directions::Forward));
-        let Sizes { steps, batch, inputs, units } = sizes;
+        let case = StackCase::random(seed, sizes, Form { directions: Directions::Forward, ..form });
+        let Sizes { steps, batch, inputs, .. } = sizes;
         let stack = case.stack(&case.config(run));
         let mut state = stack.state(batch).unwrap();
-        for (layer, state) in state.layers_mut().iter_mut().enumerate() {
-            let of = |all| Matrix::new(&<[f32]>::as_ref(all)[layer * batch * units..], batch, units);
-            state.set_hidden(of(&case.initial_hidden[..])).unwrap();
-            state.set_cell(of(&case.initial_cell[..])).unwrap();
+        let mut begin = 0;
+        for (state, &units) in state.layers_mut().iter_mut().zip(&case.units) {
+            state.set_hidden(Matrix::new(&case.initial_hidden[begin..], batch, units)).unwrap();
+            state.set_cell(Matrix::new(&case.initial_cell[begin..], batch, units)).unwrap();
+            begin += batch * units;
         }
         let mut output = Vec::new();
         for t in 0..steps {
@@ -233,7 +234,7 @@ proptest! {
     }
 
     #[test]
-    fn options_of_a_layer_are_those_of_all_layers(
+    fn options_are_those_of_all_layers_or_of_each(
         seed in any::<u64>(),
         sizes in sizes(),
         form in forms(),
@@ -737,34 +738,58 @@ fn backward_names_what_does_not_fit_and_writes_nothing() {
     );
 }
 
-/// A stack whose layers have the same options, drawn at random, against the oracle; with one thread, and as `run` says.
+/// A stack whose layers have options that are drawn at random, the same or, in a mixed form, each its own, against the oracle; with
+/// one thread, and as `run` says.
 fn check_options(
     seed: u64,
     Sizes { steps, batch, inputs, units }: Sizes,
-    (layers, directions): (usize, Directions),
+    form: Form,
     run: Run,
 ) -> Result<(), TestCaseError> {
+    let Form { layers, directions, .. } = form;
     let mut random = Random(seed);
-    let first = random_cell(&mut random, inputs, units);
+    let mut of_layers = vec![random_cell(&mut random, inputs, form.units(units)[0])];
+    for &units in &form.units(units)[1..] {
+        let below = &of_layers[of_layers.len() - 1];
+        let is_doubled = directions == Directions::Concatenated;
+        let inputs = if is_doubled { 2 * below.output_size } else { below.output_size };
+        if form.is_mixed() {
+            of_layers.push(random_cell(&mut random, inputs, units));
+        } else {
+            of_layers.push(NaiveCell { input_size: inputs, ..below.clone() });
+        }
+    }
     let config = |run: Run| {
-        let layer = run.apply(config_of(&first, &NaiveMasks::default()));
-        let config = StackConfig::of(layer, layers, directions).training();
+        let mut layers_of_run =
+            of_layers.iter().map(|cell| run.apply(config_of(cell, &NaiveMasks::default())).training());
+        let config = if form.is_mixed() {
+            StackConfig::of_layers(layers_of_run, directions).unwrap()
+        } else {
+            StackConfig::of(layers_of_run.next().unwrap(), layers, directions)
+        };
         run.arrangement.into_iter().fold(config, StackConfig::arrangement)
     };
     let config_of_run = config(run);
     let (width, rows) = (config_of_run.output_size(), config_of_run.directed_layers() * batch);
-    let outputs = first.output_size;
     let cells: Vec<NaiveCell<f64>> = (0..config_of_run.directed_layers())
         .map(|index| {
-            let mut cell = first.clone();
-            cell.input_size = config_of_run.directed_layer(index).input_size();
-            let weight_ih = random.vec(4 * units * cell.input_size, 1.0 / (units as f32).sqrt());
+            let mut cell = of_layers[index / directions.count()].clone();
+            let (inputs, units) = (cell.input_size, cell.hidden_size);
+            assert_eq!(config_of_run.directed_layer(index).input_size(), inputs);
+            let weight_ih = random.vec(4 * units * inputs, 1.0 / (units as f32).sqrt());
             cell.parameters.weight_ih = widen(&weight_ih);
             cell
         })
         .collect();
     let tensors: Vec<_> = cells.iter().map(|cell| Tensors::of(&cell.parameters)).collect();
-    let [h0, dh, c0, dc] = [outputs, outputs, units, units].map(|width| random.vec(rows * width, 1.0));
+    let outputs: Vec<usize> = cells.iter().map(|cell| cell.output_size).collect();
+    let units: Vec<usize> = cells.iter().map(|cell| cell.hidden_size).collect();
+    let [h0, dh, c0, dc] = [&outputs, &outputs, &units, &units]
+        .map(|widths| random.vec(batch * widths.iter().sum::<usize>(), 1.0));
+    let spread = |states: &[f32], widths: &[usize]| spread_states(states, batch, widths, f32::NAN);
+    let [spread_h0, spread_dh] = [&h0, &dh].map(|states| spread(states, &outputs));
+    let [spread_c0, spread_dc] = [&c0, &dc].map(|states| spread(states, &units));
+    let [hidden_width, cell_width] = config_of_run.state_widths();
     let (x, dy) = (random.vec(steps * batch * inputs, 1.0), random.vec(steps * batch * width, 1.0));
 
     let answer = |config: &StackConfig| {
@@ -776,32 +801,36 @@ fn check_options(
         let x = Sequence::time_major(&x, steps, batch, inputs);
         let mut found = Outcome {
             output: vec![f32::NAN; steps * batch * width],
-            last_hidden: vec![f32::NAN; rows * outputs],
-            last_cell: vec![f32::NAN; rows * units],
+            last_hidden: vec![GAP; rows * hidden_width],
+            last_cell: vec![GAP; rows * cell_width],
         };
         let call = StackForward::new(x)
-            .initial_hidden(Matrix::new(&h0, rows, outputs))
-            .initial_cell(Matrix::new(&c0, rows, units))
+            .initial_hidden(Matrix::new(&spread_h0, rows, hidden_width))
+            .initial_cell(Matrix::new(&spread_c0, rows, cell_width))
             .output(SequenceMut::time_major(&mut found.output, steps, batch, width))
-            .last_hidden(MatrixMut::new(&mut found.last_hidden, rows, outputs))
-            .last_cell(MatrixMut::new(&mut found.last_cell, rows, units))
+            .last_hidden(MatrixMut::new(&mut found.last_hidden, rows, hidden_width))
+            .last_cell(MatrixMut::new(&mut found.last_cell, rows, cell_width))
             .tape(&mut tape);
         stack.forward(&mut workspace, call).unwrap();
+        found.last_hidden = gather_states(&found.last_hidden, batch, &outputs);
+        found.last_cell = gather_states(&found.last_cell, batch, &units);
         let mut gradients = Gradients {
             input: vec![f32::NAN; steps * batch * inputs],
-            initial_hidden: vec![f32::NAN; rows * outputs],
-            initial_cell: vec![f32::NAN; rows * units],
+            initial_hidden: vec![GAP; rows * hidden_width],
+            initial_cell: vec![GAP; rows * cell_width],
             parameters: vec![f32::NAN; config.total_parameters().unwrap()],
         };
         let call = StackBackward::new(x)
             .output_cotangent(Sequence::time_major(&dy, steps, batch, width))
-            .last_hidden_cotangent(Matrix::new(&dh, rows, outputs))
-            .last_cell_cotangent(Matrix::new(&dc, rows, units))
+            .last_hidden_cotangent(Matrix::new(&spread_dh, rows, hidden_width))
+            .last_cell_cotangent(Matrix::new(&spread_dc, rows, cell_width))
             .input_gradient(SequenceMut::time_major(&mut gradients.input, steps, batch, inputs))
-            .initial_hidden_gradient(MatrixMut::new(&mut gradients.initial_hidden, rows, outputs))
-            .initial_cell_gradient(MatrixMut::new(&mut gradients.initial_cell, rows, units))
+            .initial_hidden_gradient(MatrixMut::new(&mut gradients.initial_hidden, rows, hidden_width))
+            .initial_cell_gradient(MatrixMut::new(&mut gradients.initial_cell, rows, cell_width))
             .parameter_gradients(&mut gradients.parameters, GradientMode::Overwrite);
         stack.backward(&mut workspace, &mut tape, call).unwrap();
+        gradients.initial_hidden = gather_states(&gradients.initial_hidden, batch, &outputs);
+        gradients.initial_cell = gather_states(&gradients.initial_cell, batch, &units);
         (found, gradients)
     };
     let (found, gradients) = answer(&config_of_run);
@@ -813,9 +842,13 @@ fn check_options(
     prop_assert_eq!(gradient_bits(&gradients), gradient_bits(&plain_gradients));
 
     let states = |hidden: &[f32], cell: &[f32]| -> Vec<NaiveState<f64>> {
-        let of = |all: &[f32], index: usize, width| widen(&all[index * batch * width..][..batch * width]);
-        let state = |index| NaiveState { hidden: of(hidden, index, outputs), cell: of(cell, index, units) };
-        (0..cells.len()).map(state).collect()
+        let (mut hidden, mut cell) = (hidden, cell);
+        let own = |rest: &mut &[f32], width: usize| widen(rest.split_off(..batch * width).unwrap());
+        let state = |(&outputs, &units)| NaiveState {
+            hidden: own(&mut hidden, outputs),
+            cell: own(&mut cell, units),
+        };
+        outputs.iter().zip(&units).map(state).collect()
     };
     let cotangents = NaiveResult { output: widen(&dy), last: states(&dh, &dc) };
     // The oracle's tensors, with parameters that are moved by up to so much of themselves, in a direction of that number.

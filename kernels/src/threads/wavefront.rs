@@ -41,7 +41,6 @@ pub struct Wavefront<'a, S, const MOST: usize> {
     /// Of each stage; steps are blocks.
     progress: &'a [Progress],
     blocks: usize,
-    block_len: usize,
     order: BlockOrder,
     stages: *mut S,
     buffers: [Buffer; MOST],
@@ -54,6 +53,8 @@ pub struct Wavefront<'a, S, const MOST: usize> {
 struct Buffer {
     base: *mut f32,
     len: usize,
+    /// Elements of a block.
+    block_len: usize,
 }
 
 // SAFETY: members reach stages and buffers through visits alone. There is at most one visit to a stage at any time: it is
@@ -84,8 +85,8 @@ pub struct VisitParts<'a, S> {
 }
 
 impl<'a, S, const MOST: usize> Wavefront<'a, S, MOST> {
-    /// Leads `blocks` blocks through `stages`. Buffer s of `buffers` holds what stage s yields for the next one: `block_len`
-    /// elements of each block, fewer of the one that comes last in it if the buffer is shorter.
+    /// Leads `blocks` blocks through `stages`. Buffer s of `buffers` holds what stage s yields for the next one: as many elements of
+    /// each block as stands beside it, fewer of the one that comes last in it if the buffer is shorter.
     ///
     /// There are as many stages as `progress` has counters for, as are given, and as have buffers.
     #[inline]
@@ -93,16 +94,18 @@ impl<'a, S, const MOST: usize> Wavefront<'a, S, MOST> {
         progress: &'a mut [Progress],
         stages: &'a mut [S],
         blocks: usize,
-        block_len: usize,
         order: BlockOrder,
-        buffers: [&'a mut [f32]; MOST],
+        buffers: [(&'a mut [f32], usize); MOST],
     ) -> Self {
         let count = progress.len().min(stages.len()).min(MOST);
         let progress = &mut progress[..count];
         progress.fill_with(Progress::default);
-        let buffers = buffers.map(|buffer| Buffer { base: buffer.as_mut_ptr(), len: buffer.len() });
+        let buffers = buffers.map(|(buffer, block_len)| {
+            let (base, len) = (buffer.as_mut_ptr(), buffer.len());
+            Buffer { base, len, block_len }
+        });
         let stages = stages.as_mut_ptr();
-        Self { progress, blocks, block_len, order, stages, buffers, _stages: PhantomData }
+        Self { progress, blocks, order, stages, buffers, _stages: PhantomData }
     }
 
     /// Takes part as `member` of `members`. Returns when every block of every stage was taken by somebody.
@@ -173,9 +176,9 @@ impl<S, const MOST: usize> Visit<'_, '_, S, MOST> {
         }
     }
 
-    /// The elements of the block in a buffer of `len`.
-    fn range(&self, len: usize) -> Range<usize> {
-        let at = |place: usize| place.saturating_mul(self.wavefront.block_len).min(len);
+    /// The elements of the block in a buffer.
+    fn range(&self, buffer: &Buffer) -> Range<usize> {
+        let at = |place: usize| place.saturating_mul(buffer.block_len).min(buffer.len);
         at(self.place())..at(self.place() + 1)
     }
 
@@ -184,11 +187,11 @@ impl<S, const MOST: usize> Visit<'_, '_, S, MOST> {
     pub fn parts(&mut self) -> VisitParts<'_, S> {
         let wavefront = self.wavefront;
         let block = |buffer: usize| {
-            let Buffer { base, len } = wavefront.buffers[buffer];
-            let range = self.range(len);
-            debug_assert!(range.start <= range.end && range.end <= len);
+            let buffer = &wavefront.buffers[buffer];
+            let range = self.range(buffer);
+            debug_assert!(range.start <= range.end && range.end <= buffer.len);
             // SAFETY: the range was cut to the buffer, so its start is inside or at the end.
-            (unsafe { base.add(range.start) }, range.len())
+            (unsafe { buffer.base.add(range.start) }, range.len())
         };
         let before = self.stage.checked_sub(1).map(|buffer| {
             let (base, len) = block(buffer);
