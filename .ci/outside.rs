@@ -146,16 +146,13 @@ fn training_step_with_lengths(lstm: &Lstm) -> Result<(), Error> {
     Ok(())
 }
 
-/// Two layers: a forward pass, and a training step.
+/// Two layers, the second narrower: a forward pass, and a training step.
 fn stack(config: LstmConfig) -> Result<(), Error> {
-    let units = config.hidden_size();
-    let config = StackConfig::of(config.training(), 2, Directions::Forward);
-    let (w, r, b) = (numbers(4 * units * units.max(INPUTS)), numbers(4 * units * units), numbers(4 * units));
-    let weights = (0..2).map(|index| {
-        let layer = config.directed_layer(index);
-        LstmWeights::pytorch(&layer, &w[..4 * units * layer.input_size()], &r, Some(&b), None)
-    });
-    let stack = LstmStack::new(&config, &weights.collect::<Result<Vec<_>, Error>>()?)?;
+    let (units, isa) = (config.hidden_size() / 2, layer(&config)?.isa());
+    let layers = [config.clone(), LstmConfig::new(config.hidden_size(), units).isa(isa)];
+    let config = StackConfig::of_layers(layers, Directions::Forward)?.training();
+    let parameters = numbers(config.total_parameters()?);
+    let stack = LstmStack::new(&config, &config.weights(&parameters)?)?;
     let (x, mut h) = (numbers(STEPS * BATCH * INPUTS), vec![f32::NAN; STEPS * BATCH * units]);
     let (mut workspace, mut tape) = (stack.workspace(STEPS, BATCH)?, stack.tape(STEPS, BATCH)?);
     let mut gradients = vec![f32::NAN; config.total_parameters()?];

@@ -80,7 +80,8 @@ pub struct Lstm {
 /// and whatever else is wanted.
 ///
 /// With D directed layers, D = layers · directions, states of a stack are `[D · B, H]` where those of a layer are `[B, H]`:
-/// PyTorch's `[D, B, H]` of h_0, c_0, h_n and c_n. With a projection, h has P elements instead of H.
+/// PyTorch's `[D, B, H]` of h_0, c_0, h_n and c_n. With a projection, h has P elements instead of H. Of layers that differ, rows are
+/// those of [the widest](crate::StackConfig::of_layers).
 #[derive(Debug)]
 pub struct Forward<'a, T = Tape> {
     pub(crate) input: Sequence<'a>,

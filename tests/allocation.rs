@@ -6,7 +6,7 @@
 #[path = "suite/common/mod.rs"]
 mod common;
 
-use common::stack::StackCase;
+use common::stack::{Form, StackCase};
 use common::{Case, Layout, Run, Sizes, levels, strides};
 use quadgate::{
     Arrangement, Backward, Directions, Dropout, Forward, GradientMode, Gru, GruConfig, GruWeights, Lstm,
@@ -289,15 +289,15 @@ fn neither_forward_nor_backward_with_lengths_or_a_mask_allocates() {
 fn stack_step(
     stack: &LstmStack,
     case: &StackCase,
+    states: &[Vec<f32>; 2],
     workspace: &mut StackWorkspace,
     tape: &mut StackTape,
     buffers: &mut [Vec<f32>; 6],
 ) {
-    let Sizes { steps, batch, inputs, units } = case.sizes;
-    let (width, rows) = (case.width(), case.state_rows());
+    let Sizes { steps, batch, inputs, .. } = case.sizes;
+    let (width, rows, units) = (case.width(), case.state_rows(), case.state_width());
     let x = Sequence::time_major(&case.x, steps, batch, inputs);
-    let (h0, c0) =
-        (Matrix::new(&case.initial_hidden, rows, units), Matrix::new(&case.initial_cell, rows, units));
+    let [h0, c0] = [&states[0], &states[1]].map(|states| Matrix::new(states, rows, units));
     let [output, last_hidden, dx, dh0, dc0, gradients] = buffers;
     let call = StackForward::new(x)
         .initial_hidden(h0)
@@ -321,22 +321,25 @@ fn stack_step(
 fn neither_forward_nor_backward_of_a_stack_allocates() {
     let sizes = Sizes { steps: 9, batch: 5, inputs: 7, units: 18 };
     let pool = CountedPool::new();
-    for (directions, arrangement) in [
-        (Directions::Forward, Arrangement::InTurn),
-        (Directions::Reverse, Arrangement::SideBySide),
-        (Directions::Concatenated, Arrangement::SideBySide),
-        (Directions::Summed, Arrangement::InTurn),
+    for (directions, arrangement, second_layer) in [
+        (Directions::Forward, Arrangement::InTurn, 18),
+        (Directions::Reverse, Arrangement::SideBySide, 33),
+        (Directions::Concatenated, Arrangement::SideBySide, 18),
+        (Directions::Summed, Arrangement::InTurn, 4),
     ] {
-        let case = StackCase::random(2, sizes, (3, directions));
+        let mut form = Form::from((3, directions));
+        form.units[1] = Some(second_layer);
+        let case = StackCase::random(2, sizes, form);
+        let states = [case.spread(&case.initial_hidden), case.spread(&case.initial_cell)];
         for isa in levels() {
             for schedule in [Schedule::Fused, Schedule::Hoisted] {
                 let run = Run::on(isa).schedule(schedule).arrangement(arrangement);
                 let config = case.config(run).training();
                 let (mut stack, weights) = (case.stack(&config), case.weights(&config));
-                let (output, states) = (9 * 5 * case.width(), case.state_rows() * 18);
+                let (output, state_len) = (9 * 5 * case.width(), case.state_rows() * case.state_width());
                 let total = config.total_parameters().unwrap();
                 let mut buffers =
-                    [output, states, 9 * 5 * 7, states, states, total].map(|len| vec![0.0; len]);
+                    [output, state_len, 9 * 5 * 7, state_len, state_len, total].map(|len| vec![0.0; len]);
                 let mut workspace = stack.workspace(9, 5).unwrap();
                 if let Ok(mut state) = stack.state(5) {
                     let x = Matrix::new(&case.x, 5, 7);
@@ -344,7 +347,7 @@ fn neither_forward_nor_backward_of_a_stack_allocates() {
                 }
                 for mut tape in [stack.tape(9, 5).unwrap(), stack.checkpointed_tape(9, 5, None).unwrap()] {
                     let serial = allocations_of(|| {
-                        stack_step(&stack, &case, &mut workspace, &mut tape, &mut buffers);
+                        stack_step(&stack, &case, &states, &mut workspace, &mut tape, &mut buffers);
                         stack.set_weights(&weights).unwrap();
                     });
                     assert_eq!(serial, 0, "{isa}, {schedule:?}, {directions:?}, serial");
@@ -356,7 +359,7 @@ fn neither_forward_nor_backward_of_a_stack_allocates() {
                 let mut call = || {
                     pool.install(|| {
                         pool.allocations_of(|| {
-                            stack_step(&threaded, &case, &mut workspace, &mut tape, &mut buffers);
+                            stack_step(&threaded, &case, &states, &mut workspace, &mut tape, &mut buffers);
                         })
                     })
                 };

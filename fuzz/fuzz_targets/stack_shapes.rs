@@ -24,13 +24,14 @@ use quadgate::{
     Arrangement, Directions, Dropout, GradientMode, LstmConfig, LstmStack, LstmWeights, StackBackward,
     StackConfig, StackForward,
 };
-use quadgate_fuzz::call::{assert_same, dense, draw_optional, is_right, len_of, verdict};
+use quadgate_fuzz::call::{UNTOUCHED, assert_same, dense, draw_optional, is_right, len_of, verdict};
 use quadgate_fuzz::layout::{Layout, Verdict};
 use quadgate_fuzz::numbers::Numbers;
 use quadgate_fuzz::oracle::{tensors, widen};
 use quadgate_fuzz::way::Way;
 use quadgate_fuzz::written::{Written, draw_parameters};
 use quadgate_fuzz::{given, rarely};
+use std::ops::Range;
 
 fuzz_target!(|case: Case| case.run());
 
@@ -38,8 +39,8 @@ fuzz_target!(|case: Case| case.run());
 #[derive(Debug)]
 struct Case {
     inputs: usize,
-    hidden: usize,
-    layers: usize,
+    /// Units of each layer.
+    units: Vec<usize>,
     directions: Directions,
     dropout: Option<Dropout>,
     /// Two ways that must give the same bits.
@@ -67,6 +68,10 @@ impl Arbitrary<'_> for Case {
         let steps = if rarely(u)? { u.int_in_range(20..=70)? } else { u.int_in_range(0..=6)? };
         let (batch, inputs) = (u.int_in_range(0..=9)?, u.int_in_range(0..=40)?);
         let (hidden, layers) = (u.int_in_range(1..=40)?, u.int_in_range(1..=4)?);
+        let units: Vec<usize> = match u.arbitrary()? {
+            true => vec![hidden; layers],
+            false => (0..layers).map(|_| u.int_in_range(1..=40)).collect::<Result<_, _>>()?,
+        };
         let directions = *u.choose(&[
             Directions::Forward,
             Directions::Reverse,
@@ -76,17 +81,17 @@ impl Arbitrary<'_> for Case {
         let ways = Way::draw_two(u, |u| {
             u.choose(&[None, Some(Arrangement::InTurn), Some(Arrangement::SideBySide)]).copied()
         })?;
-        let config = StackConfig::new(inputs, hidden, layers, directions);
-        let (width, rows) = (config.output_size(), config.directed_layers() * batch);
-        let mut states = || draw_optional(u, [1, rows, hidden], 1..=2);
+        let config = config(inputs, &units, directions, None);
+        let (width, rows, widest) =
+            (config.output_size(), config.directed_layers() * batch, config.hidden_size());
+        let mut states = || draw_optional(u, [1, rows, widest], 1..=2);
         let [h, c, dh, dc, last_h, last_c, dh0, dc0] =
             [states()?, states()?, states()?, states()?, states()?, states()?, states()?, states()?];
         let mut sequence = |features| draw_optional(u, [steps, batch, features], 0..=2);
         let (dy, y, dx) = (sequence(width)?, sequence(width)?, sequence(inputs)?);
         Ok(Case {
             inputs,
-            hidden,
-            layers,
+            units,
             directions,
             dropout: if u.arbitrary()? {
                 let tenths: f32 = u.int_in_range(0u8..=9)?.into();
@@ -104,14 +109,36 @@ impl Arbitrary<'_> for Case {
     }
 }
 
+/// A stack of layers of these widths, for training.
+fn config(
+    inputs: usize,
+    units: &[usize],
+    directions: Directions,
+    way: Option<Way<Option<Arrangement>>>,
+) -> StackConfig {
+    let doubled = if directions == Directions::Concatenated { 2 } else { 1 };
+    let below = std::iter::once(inputs).chain(units.iter().map(|units| doubled * units));
+    let layers = below.zip(units).map(|(inputs, &units)| LstmConfig::new(inputs, units).training());
+    let mut config = StackConfig::of_layers(layers, directions).unwrap();
+    if let Some(Way { isa, threads, .. }) = way {
+        config = config.isa(isa).threads(threads);
+    }
+    way.and_then(|way| way.plan).into_iter().fold(config, StackConfig::arrangement)
+}
+
+/// Of rows of states those of a directed layer of so many units.
+fn rows_of<T: Copy>(all: &[T], widest: usize, rows: Range<usize>, units: usize) -> Vec<T> {
+    rows.flat_map(|row| &all[row * widest..][..units]).copied().collect()
+}
+
 impl Case {
     fn config(&self, way: Option<Way<Option<Arrangement>>>) -> StackConfig {
-        let mut layer = LstmConfig::new(self.inputs, self.hidden).training();
-        if let Some(Way { isa, threads, .. }) = way {
-            layer = layer.isa(isa).threads(threads);
-        }
-        let config = StackConfig::of(layer, self.layers, self.directions);
-        way.and_then(|way| way.plan).into_iter().fold(config, StackConfig::arrangement)
+        config(self.inputs, &self.units, self.directions, way)
+    }
+
+    /// Units of directed layer number `index`.
+    fn units_of(&self, index: usize) -> usize {
+        self.units[index / self.directions.count()]
     }
 
     /// What must become of the forward call, and of the backward call.
@@ -120,7 +147,7 @@ impl Case {
         let config = self.config(None);
         let input = [steps, batch, self.inputs];
         let output = [steps, batch, config.output_size()];
-        let states = [1, config.directed_layers() * batch, self.hidden];
+        let states = [1, config.directed_layers() * batch, config.hidden_size()];
         let [h, c, dy, dh, dc] = self.read.each_ref().map(Option::as_ref);
         let [y, last_h, last_c, dx, dh0, dc0] = self.written.each_ref().map(Option::as_ref);
         let forward = verdict(
@@ -154,11 +181,10 @@ impl Case {
     fn data(&self) -> Data {
         let (mut numbers, config) = (self.numbers.clone(), self.config(None));
         let scale = self.numbers.scale;
-        let rows = 4 * self.hidden;
         let weights = (0..config.directed_layers())
             .map(|index| {
-                let inputs = config.directed_layer(index).input_size();
-                [inputs, self.hidden, 1].map(|inputs| numbers.take(rows * inputs, scale))
+                let (inputs, units) = (config.directed_layer(index).input_size(), self.units_of(index));
+                [inputs, units, 1].map(|inputs| numbers.take(4 * units * inputs, scale))
             })
             .collect();
         let input = numbers.take(self.input.len, 1.0);
@@ -234,26 +260,27 @@ impl Case {
     /// Holds the output to that of single steps, bit for bit.
     fn check_steps(&self, way: Way<Option<Arrangement>>, data: &Data, written: &Written) {
         let [steps, batch, _] = self.input.shape;
-        let has_dropout = self.dropout.is_some() && self.layers > 1;
+        let has_dropout = self.dropout.is_some() && self.units.len() > 1;
         let stack = self.stack(way, data);
         let Ok(mut state) = stack.state(batch) else {
             return assert!(self.directions != Directions::Forward);
         };
         let (Some(layout), false) = (&self.written[0], has_dropout) else { return };
+        let (widest, directed) = (stack.config().hidden_size(), self.units.len());
         for (layer, state) in state.layers_mut().iter_mut().enumerate() {
-            let rows = layer * batch * self.hidden..(layer + 1) * batch * self.hidden;
             let part = |which: usize| -> Vec<f32> {
-                let rows_of_all = [1, self.layers * batch];
-                let all = dense(self.read[which].as_ref(), &data.read[which], rows_of_all, self.hidden);
-                all[rows.clone()].iter().map(|&value| value as f32).collect()
+                let all = dense(self.read[which].as_ref(), &data.read[which], [1, directed * batch], widest);
+                let own = rows_of(&all, widest, layer * batch..(layer + 1) * batch, self.units[layer]);
+                own.iter().map(|&value| value as f32).collect()
             };
-            state.set_hidden(quadgate::Matrix::new(&part(0), batch, self.hidden)).unwrap();
-            state.set_cell(quadgate::Matrix::new(&part(1), batch, self.hidden)).unwrap();
+            state.set_hidden(quadgate::Matrix::new(&part(0), batch, self.units[layer])).unwrap();
+            state.set_cell(quadgate::Matrix::new(&part(1), batch, self.units[layer])).unwrap();
         }
+        let width = stack.config().output_size();
         for t in 0..steps {
             stack.step(&mut state, self.input.matrix(&data.input, t)).unwrap();
             for b in 0..batch {
-                let found = &written.outputs[0][layout.start(t, b)..][..self.hidden];
+                let found = &written.outputs[0][layout.start(t, b)..][..width];
                 assert_same(found, state.hidden(b).unwrap(), "output");
             }
         }
@@ -263,21 +290,24 @@ impl Case {
     fn check(&self, data: &Data, written: &Written) {
         let [steps, batch, _] = self.input.shape;
         let config = self.config(None);
-        let (width, directed, hidden) = (config.output_size(), config.directed_layers(), self.hidden);
+        let (width, directed, widest) =
+            (config.output_size(), config.directed_layers(), config.hidden_size());
         let cells: Vec<_> = data
             .weights
             .iter()
             .map(|[input, recurrent, bias]| {
-                let inputs = input.len() / (4 * hidden);
+                let units = bias.len() / 4;
                 let parameters = NaiveParameters::new(widen(input), widen(recurrent), widen(bias));
-                NaiveCell::new(inputs, hidden, parameters)
+                NaiveCell::new(input.len() / bias.len(), units, parameters)
             })
             .collect();
         let read =
             |which: usize, rows, width| dense(self.read[which].as_ref(), &data.read[which], rows, width);
         let states = |h: usize, c: usize| -> Vec<NaiveState<f64>> {
-            let [h, c] = [h, c].map(|which| read(which, [1, directed * batch], hidden));
-            let part = |all: &[f64], index: usize| all[index * batch * hidden..][..batch * hidden].to_vec();
+            let [h, c] = [h, c].map(|which| read(which, [1, directed * batch], widest));
+            let part = |all: &[f64], index: usize| {
+                rows_of(all, widest, index * batch..(index + 1) * batch, self.units_of(index))
+            };
             (0..directed).map(|index| NaiveState { hidden: part(&h, index), cell: part(&c, index) }).collect()
         };
         let x = dense(Some(&self.input), &data.input, [steps, batch], self.inputs);
@@ -294,13 +324,24 @@ impl Case {
         let layers = layers.map(|cells| NaiveLayer { cells: cells.to_vec(), directions }).collect();
         let stack = NaiveStack { layers };
         let mask = |layer, dropout: Dropout| {
+            let width = config.directed_layer((layer + 1) * self.directions.count()).input_size();
             let mut factors = vec![0.0; steps * batch * width];
             dropout.factors(layer, [steps, batch, width], &mut factors).unwrap();
             widen(&factors)
         };
         let masks: Vec<_> =
-            (1..self.layers).map(|above| self.dropout.map(|dropout| mask(above - 1, dropout))).collect();
-        let expected = tensors(stack.forward(&call, &masks), stack.backward(&call, &masks, &cotangents));
+            (1..self.units.len()).map(|above| self.dropout.map(|dropout| mask(above - 1, dropout))).collect();
+        let mut expected = tensors(stack.forward(&call, &masks), stack.backward(&call, &masks, &cotangents));
+        // What lies beside a narrower layer stays as it was.
+        for which in [1, 2, 4, 5] {
+            let mut rest = &expected[which][..];
+            let rows = (0..directed * batch).flat_map(|row| {
+                let units = self.units_of(row / batch);
+                let own = rest.split_off(..units).unwrap();
+                own.iter().copied().chain(std::iter::repeat_n(f64::from(UNTOUCHED), widest - units))
+            });
+            expected[which] = rows.collect();
+        }
         written.assert_near(&self.written, &expected, [steps, batch, directed * batch], 2);
     }
 }

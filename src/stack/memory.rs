@@ -127,8 +127,8 @@ impl LayerWorkspaces {
 
 /// Scratch for [`Stack::forward`](crate::Stack::forward) and [`Stack::backward`](crate::Stack::backward), made by [`Stack::workspace`](crate::Stack::workspace).
 ///
-/// It has what goes between two layers, and scratch for the first layer and for another, which all layers like that use in turn;
-/// where layers differ, for each that does. Where layers may run
+/// It has what goes between two layers, and scratch for each layer that differs from the ones above it, as the first one mostly does;
+/// those that are alike use theirs in turn. Where layers may run
 /// [side by side](crate::Arrangement::SideBySide), it has both for each of those that do, eight at most; with
 /// [`Arrangement::InTurn`](crate::Arrangement::InTurn) demanded, or one thread, it does not.
 #[derive(Clone, Debug)]

@@ -69,6 +69,21 @@ pub type RnnStack = Stack<RnnConfig>;
 /// # Ok::<(), quadgate::Error>(())
 /// ```
 ///
+/// One whose layers differ, from one buffer of all parameters:
+///
+/// ```
+/// use quadgate::{Directions, Initialization, LstmConfig, LstmStack, Matrix, StackConfig};
+///
+/// let layers = [LstmConfig::new(40, 20), LstmConfig::new(20, 10).projection(3), LstmConfig::new(3, 5)];
+/// let config = StackConfig::of_layers(layers, Directions::Forward)?;
+/// let parameters = config.initial_parameters(&Initialization::PYTORCH, 1)?;
+/// let stack = LstmStack::new(&config, &config.weights(&parameters)?)?;
+/// let mut state = stack.state(1)?;
+/// stack.step(&mut state, Matrix::new(&[0.5; 40], 1, 40))?;
+/// assert_eq!(state.hidden(0).unwrap().len(), 5);
+/// # Ok::<(), quadgate::Error>(())
+/// ```
+///
 /// One of gated recurrent units:
 ///
 /// ```

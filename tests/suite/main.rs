@@ -32,6 +32,7 @@ mod silero;
 mod small_numbers;
 mod stack;
 mod stack_cells;
+mod stack_layers;
 mod state_rows;
 mod train_digits;
 mod weights;

@@ -42,8 +42,9 @@ impl Tensors {
 
     fn weights(&self, kind: Kind) -> LstmWeights<'_> {
         let weights = LstmWeights::pytorch(&self.config, &self.w, &self.r, Some(&self.b), None).unwrap();
-        let peepholes = [0, 1, 2].map(|gate| &self.peepholes[gate * UNITS..][..UNITS]);
-        let scales = [0, 1, 2, 3].map(|gate| &self.scales[gate * UNITS..][..UNITS]);
+        let units = self.config.hidden_size();
+        let peepholes = [0, 1, 2].map(|gate| &self.peepholes[gate * units..][..units]);
+        let scales = [0, 1, 2, 3].map(|gate| &self.scales[gate * units..][..units]);
         let weights = match kind {
             Kind::Plain | Kind::Projected => weights,
             Kind::All => weights.with_peepholes(peepholes).unwrap().with_layer_normalization(scales).unwrap(),
@@ -70,12 +71,16 @@ const KINDS: [Kind; 3] = [Kind::Plain, Kind::Projected, Kind::All];
 
 impl Kind {
     fn config(self) -> LstmConfig {
-        let config = LstmConfig::new(INPUTS, UNITS).training();
+        self.config_of(INPUTS, UNITS)
+    }
+
+    fn config_of(self, inputs: usize, units: usize) -> LstmConfig {
+        let config = LstmConfig::new(inputs, units).training();
         match self {
             Kind::Plain => config,
-            Kind::Projected => config.projection(2),
+            Kind::Projected => config.projection(units / 4),
             Kind::All => config
-                .projection(2)
+                .projection(units / 4)
                 .peepholes()
                 .layer_normalization(1e-3)
                 .coupling(Coupling::ForgetFromInput)
@@ -90,9 +95,16 @@ fn stacks(kind: Kind) -> Vec<StackConfig> {
     let mut all = vec![StackConfig::of(kind.config(), 1, Directions::Forward).threads(Threads::Serial)];
     for directions in [Directions::Forward, Directions::Reverse, Directions::Concatenated, Directions::Summed]
     {
-        let config = StackConfig::of(kind.config(), 2, directions);
-        all.push(config.clone().threads(Threads::Serial));
-        all.push(config.threads(two).arrangement(Arrangement::SideBySide));
+        let alike = StackConfig::of(kind.config(), 2, directions);
+        // h of the second layer is wider, or narrower; so is c.
+        let differing = [UNITS + 4, UNITS - 4].map(|units| {
+            let layers = [kind.config(), kind.config_of(alike.output_size(), units)];
+            StackConfig::of_layers(layers, directions).unwrap()
+        });
+        for config in [alike].into_iter().chain(differing) {
+            all.push(config.clone().threads(Threads::Serial));
+            all.push(config.threads(two).arrangement(Arrangement::SideBySide));
+        }
     }
     all
 }
@@ -113,8 +125,8 @@ fn has(subset: usize, argument: usize) -> bool {
 /// Sizes of the states of a stack: rows, and widths of h, of c and of the output.
 fn sizes(stack: &LstmStack) -> [usize; 4] {
     let config = stack.config();
-    let outputs = config.directed_layer(0).output_size();
-    [config.directed_layers() * BATCH, outputs, config.hidden_size(), config.output_size()]
+    let [outputs, units] = config.state_widths();
+    [config.directed_layers() * BATCH, outputs, units, config.output_size()]
 }
 
 /// What a forward pass yields with some of its arguments: h and c before it, `output`, h and c after it, a tape. What is not

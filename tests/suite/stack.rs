@@ -917,19 +917,32 @@ fn check_options(
 #[test]
 fn many_layers_side_by_side_have_the_bits_of_one_after_the_other_and_are_the_oracles() {
     let sizes = Sizes { steps: 37, batch: 2, inputs: 3, units: 5 };
-    for directions in [Directions::Forward, Directions::Reverse] {
-        let case = StackCase::random(1, sizes, (19, directions)).dropout(Dropout::new(0.25, 5).ok());
-        let cotangents = case.cotangents(2);
-        let bits = |run: Run| {
-            let gradients = case.gradients(run, Recording::Checkpoints(None), &cotangents, None);
-            (outcome_bits(&case.forward(run)), gradient_bits(&gradients))
-        };
-        let (expected, _) = case.expected(&cotangents);
-        assert_close(&case.forward(plain()), &expected, TOLERANCE, &directions);
-        let serial = bits(plain());
-        for threads in [2, 3, 9] {
-            let run = plain().threads(threads).arrangement(Arrangement::SideBySide);
-            assert!(bits(run) == serial, "{directions:?}, {threads} threads");
+    let other = |units: [usize; 12]| units.map(|units| Some(units).filter(|&units| units != 5));
+    for (layers, units) in [
+        (19, [5; 12]),
+        // The first of these have widths of their own, so that groups of layers begin among them and among the others.
+        (19, [5, 9, 2, 5, 5, 5, 5, 5, 5, 5, 5, 5]),
+        (17, [4, 9, 2, 5, 18, 3, 1, 6, 17, 20, 7, 5]),
+        (12, [12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1]),
+    ] {
+        for directions in [Directions::Forward, Directions::Reverse] {
+            let form = Form { layers, directions, units: other(units) };
+            let case = StackCase::random(1, sizes, form).dropout(Dropout::new(0.25, 5).ok());
+            let cotangents = case.cotangents(2);
+            let bits = |run: Run| {
+                let gradients = case.gradients(run, Recording::Checkpoints(None), &cotangents, None);
+                (outcome_bits(&case.forward(run)), gradient_bits(&gradients))
+            };
+            let (expected, expected_gradients) = case.expected(&cotangents);
+            assert_close(&case.forward(plain()), &expected, TOLERANCE, &form);
+            let gradients = case.gradients(plain(), Recording::Full, &cotangents, None);
+            let error = relative_error(&gradients.input, &expected_gradients.input);
+            assert!(error <= GRADIENT_TOLERANCE, "{form:?}: {error:e}");
+            let serial = bits(plain());
+            for threads in [2, 3, 9] {
+                let run = plain().threads(threads).arrangement(Arrangement::SideBySide);
+                assert!(bits(run) == serial, "{form:?}, {threads} threads");
+            }
         }
     }
 }

@@ -19,13 +19,13 @@ pub struct Form {
     pub layers: usize,
     pub directions: Directions,
     /// Units of the first layers, where they are not those of all.
-    pub units: [Option<usize>; 4],
+    pub units: [Option<usize>; 12],
 }
 
 impl From<(usize, Directions)> for Form {
     /// Of layers that all have as many units.
     fn from((layers, directions): (usize, Directions)) -> Self {
-        Self { layers, directions, units: [None; 4] }
+        Self { layers, directions, units: [None; 12] }
     }
 }
 
@@ -68,7 +68,10 @@ pub fn forms() -> impl Strategy<Value = Form> {
     let own = || proptest::option::of(1usize..36);
     let units = prop_oneof![Just([None; 4]), [own(), own(), own(), own()]];
     let form = (1usize..5, proptest::sample::select(directions.to_vec()), units);
-    form.prop_map(|(layers, directions, units)| Form { layers, directions, units })
+    form.prop_map(|(layers, directions, [a, b, c, d])| Form {
+        units: [a, b, c, d, None, None, None, None, None, None, None, None],
+        ..Form::from((layers, directions))
+    })
 }
 
 /// States of directed layers of these widths as a call takes them: rows of the widest, with `fill` after those of others.
