@@ -309,7 +309,7 @@ impl<C: LayerConfig> StackConfig<C> {
         }
         let of_layer = |index| {
             let (layer, first) = (self.directed_layer(index), self.parameters_before(index)?);
-            layer.from_parameters(&parameters[first..][..layer.layer().parameters()?.total()])
+            layer.weights(&parameters[first..][..layer.layer().parameters()?.total()])
         };
         (0..self.directed_layers()).map(of_layer).collect()
     }

@@ -26,7 +26,7 @@ pub trait LayerConfig: Clone + Debug + Eq + Hash + sealed::Sealed {
     fn ranges(ranges: ParameterRanges) -> Self::Ranges;
     /// Weights from one buffer of all parameters.
     #[doc(hidden)]
-    fn from_parameters<'a>(&self, parameters: &'a [f32]) -> Result<Self::Weights<'a>, Error>;
+    fn weights<'a>(&self, parameters: &'a [f32]) -> Result<Self::Weights<'a>, Error>;
     #[doc(hidden)]
     fn check_weights(&self, weights: &Self::Weights<'_>) -> Result<(), Error>;
     /// Packs weights that were checked.
@@ -56,7 +56,7 @@ impl LayerConfig for LstmConfig {
         ranges
     }
 
-    fn from_parameters<'a>(&self, parameters: &'a [f32]) -> Result<LstmWeights<'a>, Error> {
+    fn weights<'a>(&self, parameters: &'a [f32]) -> Result<LstmWeights<'a>, Error> {
         LstmWeights::from_parameters(self, parameters)
     }
 
@@ -90,7 +90,7 @@ macro_rules! layer_config {
                 ranges.into()
             }
 
-            fn from_parameters<'a>(&self, parameters: &'a [f32]) -> Result<$weights<'a>, Error> {
+            fn weights<'a>(&self, parameters: &'a [f32]) -> Result<$weights<'a>, Error> {
                 $weights::from_parameters(self, parameters)
             }
 
