@@ -113,7 +113,7 @@ fn blocks_pay(layers: &[Lstm], widest: Shape, can_share_units: bool, [batch, thr
     };
     let recurrent = |shape: Shape| shape.units as f64 * shape.outputs as f64;
     let busy = layers.iter().map(|lstm| recurrent(lstm.shape())).sum::<f64>() / recurrent(widest);
-    let threads = (threads.min(MOST_SIDE_BY_SIDE) as f64).min(busy);
+    let threads = (threads.min(layers.len()).min(MOST_SIDE_BY_SIDE) as f64).min(busy);
     let waiting = threads * (threads - 1.0) / (layers.len() as f64 * BLOCKS as f64);
     threads > 1.0 && flops / threads * (1.0 + waiting) < shared
 }
