@@ -349,7 +349,7 @@ impl LstmConfig {
 
     /// `Ok` if every option makes sense, and threads can share what they shall.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        self.options.check()?;
+        self.options.check(self.kind)?;
         if self.needs_whole_rows() && self.split == Some(Split::Units) {
             let because =
                 "a projection, layer normalization, recurrent dropout or a reset gate before the product";

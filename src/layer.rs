@@ -61,6 +61,31 @@ macro_rules! config_methods {
 }
 pub(crate) use config_methods;
 
+/// Options that such a configuration has as an LSTM's.
+macro_rules! option_methods {
+    ($config:ident) => {
+        impl $config {
+            /// Limits what enters the activations to ±limit: ONNX's `clip`. Outside the gradient is zero.
+            pub fn clip(self, limit: f32) -> Self {
+                Self { layer: self.layer.clip($crate::Clip::onnx_runtime(limit)) }
+            }
+
+            /// Keeps a part of h in each step: h_t = (1 − rate) ∘ h̃_t + rate ∘ h_{t−1}; a call may give
+            /// [shares](crate::Forward::hidden_share) of its own. See [`LstmConfig::zoneout`](crate::LstmConfig::zoneout).
+            pub fn zoneout(self, rate: f32) -> Self {
+                Self { layer: self.layer.zoneout($crate::Zoneout { hidden: rate, cell: 0.0 }) }
+            }
+
+            /// Lets calls mask h on its way into the gates: see
+            /// [`Forward::recurrent_mask`](crate::Forward::recurrent_mask).
+            pub fn recurrent_dropout(self) -> Self {
+                Self { layer: self.layer.recurrent_dropout() }
+            }
+        }
+    };
+}
+pub(crate) use option_methods;
+
 /// The calls of a layer with fields `config` and `layer`.
 macro_rules! layer_methods {
     ($layer:ident, $config:ident, $weights:ident) => {
@@ -69,6 +94,9 @@ macro_rules! layer_methods {
             ///
             /// # Errors
             /// - [`Error::Dimension`](crate::Error::Dimension) if `weights` were checked against other sizes than `config`'s,
+            /// - [`Error::Missing`](crate::Error::Missing) or [`Error::Unexpected`](crate::Error::Unexpected) if `weights` lack a
+            ///   normalization that `config` has, or have one,
+            /// - [`Error::Value`](crate::Error::Value) if an option makes no sense,
             /// - [`Error::Unsupported`](crate::Error::Unsupported) if threads are to share units, and a step needs whole rows,
             /// - [`Error::UnsupportedIsa`](crate::Error::UnsupportedIsa) or [`Error::UnknownIsa`](crate::Error::UnknownIsa) if an
             ///   instruction set is demanded that cannot be had,

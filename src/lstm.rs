@@ -5,7 +5,7 @@ use crate::cell::gru::Gru;
 use crate::cell::gru_reset_before::GruResetBefore;
 use crate::cell::kind::{CellKind, ResetGate};
 use crate::cell::lstm::PlainLstm;
-use crate::cell::lstm_options::LstmWithOptions;
+use crate::cell::options::WithOptions;
 use crate::cell::rnn::PlainRnn;
 use crate::cell::step::{Masks, Step, StepExtras};
 use crate::config::{LstmConfig, Schedule};
@@ -120,7 +120,7 @@ impl<'a> MaskArguments<'a> {
             [("hidden_share", self.hidden_share, outputs), ("cell_share", self.cell_share, units)]
         {
             let Some(share) = share else { continue };
-            if !has_zoneout {
+            if !has_zoneout || (argument == "cell_share" && !config.has_cell_state()) {
                 return Err(Error::Unexpected { argument });
             }
             check_sequence(argument, [steps, batch, width], share.shape)?;
@@ -349,6 +349,7 @@ impl Lstm {
             outputs: config.output_size(),
             lanes: kernels.lanes(),
             kind: config.kind(),
+            has_options: config.cell_has_extras(),
         };
         let weights = SharedWeights::new(shape, config.options(), config.is_for_training())?;
         Ok(Self { config: config.clone(), kernels, weights })
@@ -574,15 +575,13 @@ impl Lstm {
     pub(crate) fn cell<'a>(&'a self, masks: Masks<'a>) -> Cell<'a> {
         let (kernels, shape, options) = (self.kernels, self.shape(), self.config.options());
         match (self.config.kind(), self.weights.options()) {
-            (CellKind::Gru(ResetGate::AfterProduct), _) => Cell::Gru(Gru { kernels, shape }),
-            (CellKind::Gru(ResetGate::BeforeProduct), _) => {
+            (_, Some(tensors)) => Cell::WithOptions(WithOptions { kernels, shape, options, tensors, masks }),
+            (CellKind::Gru(ResetGate::AfterProduct), None) => Cell::Gru(Gru { kernels, shape }),
+            (CellKind::Gru(ResetGate::BeforeProduct), None) => {
                 Cell::GruResetBefore(GruResetBefore { kernels, shape })
             }
-            (CellKind::Rnn(function), _) => Cell::Rnn(PlainRnn { kernels, shape, function }),
+            (CellKind::Rnn(function), None) => Cell::Rnn(PlainRnn { kernels, shape, function }),
             (CellKind::Lstm, None) => Cell::Lstm(PlainLstm { kernels, shape }),
-            (CellKind::Lstm, Some(tensors)) => {
-                Cell::LstmWithOptions(LstmWithOptions { kernels, shape, options, tensors, masks })
-            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! The options of the LSTM family: how a cell may differ from the plain one.
 
 use crate::Error;
+use crate::cell::kind::CellKind;
 use quadgate_kernels::{Activations, CellOptions, Coupling};
 use std::hash::{Hash, Hasher};
 use std::mem;
@@ -132,8 +133,8 @@ impl Options {
         (!self.are_plain()).then_some(*self)
     }
 
-    /// `Ok` if every value makes sense.
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    /// `Ok` if every value makes sense for cells of this kind.
+    pub(crate) fn check(&self, kind: CellKind) -> Result<(), Error> {
         if self.projection == Some(0) {
             return Err(Error::Zero { argument: "projection" });
         }
@@ -160,11 +161,11 @@ impl Options {
         // With ε = 0, equal pre-activations would be divided by zero.
         check_value("epsilon", "a finite number above 0", epsilon, |e| e > 0.0 && e.is_finite())?;
         let Activations { gate, candidate, cell } = self.activations;
-        for (argument, function) in [
-            ("activation of gates", gate),
-            ("activation of the candidate", candidate),
-            ("activation of c", cell),
-        ] {
+        let of_candidate =
+            if matches!(kind, CellKind::Rnn(_)) { "activation" } else { "activation of the candidate" };
+        for (argument, function) in
+            [("activation of gates", gate), (of_candidate, candidate), ("activation of c", cell)]
+        {
             for parameter in function.parameters() {
                 check_value(argument, "finite α and β", Some(parameter), f32::is_finite)?;
             }

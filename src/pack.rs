@@ -45,6 +45,8 @@ pub(crate) trait GateTensors {
     fn recurrent(&self, gate: usize) -> GateMatrix<'_>;
     /// The sum of the biases of a gate for one unit; after those of all gates that of R alone of one whose products stay apart.
     fn bias(&self, bias: usize, unit: usize) -> f32;
+    /// The scale of a normalization of the sum that this is the bias of; zero without one, or of a gate that is not read.
+    fn scale(&self, bias: usize, unit: usize) -> f32;
 }
 
 impl GateTensors for LstmWeights<'_> {
@@ -62,6 +64,10 @@ impl GateTensors for LstmWeights<'_> {
 
     fn bias(&self, gate: usize, unit: usize) -> f32 {
         LstmWeights::bias(self, gate, unit)
+    }
+
+    fn scale(&self, gate: usize, unit: usize) -> f32 {
+        self.layer_normalization().and_then(|scales| scales[gate].get(unit).copied()).unwrap_or(0.0)
     }
 }
 
@@ -148,8 +154,12 @@ impl PackedWeights {
         packer.pack_sums(&mut self.recurrent, shape, shape.outputs, &recurrents);
         // Where gates are normalized, the bias comes after that.
         let bias = match &mut self.options {
-            Some(options) => options.shift().unwrap_or(&mut self.bias),
-            None => &mut self.bias,
+            Some(options) if !options.normalization[0].is_empty() => {
+                let [scale, shift] = &mut options.normalization;
+                pack_gates_row(scale, shape, |gate, unit| weights.scale(gate, unit));
+                shift
+            }
+            _ => &mut self.bias,
         };
         pack_gates_row(bias, shape, |gate, unit| weights.bias(gate, unit));
         if let Some(transposed) = &mut self.transposed {
@@ -284,10 +294,6 @@ impl PackedOptions {
         {
             to[..from.len()].copy_from_slice(from);
         }
-        if let Some(scales) = weights.layer_normalization() {
-            let scale = |gate: usize, unit: usize| scales[gate].get(unit).copied().unwrap_or(0.0);
-            pack_gates_row(&mut self.normalization[0], shape, scale);
-        }
         if let Some(projection) = weights.projection() {
             let [by_output, by_unit] = projection.strides;
             let (layout, size) = (shape.projection_layout(), [shape.units, shape.outputs]);
@@ -313,11 +319,6 @@ impl PackedOptions {
     pub(crate) fn normalization(&self) -> [&[f32]; 2] {
         let [scale, shift] = &self.normalization;
         [scale, shift]
-    }
-
-    fn shift(&mut self) -> Option<&mut Buffer> {
-        let [_, shift] = &mut self.normalization;
-        (!shift.is_empty()).then_some(shift)
     }
 
     /// V, if there is one.

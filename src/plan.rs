@@ -235,7 +235,7 @@ mod tests {
     use std::num::NonZeroUsize;
 
     fn shape(inputs: usize, units: usize) -> Shape {
-        Shape { inputs, units, outputs: units, lanes: 16, kind: CellKind::Lstm }
+        Shape { inputs, units, outputs: units, lanes: 16, kind: CellKind::Lstm, has_options: false }
     }
 
     fn plan(config: &LstmConfig, steps: usize, batch: usize) -> Plan {

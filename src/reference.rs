@@ -15,6 +15,7 @@
 
 mod activation;
 mod cell;
+mod gate;
 mod gru;
 mod layer;
 mod parameters;
@@ -25,6 +26,7 @@ mod stack;
 
 pub use activation::{NaiveActivation, NaiveActivations};
 pub use cell::{NaiveCell, NaiveClip, NaiveCoupling, NaiveInputs, NaiveState, NaiveStep, NaiveStepMasks};
+pub use gate::NaiveOptions;
 pub use gru::{NaiveGru, NaiveGruGradients};
 pub use layer::{
     NaiveCall, NaiveCallGradients, NaiveDirections, NaiveLayer, NaiveMasks, NaiveResult, NaiveRun,

@@ -25,6 +25,8 @@ pub(crate) struct Shape {
     /// Elements in a vector.
     pub(crate) lanes: usize,
     pub(crate) kind: CellKind,
+    /// Whether the cell has options. Then steps record their sums.
+    pub(crate) has_options: bool,
 }
 
 impl Shape {
@@ -68,9 +70,17 @@ impl Shape {
         self.panel_width() / self.gates()
     }
 
+    /// Numbers that a step records for each hidden unit, beside its states. A gate that is multiplied with h comes first.
+    pub(crate) fn recorded(self) -> usize {
+        if !self.has_options {
+            return self.kind.recorded();
+        }
+        self.gates() + usize::from(self.kind.has_gated_product())
+    }
+
     /// Elements of a recorded row that belong to a full panel.
     pub(crate) fn recorded_block(self) -> usize {
-        self.kind.recorded() * self.panel_units()
+        self.recorded() * self.panel_units()
     }
 
     /// Blocks of hidden units: vectors of them.
@@ -100,7 +110,7 @@ impl Shape {
 
     /// Elements in a recorded row: for each panel what a step records of its units, padded.
     pub(crate) fn recorded_width(self) -> usize {
-        self.kind.recorded() * self.padded_units()
+        self.recorded() * self.padded_units()
     }
 
     /// Elements between the gates of a row of gate gradients, which has all units of i, then of f, g and o.

@@ -1,6 +1,6 @@
 //! Tapes and the backward pass of a layer.
 
-use crate::cell::lstm_options_backward::CellGradients;
+use crate::cell::options_backward::CellGradients;
 use crate::config::ParameterRanges;
 use crate::error::Error;
 use crate::lstm::{Lstm, MaskArguments, mask_builders, write_rows, write_rows_in_order};

@@ -96,6 +96,15 @@ fn unread_gate(coupling: Coupling) -> Option<usize> {
     }
 }
 
+/// `Ok` if something is there just where it is expected.
+fn check_presence(argument: &'static str, expected: bool, found: bool) -> Result<(), Error> {
+    match (expected, found) {
+        (true, false) => Err(Error::Missing { argument }),
+        (false, true) => Err(Error::Unexpected { argument }),
+        _ => Ok(()),
+    }
+}
+
 impl GateMatrix<'_> {
     fn at(&self, unit: usize, k: usize) -> f32 {
         // That of a gate that is not read may be empty.
@@ -196,11 +205,7 @@ impl<'a> LstmWeights<'a> {
             ("projection", options.projection.is_some(), self.projection.is_some()),
             ("projection bias", options.projection_bias, has_projection_bias),
         ] {
-            match (expected, found) {
-                (true, false) => return Err(Error::Missing { argument }),
-                (false, true) => return Err(Error::Unexpected { argument }),
-                _ => {}
-            }
+            check_presence(argument, expected, found)?;
         }
         if self.unread.is_some() && self.unread != unread_gate(options.coupling) {
             return Err(Error::Unsupported { argument: "weights", because: "another coupling of gates" });

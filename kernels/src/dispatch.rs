@@ -17,6 +17,8 @@ use crate::cells::lstm_options_backward::LstmOptionsBackwardRows;
 use crate::cells::lstm_row::LstmRow;
 use crate::cells::rnn::RnnRows;
 use crate::cells::rnn_backward::RnnBackwardRows;
+use crate::cells::rnn_options::RnnOptionsRows;
+use crate::cells::rnn_options_backward::RnnOptionsBackwardRows;
 use crate::gemm::column_sums::ColumnSums;
 use crate::gemm::micro::{Deferred, Immediate, ImmediateStaggered, MOST_LINES, RunTile, Sums, Tile};
 use crate::gemm::pack::Rearrange;
@@ -51,6 +53,8 @@ pub struct Kernels {
     pub(crate) rnn_backward: Epilogue<RnnBackwardRows>,
     pub(crate) lstm_options: unsafe fn(LstmOptionsRows),
     pub(crate) lstm_options_backward: unsafe fn(LstmOptionsBackwardRows),
+    pub(crate) rnn_options: unsafe fn(RnnOptionsRows),
+    pub(crate) rnn_options_backward: unsafe fn(RnnOptionsBackwardRows),
     pub(crate) column_sums: unsafe fn(ColumnSums),
     pub(crate) rearrange: unsafe fn(Rearrange),
     pub(crate) activate: unsafe fn(&mut [f32], ActivationFunction),
@@ -88,6 +92,8 @@ kernels! {
     fn rnn_backward(rows: &RnnBackwardRows, tiles: &[Sums]) { Finish::new(rows, tiles) }
     fn lstm_options(cell: LstmOptionsRows) { cell }
     fn lstm_options_backward(cell: LstmOptionsBackwardRows) { cell }
+    fn rnn_options(cell: RnnOptionsRows) { cell }
+    fn rnn_options_backward(cell: RnnOptionsBackwardRows) { cell }
     fn column_sums(sums: ColumnSums) { sums }
     fn rearrange(rearrange: Rearrange) { rearrange }
     fn activate(values: &mut [f32], function: ActivationFunction) { Activate::new(values, function) }
@@ -201,6 +207,8 @@ const fn table<S: Simd<Element = f32>>(isa: Isa, hiding_rows: usize) -> Kernels 
         rnn_backward: immediate(rnn_backward::<S>),
         lstm_options: lstm_options::<S>,
         lstm_options_backward: lstm_options_backward::<S>,
+        rnn_options: rnn_options::<S>,
+        rnn_options_backward: rnn_options_backward::<S>,
         column_sums: column_sums::<S>,
         rearrange: rearrange::<S>,
         activate: activate::<S>,

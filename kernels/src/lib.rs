@@ -11,6 +11,7 @@
 //! - [`Kernels::gru_reset_before_step`] and [`Kernels::gru_reset_before_backward_step`]: of that with its reset gate before the
 //!   product,
 //! - [`Kernels::rnn_step`] and [`Kernels::rnn_backward_step`]: of the plain recurrent cell,
+//! - [`Kernels::rnn_options_step`] and [`Kernels::rnn_options_backward_step`]: of that with options,
 //! - [`Kernels::product`]: the GEMM without a cell, for input products hoisted out of the recurrence and for gradients
 //!   of inputs,
 //! - [`Kernels::column_product`] and [`Kernels::column_sums`]: gradients of weights and biases,
@@ -50,14 +51,17 @@ mod threads;
 mod views;
 
 pub use cells::function::ActivationFunction;
-pub use cells::lstm_options::{Activations, CellOptions, Coupling, Normalization};
+pub use cells::gates::Normalization;
+pub use cells::lstm_options::{Activations, CellOptions, Coupling};
 pub use cells::rnn::Nonlinearity;
+pub use checked::gates::GateOptions;
 pub use checked::gemm::{ColumnProduct, Order, Product, Start, Term};
 pub use checked::gru::{GruBackwardStep, GruStep};
 pub use checked::gru_reset_before::{GruResetBeforeBackwardStep, GruResetBeforeStep};
 pub use checked::lstm::{LstmBackwardStep, LstmRowSteps, LstmStep, Tape};
 pub use checked::lstm_options::{LstmOptions, LstmOptionsBackwardStep, LstmOptionsStep};
 pub use checked::rnn::{RnnBackwardStep, RnnStep};
+pub use checked::rnn_options::{RnnOptionsBackwardStep, RnnOptionsStep};
 pub use dispatch::Kernels;
 pub use gemm::panel::{Blank, PANEL_VECTORS, Packed, PanelLayout};
 pub use gemm::sweep::PART_BYTES;

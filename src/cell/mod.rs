@@ -8,8 +8,10 @@ pub(crate) mod gru_reset_before;
 pub(crate) mod kind;
 pub(crate) mod lstm;
 pub(crate) mod lstm_options;
-pub(crate) mod lstm_options_backward;
+pub(crate) mod options;
+pub(crate) mod options_backward;
 pub(crate) mod rnn;
+pub(crate) mod rnn_options;
 pub(crate) mod step;
 
 use crate::memory::views;
@@ -18,9 +20,10 @@ use crate::shape::Shape;
 use crate::view::Sequence;
 use gru::Gru;
 use gru_reset_before::GruResetBefore;
+use kind::CellKind;
 use lstm::PlainLstm;
-use lstm_options::LstmWithOptions;
-use lstm_options_backward::{BackwardExtras, CellBuffers, CellGradients};
+use options::WithOptions;
+use options_backward::{BackwardExtras, CellBuffers, CellGradients};
 use quadgate_kernels::{Rows, Start};
 use rnn::PlainRnn;
 use std::ops::Range;
@@ -33,7 +36,7 @@ pub(crate) enum Cell<'a> {
     Gru(Gru),
     GruResetBefore(GruResetBefore),
     Rnn(PlainRnn),
-    LstmWithOptions(LstmWithOptions<'a>),
+    WithOptions(WithOptions<'a>),
 }
 
 /// Elements of scratch that kernels and steps of a cell need for each row.
@@ -41,7 +44,7 @@ pub(crate) fn scratch_per_row(shape: Shape, options: &Options) -> usize {
     if shape.kind.has_gated_product() {
         gru_reset_before::scratch_per_row(shape)
     } else {
-        lstm_options::scratch_per_row(shape, options)
+        options::scratch_per_row(shape, options)
     }
 }
 
@@ -51,7 +54,7 @@ impl<'a> Cell<'a> {
     pub(crate) fn has_extras(&self) -> bool {
         match self {
             Cell::Lstm(_) | Cell::Gru(_) | Cell::GruResetBefore(_) | Cell::Rnn(_) => false,
-            Cell::LstmWithOptions(_) => true,
+            Cell::WithOptions(_) => true,
         }
     }
 
@@ -59,7 +62,7 @@ impl<'a> Cell<'a> {
     pub(crate) fn mixes_units(&self) -> bool {
         match self {
             Cell::Lstm(_) | Cell::Gru(_) | Cell::GruResetBefore(_) | Cell::Rnn(_) => false,
-            Cell::LstmWithOptions(cell) => cell.options.projection.is_some(),
+            Cell::WithOptions(cell) => cell.options.projection.is_some(),
         }
     }
 
@@ -67,7 +70,7 @@ impl<'a> Cell<'a> {
     pub(crate) fn has_plain_bias(&self) -> bool {
         match self {
             Cell::Lstm(_) | Cell::Gru(_) | Cell::GruResetBefore(_) | Cell::Rnn(_) => true,
-            Cell::LstmWithOptions(cell) => cell.options.normalization.is_none(),
+            Cell::WithOptions(cell) => cell.options.normalization.is_none(),
         }
     }
 
@@ -75,7 +78,7 @@ impl<'a> Cell<'a> {
     pub(crate) fn sequences(&self) -> [Option<Sequence<'a>>; 2] {
         match self {
             Cell::Lstm(_) | Cell::Gru(_) | Cell::GruResetBefore(_) | Cell::Rnn(_) => [None, None],
-            Cell::LstmWithOptions(cell) => cell.masks.sequences(),
+            Cell::WithOptions(cell) => cell.masks.sequences(),
         }
     }
 
@@ -83,7 +86,7 @@ impl<'a> Cell<'a> {
     pub(crate) fn row_mask(&self) -> Option<Rows<'a>> {
         match self {
             Cell::Lstm(_) | Cell::Gru(_) | Cell::GruResetBefore(_) | Cell::Rnn(_) => None,
-            Cell::LstmWithOptions(cell) => cell.masks.recurrent,
+            Cell::WithOptions(cell) => cell.masks.recurrent,
         }
     }
 
@@ -97,7 +100,7 @@ impl<'a> Cell<'a> {
             Cell::Gru(cell) => Cell::Gru(cell),
             Cell::GruResetBefore(cell) => Cell::GruResetBefore(cell),
             Cell::Rnn(cell) => Cell::Rnn(cell),
-            Cell::LstmWithOptions(cell) => Cell::LstmWithOptions(cell.with_recurrent_mask(mask)),
+            Cell::WithOptions(cell) => Cell::WithOptions(cell.with_recurrent_mask(mask)),
         }
     }
 
@@ -108,7 +111,7 @@ impl<'a> Cell<'a> {
     {
         match self {
             Cell::Lstm(_) | Cell::Gru(_) | Cell::GruResetBefore(_) | Cell::Rnn(_) => StepMasks::default(),
-            Cell::LstmWithOptions(cell) => cell.masks_of(batch, taken),
+            Cell::WithOptions(cell) => cell.masks_of(batch, taken),
         }
     }
 
@@ -120,7 +123,10 @@ impl<'a> Cell<'a> {
             Cell::Gru(cell) => cell.step(step),
             Cell::GruResetBefore(cell) => cell.step(step),
             Cell::Rnn(cell) => cell.step(step),
-            Cell::LstmWithOptions(cell) => cell.step(step),
+            Cell::WithOptions(cell) => match cell.shape.kind {
+                CellKind::Lstm => lstm_options::step(cell, step),
+                CellKind::Gru(_) | CellKind::Rnn(_) => rnn_options::step(cell, step),
+            },
         }
     }
 
@@ -131,15 +137,18 @@ impl<'a> Cell<'a> {
             (Cell::Gru(cell), _) => cell.step_backward(step),
             (Cell::GruResetBefore(cell), _) => cell.step_backward(step),
             (Cell::Rnn(cell), _) => cell.step_backward(step),
-            (Cell::LstmWithOptions(cell), Some(extras)) => cell.step_backward(step, extras),
-            (Cell::LstmWithOptions(_), None) => unreachable!("a driver gives extras to a cell that has them"),
+            (Cell::WithOptions(cell), Some(extras)) => match cell.shape.kind {
+                CellKind::Lstm => lstm_options::step_backward(cell, step, extras),
+                CellKind::Gru(_) | CellKind::Rnn(_) => rnn_options::step_backward(cell, step, extras),
+            },
+            (Cell::WithOptions(_), None) => unreachable!("a driver gives extras to a cell that has them"),
         }
     }
 
     /// What dh₀ starts from beside dZ_0·R of so many rows: what the first step carries back to h.
     pub(crate) fn first_hidden_start<'b>(&self, carry: &'b [f32], batch: usize) -> Start<'b> {
         match self {
-            Cell::Lstm(_) | Cell::Rnn(_) | Cell::LstmWithOptions(_) => Start::Zero,
+            Cell::Lstm(_) | Cell::Rnn(_) | Cell::WithOptions(_) => Start::Zero,
             Cell::Gru(Gru { shape, .. }) | Cell::GruResetBefore(GruResetBefore { shape, .. }) => {
                 Start::Sums(views::rows(carry, batch, shape.padded_carry()))
             }
@@ -164,7 +173,7 @@ impl<'a> Cell<'a> {
     ) {
         match self {
             Cell::Lstm(_) | Cell::Gru(_) | Cell::GruResetBefore(_) | Cell::Rnn(_) => {}
-            Cell::LstmWithOptions(cell) => cell.first_hidden_gradient(buffers, batch, hidden_gradient),
+            Cell::WithOptions(cell) => cell.first_hidden_gradient(buffers, batch, hidden_gradient),
         }
     }
 
@@ -181,7 +190,7 @@ impl<'a> Cell<'a> {
     ) {
         match self {
             Cell::Lstm(_) | Cell::Gru(_) | Cell::GruResetBefore(_) | Cell::Rnn(_) => {}
-            Cell::LstmWithOptions(cell) => {
+            Cell::WithOptions(cell) => {
                 cell.add_gradients(buffers, block, threads, gradients, bias, add);
             }
         }

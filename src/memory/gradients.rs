@@ -1,6 +1,6 @@
 //! Buffers of the backward pass: gradients of gates and states, and the right factor of weight gradients.
 
-use crate::cell::lstm_options_backward::CellBuffers;
+use crate::cell::options_backward::CellBuffers;
 use crate::error::Error;
 use crate::memory::buffer::{Buffer, zeros};
 use crate::memory::state::load;

@@ -179,6 +179,8 @@ impl State {
         options: Option<&Options>,
         batch: usize,
     ) -> Result<(), Error> {
+        // Other options have an error of their own.
+        let shape = Shape { has_options: self.shape.has_options, ..shape };
         if self.shape == shape && self.batch >= batch {
             return Options::check_same(argument, options, self.options.as_ref());
         }

@@ -1,6 +1,6 @@
 //! Memory that the caller owns and lends to each call, so that no call allocates.
 
-use crate::cell::lstm_options_backward::cell_buffers_len;
+use crate::cell::options_backward::cell_buffers_len;
 use crate::cell::scratch_per_row;
 use crate::config::LstmConfig;
 use crate::error::Error;

@@ -18,7 +18,7 @@
 //! chain of multiply-adds that is then added to the total; how many rows a block has depends on the shape alone.
 
 use crate::cell::Cell;
-use crate::cell::lstm_options_backward::{BackwardExtras, CellGradients, CellRows};
+use crate::cell::options_backward::{BackwardExtras, CellGradients, CellRows};
 use crate::cell::step::{BackwardStep, StepMasks};
 use crate::config::Split;
 use crate::direction::Direction;
@@ -522,9 +522,13 @@ impl BackwardPass<'_> {
             let mut to = views::slot(&mut right, panel);
             panel += block_steps;
             let (h, gates) = (h.columns(columns.clone()), gates.columns(columns.clone()));
+            let mask = masks.recurrent.map(|mask| mask.columns(columns.clone()));
             for row in 0..count {
                 let to = &mut to.row_mut(row)[..columns.len()];
                 to.iter_mut().zip(h.row(row)).zip(gates.row(row)).for_each(|((to, h), gate)| *to = gate * h);
+                if let Some(mask) = mask {
+                    to.iter_mut().zip(mask.row(row)).for_each(|(to, mask)| *to *= mask);
+                }
             }
         }
     }
@@ -553,7 +557,7 @@ impl BackwardPass<'_> {
             Term { rows, weights, from: 0 }
         });
         let step = number - segment.first_step;
-        let width = shape.kind.recorded();
+        let width = shape.recorded();
         let hidden = |step| rows_of(segment.hidden, step, shape.padded_outputs()).columns(columns.clone());
         let recorded = rows_of(segment.recorded, step, shape.recorded_width())
             .columns(width * columns.start..width * columns.end);

@@ -384,7 +384,8 @@ mod tests {
     const DIRECTIONS: [Direction; 2] = [Direction::Forward, Direction::Reverse];
 
     fn buffers(batch: usize) -> RaggedBuffers {
-        let shape = Shape { inputs: 1, units: 1, outputs: 1, lanes: 16, kind: CellKind::Lstm };
+        let (kind, has_options) = (CellKind::Lstm, false);
+        let shape = Shape { inputs: 1, units: 1, outputs: 1, lanes: 16, kind, has_options };
         RaggedBuffers::new(shape, &Options::default(), batch, true).unwrap()
     }
 

@@ -1,6 +1,8 @@
 //! The plain recurrent layer: one layer, one direction.
 
-use super::real::Real;
+use super::activation::NaiveActivation;
+use super::gate::{NaiveOptions, complement, mix};
+use super::real::{Real, add, add_scaled, dot, masked};
 
 /// A layer: PyTorch's tensors, row-major.
 #[derive(Clone, Debug)]
@@ -9,14 +11,16 @@ pub struct NaiveRnn<R> {
     pub input_size: usize,
     /// H
     pub hidden_size: usize,
-    /// Whether φ is max(0, ·) rather than tanh.
-    pub is_relu: bool,
+    /// φ
+    pub activation: NaiveActivation<R>,
     /// W, `[H, X]`
     pub weight_ih: Vec<R>,
     /// R, `[H, H]`
     pub weight_hh: Vec<R>,
     /// b, `[H]`: the sum of all biases
     pub bias: Vec<R>,
+    /// What differs from the plain layer
+    pub options: NaiveOptions<R>,
 }
 
 /// What [`NaiveRnn::backward`] yields, in the shapes of what they are gradients of.
@@ -30,6 +34,8 @@ pub struct NaiveRnnGradients<R> {
     pub weight_hh: Vec<R>,
     /// `[H]`
     pub bias: Vec<R>,
+    /// Of the scale of the layer normalization, `[H]`; empty without one
+    pub scale: Vec<R>,
     /// `[B, H]`
     pub initial_hidden: Vec<R>,
 }
@@ -38,30 +44,15 @@ impl<R: Real> NaiveRnn<R> {
     /// Every h, `[T, B, H]`, from x, `[T, B, X]`, and h₀, `[B, H]`.
     pub fn forward(&self, steps: usize, batch: usize, x: &[R], initial_hidden: &[R]) -> Vec<R> {
         let (inputs, units) = (self.input_size, self.hidden_size);
-        let mut output: Vec<R> = Vec::new();
-        for t in 0..steps {
-            for b in 0..batch {
-                for unit in 0..units {
-                    let mut z = self.bias[unit];
-                    for k in 0..inputs {
-                        z = z + self.weight_ih[unit * inputs + k] * x[(t * batch + b) * inputs + k];
-                    }
-                    for k in 0..units {
-                        let before = match t {
-                            0 => initial_hidden[b * units + k],
-                            _ => output[((t - 1) * batch + b) * units + k],
-                        };
-                        z = z + self.weight_hh[unit * units + k] * before;
-                    }
-                    output.push(match self.is_relu {
-                        true if z > R::ZERO => z,
-                        true => R::ZERO,
-                        false => z.tanh(),
-                    });
-                }
-            }
+        let mut hidden = initial_hidden[..batch * units].to_vec();
+        for row in 0..steps * batch {
+            let h = hidden[row * units..][..units].to_vec();
+            let sum = self.sum(&x[row * inputs..][..inputs], &self.options.seen(row % batch, &h));
+            let z = self.options.preactivation(0, &sum, &self.bias);
+            let new = self.options.value(self.activation, &z);
+            hidden.extend(mix(&new, &h, self.options.share(row, units)));
         }
-        output
+        hidden.split_off(batch * units)
     }
 
     /// Gradients of a loss, from its cotangents of every h, `[T, B, H]`, and of the last h, `[B, H]`.
@@ -73,48 +64,58 @@ impl<R: Real> NaiveRnn<R> {
         initial_hidden: &[R],
         [output_cotangent, last_cotangent]: [&[R]; 2],
     ) -> NaiveRnnGradients<R> {
-        let (inputs, units) = (self.input_size, self.hidden_size);
-        let output = self.forward(steps, batch, x, initial_hidden);
+        let (inputs, units, options) = (self.input_size, self.hidden_size, &self.options);
+        let mut hidden = initial_hidden[..batch * units].to_vec();
+        hidden.extend(self.forward(steps, batch, x, initial_hidden));
         let mut gradients = NaiveRnnGradients {
             input: vec![R::ZERO; steps * batch * inputs],
             weight_ih: vec![R::ZERO; units * inputs],
             weight_hh: vec![R::ZERO; units * units],
             bias: vec![R::ZERO; units],
-            initial_hidden: last_cotangent.to_vec(),
+            scale: options.zero_scales(),
+            initial_hidden: last_cotangent[..batch * units].to_vec(),
         };
-        for t in (0..steps).rev() {
-            for b in 0..batch {
-                let row = t * batch + b;
-                let dh = gradients.initial_hidden[b * units..][..units].to_vec();
-                gradients.initial_hidden[b * units..][..units].fill(R::ZERO);
-                for unit in 0..units {
-                    let h = output[row * units + unit];
-                    let slope = match self.is_relu {
-                        true if h > R::ZERO => R::ONE,
-                        true => R::ZERO,
-                        false => R::ONE - h * h,
-                    };
-                    let dz = (dh[unit] + output_cotangent[row * units + unit]) * slope;
-                    gradients.bias[unit] = gradients.bias[unit] + dz;
-                    for k in 0..inputs {
-                        let at = unit * inputs + k;
-                        gradients.weight_ih[at] = gradients.weight_ih[at] + dz * x[row * inputs + k];
-                        let to = &mut gradients.input[row * inputs + k];
-                        *to = *to + dz * self.weight_ih[at];
-                    }
-                    for k in 0..units {
-                        let at = unit * units + k;
-                        let before = match t {
-                            0 => initial_hidden[b * units + k],
-                            _ => output[(row - batch) * units + k],
-                        };
-                        gradients.weight_hh[at] = gradients.weight_hh[at] + dz * before;
-                        let to = &mut gradients.initial_hidden[b * units + k];
-                        *to = *to + dz * self.weight_hh[at];
-                    }
-                }
+        for row in (0..steps * batch).rev() {
+            let b = row % batch;
+            let (x, h) = (&x[row * inputs..][..inputs], &hidden[row * units..][..units]);
+            let seen = options.seen(b, h);
+            let sum = self.sum(x, &seen);
+            let z = options.preactivation(0, &sum, &self.bias);
+            let carried = &mut gradients.initial_hidden[b * units..][..units];
+            add(carried, &output_cotangent[row * units..][..units]);
+            let share = options.share(row, units);
+            let d_new = masked(carried, share);
+            let mut d_h = match share {
+                Some(share) => masked(carried, Some(&complement(share))),
+                None => vec![R::ZERO; units],
+            };
+            let d_z = options.value_backward(self.activation, &z, &d_new);
+            let (d_bias, d_scale) = (&mut gradients.bias, &mut gradients.scale);
+            let d_sum = options.preactivation_backward(0, &sum, &d_z, d_bias, d_scale);
+            let mut d_seen = vec![R::ZERO; units];
+            for (unit, &d) in d_sum.iter().enumerate() {
+                add_scaled(&mut gradients.weight_ih[unit * inputs..][..inputs], d, x);
+                add_scaled(&mut gradients.weight_hh[unit * units..][..units], d, &seen);
+                add_scaled(&mut gradients.input[row * inputs..][..inputs], d, self.weight_ih(unit));
+                add_scaled(&mut d_seen, d, self.weight_hh(unit));
             }
+            add(&mut d_h, &options.seen(b, &d_seen));
+            carried.copy_from_slice(&d_h);
         }
         gradients
+    }
+
+    /// W·x + R·h
+    fn sum(&self, x: &[R], h: &[R]) -> Vec<R> {
+        let of = |unit| dot(self.weight_ih(unit), x) + dot(self.weight_hh(unit), h);
+        (0..self.hidden_size).map(of).collect()
+    }
+
+    fn weight_ih(&self, unit: usize) -> &[R] {
+        &self.weight_ih[unit * self.input_size..][..self.input_size]
+    }
+
+    fn weight_hh(&self, unit: usize) -> &[R] {
+        &self.weight_hh[unit * self.hidden_size..][..self.hidden_size]
     }
 }

@@ -849,4 +849,8 @@ impl GateTensors for GruWeights<'_> {
             gate => of(0, gate) + of(1, gate),
         }
     }
+
+    fn scale(&self, _bias: usize, _unit: usize) -> f32 {
+        0.0
+    }
 }

@@ -1,8 +1,8 @@
 //! Weights of plain recurrent layers as other frameworks store them.
 
-use super::GateMatrix;
 use super::export::write;
 use super::layout::{Orientation, check};
+use super::{GateMatrix, check_presence};
 use crate::config::RnnConfig;
 use crate::error::Error;
 use crate::pack::GateTensors;
@@ -24,6 +24,7 @@ pub struct RnnWeights<'a> {
     input: GateMatrix<'a>,
     recurrent: GateMatrix<'a>,
     biases: [Option<&'a [f32]>; 2],
+    layer_normalization: Option<&'a [f32]>,
 }
 
 impl<'a> RnnWeights<'a> {
@@ -53,7 +54,14 @@ impl<'a> RnnWeights<'a> {
         for (argument, bias) in ["first bias", "second bias"].into_iter().zip(biases) {
             bias.map_or(Ok(()), |bias| check(argument, 1, units, bias.len()))?;
         }
-        Ok(Self { input_size: inputs, hidden_size: units, input, recurrent, biases })
+        Ok(Self {
+            input_size: inputs,
+            hidden_size: units,
+            input,
+            recurrent,
+            biases,
+            layer_normalization: None,
+        })
     }
 
     /// PyTorch's `weight_ih_l0 [H, X]`, `weight_hh_l0 [H, H]`, `bias_ih_l0 [H]` and `bias_hh_l0 [H]`, both biases added up.
@@ -104,7 +112,20 @@ impl<'a> RnnWeights<'a> {
         let ranges = config.parameters()?;
         check("parameters", 1, ranges.total(), parameters.len())?;
         let [w, r, b] = [ranges.weight_ih, ranges.weight_hh, ranges.bias].map(|range| &parameters[range]);
-        Self::pytorch(config, w, r, Some(b), None)
+        let weights = Self::pytorch(config, w, r, Some(b), None)?;
+        match &parameters[ranges.layer_normalization] {
+            [] => Ok(weights),
+            scale => weights.with_layer_normalization(scale),
+        }
+    }
+
+    /// Adds the scale of the layer normalization, `[H]`, for [`RnnConfig::layer_normalization`]. The bias is its shift.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if it has another length.
+    pub fn with_layer_normalization(self, scale: &'a [f32]) -> Result<Self, Error> {
+        check("layer_normalization", 1, self.hidden_size, scale.len())?;
+        Ok(Self { layer_normalization: Some(scale), ..self })
     }
 
     /// Writes the weights as [`RnnWeights::new`] reads them. Where there is room for one bias, it gets the sum; where there is room
@@ -179,10 +200,12 @@ impl<'a> RnnWeights<'a> {
         self.export(Orientation::GatesByInputs, w, r, [first, second])
     }
 
-    /// `Ok` if they are of a layer's sizes.
+    /// `Ok` if there is what a layer of `config` needs, of its sizes, and nothing else.
     pub(crate) fn check(&self, config: &RnnConfig) -> Result<(), Error> {
         Error::check_dimension("weights", "input size", config.input_size(), self.input_size)?;
-        Error::check_dimension("weights", "hidden size", config.hidden_size(), self.hidden_size)
+        Error::check_dimension("weights", "hidden size", config.hidden_size(), self.hidden_size)?;
+        let expected = config.layer.options().normalization.is_some();
+        check_presence("layer normalization", expected, self.layer_normalization.is_some())
     }
 }
 
@@ -201,5 +224,9 @@ impl GateTensors for RnnWeights<'_> {
 
     fn bias(&self, _gate: usize, unit: usize) -> f32 {
         self.biases.iter().flatten().map(|bias| bias[unit]).sum()
+    }
+
+    fn scale(&self, _bias: usize, unit: usize) -> f32 {
+        self.layer_normalization.map_or(0.0, |scale| scale[unit])
     }
 }

@@ -2,7 +2,7 @@
 //! Keras and TensorFlow Lite.
 
 use crate::common::family::run_stack;
-use crate::common::golden::{GoldenFile, assert_relative, transpose};
+use crate::common::golden::{GoldenFile, activations, assert_relative, transpose};
 use crate::common::{Run, levels};
 use quadgate::reference::{
     NaiveActivation, NaiveActivations, NaiveCall, NaiveCallGradients, NaiveCell, NaiveCoupling,
@@ -204,22 +204,11 @@ fn check_onnx(name: &str) {
         "bidirectional" => NaiveDirections::Concatenated,
         other => panic!("{other}"),
     };
-    let alphas = attributes["activation_alpha"].as_array();
-    let betas = attributes["activation_beta"].as_array();
-    let activation = |index: usize| {
-        let parameter = |values: Option<&Vec<serde_json::Value>>| values.unwrap()[index].as_f64().unwrap();
-        match attributes["activations"][index].as_str() {
-            Some("Sigmoid") => NaiveActivation::Sigmoid,
-            Some("Tanh") => NaiveActivation::Tanh,
-            Some("Relu") => NaiveActivation::Relu,
-            Some("Softsign") => NaiveActivation::Softsign,
-            Some("HardSigmoid") => {
-                NaiveActivation::HardSigmoid { alpha: parameter(alphas), beta: parameter(betas) }
-            }
-            None if index == 0 => NaiveActivation::Sigmoid,
-            None => NaiveActivation::Tanh,
-            Some(other) => panic!("{other}"),
-        }
+    let functions = activations(&golden);
+    let activation = |index: usize| match &functions {
+        Some(functions) => functions[index],
+        None if index == 0 => NaiveActivation::Sigmoid,
+        None => NaiveActivation::Tanh,
     };
     let cells: Vec<_> = (0..directions.count())
         .map(|direction| {

@@ -9,31 +9,21 @@
 //! dc = du · f + (1 − m) · dc′ + p_i · ds_i + p_f · ds_f
 //! ```
 //!
-//! where ds of a gate is d · φ′(clip z) inside the clip, else 0: that is dz, and without normalization ds too. With it,
-//! n = (s − mean) / √(var + ε) and dn = scale · dz,
-//!
-//! ```text
-//! ds = (dn − mean dn − n · mean(dn · n)) / √(var + ε)
-//! ```
+//! where ds of a gate is d · φ′(clip z) inside the clip, else 0: that is dz, and without normalization ds too; with it, see
+//! [`gates`](crate::cells::gates).
 //!
 //! The sums of the forward pass are there; gates and c̃ are computed again. With normalization, a gate's ds needs the dz of
 //! all its units, so the row is visited once to o, once to i, f and g, and once to c.
 
-use crate::cells::function::ActivationFunction;
+use crate::cells::gates::{Chunk, GateGradients, Lines, Moments, Place, clip_backward};
 use crate::cells::lstm::LSTM_GATES;
-use crate::cells::lstm_options::{
-    CANDIDATE, Chunk, Coupling, FORGET, Family, INPUT, Lines, Moments, OUTPUT, Place, RowSum, clip_backward,
-};
+use crate::cells::lstm_options::{CANDIDATE, Coupling, FORGET, Family, INPUT, OUTPUT};
 use crate::simd::{Operation, Simd};
 use crate::views::{RawRows, RawRowsMut};
 use core::ops::Range;
-use core::slice;
 
 /// Rows of products whose sums are the gradients of peepholes: of i, f and o.
 pub(crate) const PEEPHOLE_TERMS: usize = 3;
-
-/// Rows of products whose sums are the gradients of a normalization: dz · n of each gate, then dz of each gate.
-pub(crate) const NORMALISATION_TERMS: usize = 2 * LSTM_GATES;
 
 /// The backward pass of the cell for some rows. States are padded to whole vectors.
 #[derive(Clone, Copy)]
@@ -47,16 +37,11 @@ pub(crate) struct LstmOptionsBackwardRows {
     pub(crate) cell_gradient: RawRowsMut,
     /// The gradient of o · h(c̃), replaced by dc̃.
     pub(crate) exposed_gradient: RawRowsMut,
-    /// Where ds goes: four rows for each row, one for each gate, one element per unit.
-    pub(crate) gate_gradients: RawRowsMut,
+    pub(crate) gate_gradients: GateGradients,
     /// Where o · h(c̃) goes, if anywhere.
     pub(crate) exposed: RawRowsMut,
     /// Where the terms of the peepholes' gradients go: three rows for each row.
     pub(crate) peephole_terms: RawRowsMut,
-    /// Where the terms of the normalization's gradients go: eight rows for each row.
-    pub(crate) normalization_terms: RawRowsMut,
-    /// Replaces each x of a slice by φ′(x), given φ(x), on the instruction set of the cell.
-    pub(crate) slopes: unsafe fn(&mut [f32], &[f32], ActivationFunction),
 }
 
 /// What is computed again of a chunk: a line each.
@@ -112,10 +97,10 @@ impl LstmOptionsBackwardRows {
         let len = chunk.len::<S>();
         // SAFETY: the caller vouches for the rows and the lines; that there is an `S` shows that the CPU has it.
         unsafe {
-            for (at, row, place) in family.places::<S>(chunk) {
+            for (at, row, place) in family.gates.places::<S>(chunk) {
                 for gate in LINE_ORDER {
-                    let z = family.preactivation(s, self.sums, row, gate, place, &moments[gate]);
-                    let clipped = family.clipped(s, z);
+                    let z = family.gates.preactivation(s, self.sums, row, gate, place, &moments[gate]);
+                    let clipped = family.gates.clipped(s, z);
                     s.store(lines.preactivations[gate].add(at), z);
                     s.store(lines.values[gate].add(at), clipped);
                     s.store(lines.slopes[gate].add(at), clipped);
@@ -124,11 +109,11 @@ impl LstmOptionsBackwardRows {
             // Three gates have the same function, and their lines lie side by side.
             for (gate, len) in [(INPUT, 3 * len), (CANDIDATE, len)] {
                 let function = functions.of(gate);
-                family.activate(s, function, lines.values[gate], len);
-                self.slope(s, function, lines.slopes[gate], lines.values[gate], len);
+                family.gates.activate(s, function, lines.values[gate], len);
+                family.gates.slope(s, function, lines.slopes[gate], lines.values[gate], len);
             }
             let [input, forget, candidate] = [INPUT, FORGET, CANDIDATE].map(|gate| lines.values[gate]);
-            for (at, row, place) in family.places::<S>(chunk) {
+            for (at, row, place) in family.gates.places::<S>(chunk) {
                 let previous = s.load(self.previous_cell.at(row, place.unit));
                 let [i, f] = family.coupled(s, [s.load(input.add(at)), s.load(forget.add(at))]);
                 let [update, cell] = family.update(s, [i, f, s.load(candidate.add(at))], previous);
@@ -138,27 +123,8 @@ impl LstmOptionsBackwardRows {
                     s.store(line.add(at), family.shown(s, cell));
                 }
             }
-            family.activate(s, functions.cell, lines.shown, len);
-            self.slope(s, functions.cell, lines.shown_slope, lines.shown, len);
-        }
-    }
-
-    /// Replaces each x of `len` elements by φ′(x), given φ(x).
-    ///
-    /// # Safety
-    /// - Both lines are valid for reads of so many elements, which were written, and `line` for writes.
-    #[cfg_attr(not(unoptimized), inline(always))]
-    unsafe fn slope<S: Simd<Element = f32>>(
-        &self,
-        _s: S,
-        function: ActivationFunction,
-        line: *mut f32,
-        values: *const f32,
-        len: usize,
-    ) {
-        // SAFETY: the caller vouches for the lines, which differ; that there is an `S` shows that the CPU has it.
-        unsafe {
-            (self.slopes)(slice::from_raw_parts_mut(line, len), slice::from_raw_parts(values, len), function);
+            family.gates.activate(s, functions.cell, lines.shown, len);
+            family.gates.slope(s, functions.cell, lines.shown_slope, lines.shown, len);
         }
     }
 
@@ -178,7 +144,7 @@ impl LstmOptionsBackwardRows {
         // SAFETY: the caller vouches for the lines.
         let (slope, preactivation) =
             unsafe { (s.load(lines.slopes[gate].add(at)), s.load(lines.preactivations[gate].add(at))) };
-        clip_backward(s, preactivation, self.family.options.gate_limit, s.mul(gradient, slope))
+        clip_backward(s, preactivation, self.family.gates.limit, s.mul(gradient, slope))
     }
 
     /// dz of o, and the part of dc̃ that comes from o · h(c̃) and from c′; writes o · h(c̃).
@@ -188,7 +154,7 @@ impl LstmOptionsBackwardRows {
     #[cfg_attr(not(unoptimized), inline(always))]
     unsafe fn through_exposed<S: Simd<Element = f32>>(&self, s: S, chunk: Chunk, lines: &Recomputed) {
         let family = &self.family;
-        for (at, row, place) in family.places::<S>(chunk) {
+        for (at, row, place) in family.gates.places::<S>(chunk) {
             // SAFETY: the caller vouches for the rows and lines.
             unsafe {
                 let (output, shown) = (s.load(lines.values[OUTPUT].add(at)), s.load(lines.shown.add(at)));
@@ -218,7 +184,7 @@ impl LstmOptionsBackwardRows {
     #[cfg_attr(not(unoptimized), inline(always))]
     unsafe fn through_update<S: Simd<Element = f32>>(&self, s: S, chunk: Chunk, lines: &Recomputed) {
         let family = &self.family;
-        for (at, row, place) in family.places::<S>(chunk) {
+        for (at, row, place) in family.gates.places::<S>(chunk) {
             // SAFETY: the caller vouches for the rows and lines.
             unsafe {
                 let ds_output = s.load_first(self.gate_gradient(row, OUTPUT, place), place.count);
@@ -266,7 +232,7 @@ impl LstmOptionsBackwardRows {
     /// - As of [`LstmOptionsBackwardRows::group`].
     #[cfg_attr(not(unoptimized), inline(always))]
     unsafe fn through_peepholes<S: Simd<Element = f32>>(&self, s: S, chunk: Chunk) {
-        for (_, row, place) in self.family.places::<S>(chunk) {
+        for (_, row, place) in self.family.gates.places::<S>(chunk) {
             // SAFETY: the caller vouches for the rows.
             unsafe {
                 let at = self.cell_gradient.at(row, place.unit);
@@ -288,7 +254,7 @@ impl LstmOptionsBackwardRows {
     #[cfg_attr(not(unoptimized), inline(always))]
     unsafe fn gate_gradient(&self, row: usize, gate: usize, place: Place) -> *mut f32 {
         // SAFETY: the caller vouches for the rows.
-        unsafe { self.gate_gradients.at(row * LSTM_GATES + gate, place.unit) }
+        unsafe { self.gate_gradients.sums.at(row * LSTM_GATES + gate, place.unit) }
     }
 
     /// Adds what the peephole of a gate passes on to the gradient of what it sees, and writes its term.
@@ -318,52 +284,6 @@ impl LstmOptionsBackwardRows {
         }
     }
 
-    /// Turns dz of a gate of a row into ds, and writes the terms of the gradients of scale and shift.
-    ///
-    /// # Safety
-    /// - As of [`LstmOptionsBackwardRows::group`]; there is a normalization.
-    #[cfg_attr(not(unoptimized), inline(always))]
-    unsafe fn normalize_gate<S: Simd<Element = f32>>(
-        &self,
-        s: S,
-        row: usize,
-        gate: usize,
-        moments: &Moments<S::Vector>,
-    ) {
-        let family = &self.family;
-        let Some(normalization) = family.normalization else { return };
-        let (mut sum, mut product) = (RowSum::new(s), RowSum::new(s));
-        // SAFETY: the caller vouches for the rows, all of whose units are visited and no others.
-        unsafe {
-            for panel in 0..family.panels::<S>() {
-                let place = Place::of::<S>(panel, family.units);
-                let (column, count) = (place.column(gate), place.count);
-                let dz = s.load_first(self.gate_gradient(row, gate, place), count);
-                // Past the last unit dz is zero, and so are the terms.
-                let value = s.load_first(self.sums.at(row, column), count);
-                let normal = s.mul(s.sub(value, moments.mean), moments.scale);
-                let terms = row * NORMALISATION_TERMS + gate;
-                s.store_first(self.normalization_terms.at(terms, place.unit), s.mul(dz, normal), count);
-                s.store_first(self.normalization_terms.at(terms + LSTM_GATES, place.unit), dz, count);
-                let d_normal = s.mul(dz, s.load_first(normalization.scale.add(column), count));
-                sum.add(s, panel, d_normal);
-                product.add(s, panel, s.mul(d_normal, normal));
-            }
-            let (mean, mean_product) = (sum.mean(s, family.units), product.mean(s, family.units));
-            for panel in 0..family.panels::<S>() {
-                let place = Place::of::<S>(panel, family.units);
-                let (column, count) = (place.column(gate), place.count);
-                let at = self.gate_gradient(row, gate, place);
-                let value = s.load_first(self.sums.at(row, column), count);
-                let normal = s.mul(s.sub(value, moments.mean), moments.scale);
-                let scale = s.load_first(normalization.scale.add(column), count);
-                let d_normal = s.mul(s.load_first(at, count), scale);
-                let centered = s.neg_mul_add(normal, mean_product, s.sub(d_normal, mean));
-                s.store_first(at, s.mul(centered, moments.scale), count);
-            }
-        }
-    }
-
     /// A group of vectors.
     ///
     /// # Safety
@@ -371,23 +291,19 @@ impl LstmOptionsBackwardRows {
     ///   normalization a packed row, the others all units, and none overlaps another.
     #[cfg_attr(not(unoptimized), inline(always))]
     unsafe fn group<S: Simd<Element = f32>>(&self, s: S, group: Range<usize>, memory: &mut Lines<LINES>) {
-        let family = &self.family;
-        let is_normalized = family.normalization.is_some();
-        let chunks = || family.chunks::<S>(&group);
-        // A group is a row if gates are normalized.
-        let row = group.start / family.panels::<S>();
+        let gates = &self.family.gates;
+        let chunks = || gates.chunks::<S>(&group);
         // SAFETY: the caller vouches for the rows, all of whose units are visited and no others.
         unsafe {
-            let gates = [INPUT, FORGET, CANDIDATE, OUTPUT];
-            let moments = family.group_moments(s, self.sums, &group, gates);
+            let moments = gates.group_moments(s, self.sums, &group, [INPUT, FORGET, CANDIDATE, OUTPUT]);
             for chunk in chunks() {
                 let lines = Recomputed::new(memory, chunk.len::<S>());
                 self.recompute(s, chunk, &moments, &lines);
                 self.through_exposed(s, chunk, &lines);
             }
-            if is_normalized {
-                self.normalize_gate(s, row, OUTPUT, &moments[OUTPUT]);
-            }
+            let [others @ .., output] = moments;
+            let (sums, gradients) = (self.sums, &self.gate_gradients);
+            gates.normalize_backward(s, sums, &group, [OUTPUT], &[output], gradients);
             for chunk in chunks() {
                 let lines = Recomputed::new(memory, chunk.len::<S>());
                 // If there is but one, the lines are still its own.
@@ -396,11 +312,7 @@ impl LstmOptionsBackwardRows {
                 }
                 self.through_update(s, chunk, &lines);
             }
-            if is_normalized {
-                for gate in [INPUT, FORGET, CANDIDATE] {
-                    self.normalize_gate(s, row, gate, &moments[gate]);
-                }
-            }
+            gates.normalize_backward(s, sums, &group, [INPUT, FORGET, CANDIDATE], &others, gradients);
             for chunk in chunks() {
                 self.through_peepholes(s, chunk);
             }
@@ -414,7 +326,7 @@ impl<S: Simd<Element = f32>> Operation<S> for LstmOptionsBackwardRows {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn run(self, s: S) {
         let mut memory = Lines::new();
-        for group in self.family.groups::<S>(self.rows) {
+        for group in self.family.gates.groups::<S>(self.rows) {
             // SAFETY: `Kernels::lstm_options_backward_step` checked that all rows have the units, padded where they must be.
             unsafe { self.group(s, group, &mut memory) };
         }

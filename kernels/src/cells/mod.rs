@@ -2,6 +2,7 @@
 
 pub(crate) mod activation;
 pub(crate) mod function;
+pub(crate) mod gates;
 pub(crate) mod gru;
 pub(crate) mod gru_backward;
 pub(crate) mod gru_reset_before;
@@ -14,3 +15,5 @@ pub(crate) mod lstm_options_backward;
 pub(crate) mod lstm_row;
 pub(crate) mod rnn;
 pub(crate) mod rnn_backward;
+pub(crate) mod rnn_options;
+pub(crate) mod rnn_options_backward;

@@ -1,8 +1,10 @@
 //! The LSTM cell with options: arguments, and the checks that make calling its kernels safe.
 
+use crate::cells::gates::{GateGradients, Normalization};
 use crate::cells::lstm::LSTM_GATES;
-use crate::cells::lstm_options::{CellOptions, Family, LstmOptionsRows, Normalization, RawNormalization};
-use crate::cells::lstm_options_backward::{LstmOptionsBackwardRows, NORMALISATION_TERMS, PEEPHOLE_TERMS};
+use crate::cells::lstm_options::{CellOptions, Family, LstmOptionsRows, LstmPanels};
+use crate::cells::lstm_options_backward::{LstmOptionsBackwardRows, PEEPHOLE_TERMS};
+use crate::checked::gates::check_terms;
 use crate::checked::gemm::{check_rows, check_units};
 use crate::dispatch::Kernels;
 use crate::gemm::panel::PanelLayout;
@@ -109,10 +111,8 @@ impl Kernels {
         let layout = PanelLayout::of_gates(LSTM_GATES, units, self.lanes(), 1);
         let padded = layout.panels() * self.lanes();
         assert!(family.peepholes.is_none() || peephole_terms.is_some(), "room for the peepholes' terms");
-        assert!(
-            family.normalization.is_none() || normalization_terms.is_some(),
-            "room for the normalization's terms"
-        );
+        let found = normalization_terms.as_ref().map(|terms| (terms.rows(), terms.width()));
+        check_terms(family.normalization.is_some(), found, LSTM_GATES, rows, units);
         let family = self.check_family(family, layout, rows, padded);
         check_rows("sums", (rows, sums.width()), rows, layout.width());
         check_rows("previous c", (previous_cell.rows(), previous_cell.width()), rows, padded);
@@ -125,10 +125,6 @@ impl Kernels {
         if let Some(terms) = &peephole_terms {
             check_rows("peepholes' terms", (terms.rows(), terms.width()), PEEPHOLE_TERMS * rows, units);
         }
-        if let Some(terms) = &normalization_terms {
-            let found = (terms.rows(), terms.width());
-            check_rows("normalization's terms", found, NORMALISATION_TERMS * rows, units);
-        }
         let backward = LstmOptionsBackwardRows {
             rows,
             family,
@@ -136,11 +132,12 @@ impl Kernels {
             previous_cell: previous_cell.raw(),
             cell_gradient: cell_gradient.raw(),
             exposed_gradient: exposed_gradient.raw(),
-            gate_gradients: gate_gradients.raw(),
+            gate_gradients: GateGradients {
+                sums: gate_gradients.raw(),
+                terms: normalization_terms.as_mut().map_or(RawRowsMut::NONE, RowsMut::raw),
+            },
             exposed: exposed.as_mut().map_or(RawRowsMut::NONE, RowsMut::raw),
             peephole_terms: peephole_terms.as_mut().map_or(RawRowsMut::NONE, RowsMut::raw),
-            normalization_terms: normalization_terms.as_mut().map_or(RawRowsMut::NONE, RowsMut::raw),
-            slopes: self.slopes,
         };
         // SAFETY: as in `lstm_options_step`; each gate of dZ and each row of terms has all units.
         unsafe { (self.lstm_options_backward)(backward) }
@@ -163,23 +160,12 @@ impl Kernels {
         if let Some(share) = &cell_share {
             check_rows("share of c", (share.rows(), share.width()), rows, units);
         }
-        if let Some(Normalization { scale, shift, .. }) = &normalization {
-            assert!(
-                scale.len() >= layout.width() && shift.len() >= layout.width(),
-                "scale and shift of all gates"
-            );
-        }
+        let limit = options.gate_limit;
         Family {
-            units,
+            gates: self.check_gates(units, LstmPanels, limit, normalization, layout.width()),
             options,
             peepholes: peepholes.as_ref().map_or(RawRows::NONE, Rows::raw),
-            normalization: normalization.map(|Normalization { scale, shift, epsilon }| RawNormalization {
-                scale: scale.as_ptr(),
-                shift: shift.as_ptr(),
-                epsilon,
-            }),
             cell_share: cell_share.as_ref().map_or(RawRows::NONE, Rows::raw),
-            activate: self.activate,
         }
     }
 }

@@ -141,7 +141,7 @@ fn limit(random: &mut Random) -> f64 {
     f64::from(random.uniform(0.3).abs()) + 0.25
 }
 
-fn activation(random: &mut Random) -> NaiveActivation<f64> {
+pub fn activation(random: &mut Random) -> NaiveActivation<f64> {
     use NaiveActivation::*;
     let (alpha, beta) = (number(random, 1.0), number(random, 1.0));
     let all = [

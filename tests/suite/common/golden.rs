@@ -1,5 +1,6 @@
 //! Recorded answers of other frameworks: `tests/data/golden`, safetensors with a JSON `config` in their metadata.
 
+use quadgate::reference::NaiveActivation;
 use safetensors::{Dtype, SafeTensors};
 
 pub struct GoldenFile {
@@ -52,6 +53,29 @@ impl GoldenFile {
     pub fn narrow(&self, name: &str) -> Vec<f32> {
         self.tensor(name).into_iter().map(|value| value as f32).collect()
     }
+}
+
+/// ONNX's `activations` with α and β, if there are any: each function takes the next of those that it has.
+pub fn activations(golden: &GoldenFile) -> Option<Vec<NaiveActivation<f64>>> {
+    use NaiveActivation::*;
+    let attributes = &golden.config["attributes"];
+    let numbers = |name: &str| {
+        let numbers = attributes[name].as_array().into_iter().flatten();
+        numbers.map(|number| number.as_f64().unwrap()).collect::<Vec<f64>>().into_iter()
+    };
+    let (mut alphas, mut betas) = (numbers("activation_alpha"), numbers("activation_beta"));
+    let (mut alpha, mut beta) = (|| alphas.next().unwrap(), || betas.next().unwrap());
+    let functions = attributes["activations"].as_array()?.iter().map(|name| match name.as_str().unwrap() {
+        "Sigmoid" => Sigmoid,
+        "Tanh" => Tanh,
+        "Relu" => Relu,
+        "Softsign" => Softsign,
+        "HardSigmoid" => HardSigmoid { alpha: alpha(), beta: beta() },
+        "ScaledTanh" => ScaledTanh { alpha: alpha(), beta: beta() },
+        "Elu" => Elu { alpha: alpha() },
+        other => panic!("{other}"),
+    });
+    Some(functions.collect())
 }
 
 /// Swaps the first two dimensions.

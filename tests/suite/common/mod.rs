@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub)] // Each test binary uses a part.
 
+#[macro_use]
+pub mod cells;
 pub mod family;
 pub mod golden;
 pub mod lengths;

@@ -4,29 +4,30 @@
 //! dh = mask ∘ (dZ_{t+1}·R) + cotangent of h + carry
 //! carry = (1 − share) ∘ dh,   dh̃ = share ∘ dh
 //! d = dh̃ inside the clip, else 0;   d exposed = Vᵀ·d            or d exposed = dh̃ without a projection
-//! dZ, dc = backward pass of the general cell
+//! dZ = backward pass of the cell
 //! ```
 //!
 //! Gradients of tensors are sums over rows: each step writes its terms to the buffers of its block, and the block adds them
 //! up, in an order that depends on the shape alone.
 
-use crate::cell::lstm_options::{LstmWithOptions, flush};
-use crate::cell::step::{BackwardStep, StepMasks};
+use crate::cell::options::{WithOptions, flush};
+use crate::cell::step::StepMasks;
 use crate::error::Error;
 use crate::memory::buffer::{Buffer, zeros};
 use crate::memory::views;
 use crate::options::Options;
 use crate::parallel;
 use crate::shape::Shape;
-use quadgate_kernels::{
-    ColumnProduct, LstmOptionsBackwardStep, Product, Rows, RowsMut, SequenceMut, Start, Term,
-};
+use quadgate_kernels::{ColumnProduct, Product, Rows, RowsMut, SequenceMut, Start, Term};
 use std::ops::Range;
 
-/// Rows of terms for each row of the batch: of the peepholes i, f, o; of scale and shift of each gate.
+/// Rows of terms for each row of the batch: of the peepholes i, f, o.
 const PEEPHOLES: usize = 3;
-const LSTM_GATES: usize = 4;
-const NORMALISATIONS: usize = 2 * LSTM_GATES;
+
+/// The same of scale and shift of each gate.
+fn normalizations(gates: usize) -> usize {
+    2 * gates
+}
 
 /// What the backward pass of a layer with options needs beside that of a plain one.
 #[derive(Clone, Debug)]
@@ -41,7 +42,7 @@ pub(crate) struct CellBuffers {
     exposed: Buffer,
     /// Of a block, `[rows, 3, H]`.
     peephole_terms: Buffer,
-    /// Of a block, `[rows, 8, H]`.
+    /// Of a block, `[rows, 2 · gates, H]`.
     normalization_terms: Buffer,
     /// Sums of terms.
     sums: Buffer,
@@ -52,15 +53,16 @@ fn lengths(shape: Shape, options: &Options, batch: usize, rows: usize) -> Option
     let if_needed =
         |is_needed: bool, width: usize, rows: usize| width.checked_mul(if is_needed { rows } else { 0 });
     let (has_projection, is_general) = (options.projection.is_some(), !options.are_plain());
-    let widest = shape.units.checked_mul(NORMALISATIONS)?.max(shape.outputs);
+    let normalizations = shape.units.checked_mul(normalizations(shape.gates()))?;
+    let has_exposed_gradient = has_projection || (is_general && shape.kind.has_gated_product());
     Some([
         if_needed(is_general, shape.padded_outputs(), batch)?,
-        if_needed(has_projection, shape.padded_units(), batch)?,
+        if_needed(has_exposed_gradient, shape.padded_units(), batch)?,
         if_needed(has_projection, shape.outputs, rows)?,
         if_needed(has_projection, shape.padded_units(), rows)?,
         if_needed(options.peepholes, shape.units.checked_mul(PEEPHOLES)?, rows)?,
-        if_needed(options.normalization.is_some(), shape.units.checked_mul(NORMALISATIONS)?, rows)?,
-        if_needed(is_general, widest, 1)?,
+        if_needed(options.normalization.is_some(), normalizations, rows)?,
+        if_needed(is_general, normalizations.max(shape.units.checked_mul(PEEPHOLES)?).max(shape.outputs), 1)?,
     ])
 }
 
@@ -101,7 +103,7 @@ impl CellBuffers {
             (&mut self.projection, shape.outputs),
             (&mut self.exposed, shape.padded_units()),
             (&mut self.peephole_terms, PEEPHOLES * units),
-            (&mut self.normalization_terms, NORMALISATIONS * units),
+            (&mut self.normalization_terms, normalizations(shape.gates()) * units),
         ] {
             if !buffer.is_empty() {
                 buffer[(slot * all + rows.start) * width..(slot * all + rows.end) * width].fill(0.0);
@@ -129,14 +131,16 @@ impl CellBuffers {
         fn view(data: &mut [f32], steps: usize, rows: usize, width: usize) -> SequenceMut<'_> {
             views::slots_if_any(data, [steps, rows, width])
         }
+        let normalizations = normalizations(shape.gates());
         CellRows {
+            gates: shape.gates(),
             carry: view(carry, 1, batch, shape.padded_outputs()),
             hidden: view(&mut self.hidden, 1, batch, shape.padded_outputs()),
             exposed_gradient: view(&mut self.exposed_gradient, 1, batch, shape.padded_units()),
             projection: view(&mut self.projection, steps, batch, outputs),
             exposed: view(&mut self.exposed, steps, batch, shape.padded_units()),
             peephole_terms: view(&mut self.peephole_terms, steps, PEEPHOLES * batch, units),
-            normalization_terms: view(&mut self.normalization_terms, steps, NORMALISATIONS * batch, units),
+            normalization_terms: view(&mut self.normalization_terms, steps, normalizations * batch, units),
         }
     }
 }
@@ -144,6 +148,8 @@ impl CellBuffers {
 /// What the steps of a block write of some rows. Sequences of one slot go from step to step; the others have a slot for each
 /// step of the block.
 pub(crate) struct CellRows<'a> {
+    /// Sums for each unit.
+    pub(crate) gates: usize,
     pub(crate) carry: SequenceMut<'a>,
     pub(crate) hidden: SequenceMut<'a>,
     pub(crate) exposed_gradient: SequenceMut<'a>,
@@ -157,6 +163,7 @@ impl<'a> CellRows<'a> {
     /// None.
     pub(crate) fn empty() -> Self {
         Self {
+            gates: 0,
             carry: SequenceMut::empty(),
             hidden: SequenceMut::empty(),
             exposed_gradient: SequenceMut::empty(),
@@ -170,6 +177,7 @@ impl<'a> CellRows<'a> {
     /// Some of the rows, for a while.
     pub(crate) fn part(&mut self, rows: Range<usize>) -> CellRows<'_> {
         let all = CellRows {
+            gates: self.gates,
             carry: self.carry.all(),
             hidden: self.hidden.all(),
             exposed_gradient: self.exposed_gradient.all(),
@@ -189,10 +197,12 @@ impl<'a> CellRows<'a> {
         let (projection, other_projection) = self.projection.split_rows(at);
         let (exposed, other_exposed) = self.exposed.split_rows(at);
         let (peephole_terms, other_peepholes) = self.peephole_terms.split_rows(at * PEEPHOLES);
+        let gates = self.gates;
         let (normalization_terms, other_normalizations) =
-            self.normalization_terms.split_rows(at * NORMALISATIONS);
+            self.normalization_terms.split_rows(at * normalizations(gates));
         (
             Self {
+                gates,
                 carry,
                 hidden,
                 exposed_gradient,
@@ -202,6 +212,7 @@ impl<'a> CellRows<'a> {
                 normalization_terms,
             },
             Self {
+                gates,
                 carry: other_carry,
                 hidden: other_hidden,
                 exposed_gradient: other_exposed_gradient,
@@ -224,64 +235,35 @@ pub(crate) struct BackwardExtras<'a, 'r> {
     pub(crate) slot: usize,
 }
 
-impl LstmWithOptions<'_> {
-    /// The backward pass of one step of some units and rows.
-    pub(crate) fn step_backward(&self, step: BackwardStep<'_>, extras: BackwardExtras<'_, '_>) {
-        let BackwardStep { vectors, recurrent, cotangent, recorded: sums, previous_cell, .. } = step;
-        let BackwardStep { cell_gradient, gate_gradients, scratch, .. } = step;
-        let BackwardExtras { masks, projected, rows, slot } = extras;
-        let shape = self.shape;
-        let columns = vectors.start * shape.lanes..vectors.end * shape.lanes;
-        let has_projection = self.options.projection.is_some();
-        // A projection is of whole rows.
-        let outputs = if has_projection { 0..shape.padded_outputs() } else { columns.clone() };
-        let output_vectors = outputs.start / shape.lanes..outputs.end / shape.lanes;
+impl WithOptions<'_> {
+    /// dh̃ of some elements of h: of what is exposed, or with a projection of V·exposed + v. It is left in the first slot of the rows
+    /// of dh.
+    pub(crate) fn hidden_gradient(
+        &self,
+        columns: Range<usize>,
+        recurrent: Option<Term<'_>>,
+        cotangent: Option<Rows<'_>>,
+        extras: &mut BackwardExtras<'_, '_>,
+        scratch: &mut [f32],
+    ) {
+        let BackwardExtras { masks, projected, rows, .. } = extras;
         let mut hidden = views::slot(&mut rows.hidden, 0);
         match recurrent {
             None => (0..hidden.rows()).for_each(|row| hidden.row_mut(row).fill(0.0)),
             Some(_) => self.kernels.product(Product {
                 start: Start::Zero,
                 terms: [recurrent, None],
-                vectors: output_vectors,
+                vectors: columns.start / self.shape.lanes..columns.end / self.shape.lanes,
                 to: hidden.all(),
-                scratch: &mut *scratch,
+                scratch,
             }),
         }
         let carry = views::slot(&mut rows.carry, 0);
-        self.hidden_gradient(&masks, outputs, cotangent, projected, carry, hidden.all());
-        let exposed_gradient = match self.tensors.transposed_projection() {
-            None => hidden,
-            Some(weights) => {
-                let mut gradient = views::slot(&mut rows.projection, slot);
-                for row in 0..gradient.rows() {
-                    gradient.row_mut(row).copy_from_slice(&hidden.row_mut(row)[..shape.outputs]);
-                }
-                let mut exposed_gradient = views::slot(&mut rows.exposed_gradient, 0);
-                self.kernels.product(Product {
-                    start: Start::Zero,
-                    terms: [Some(Term { rows: gradient.read(), weights, from: 0 }), None],
-                    vectors: 0..weights.layout().vectors(),
-                    to: exposed_gradient.all(),
-                    scratch,
-                });
-                exposed_gradient
-            }
-        };
-        self.kernels.lstm_options_backward_step(LstmOptionsBackwardStep {
-            family: self.family(&columns, &masks),
-            sums,
-            previous_cell,
-            cell_gradient,
-            exposed_gradient,
-            gate_gradients,
-            exposed: rows.exposed.step(slot),
-            peephole_terms: rows.peephole_terms.step(slot),
-            normalization_terms: rows.normalization_terms.step(slot),
-        });
+        self.through_masks(masks, columns, cotangent, *projected, carry, hidden);
     }
 
     /// From dZ·R in `hidden` to the gradient of what is exposed, or with a projection of V·exposed + v.
-    fn hidden_gradient<'r>(
+    fn through_masks<'r>(
         &self,
         masks: &StepMasks<'r>,
         columns: Range<usize>,
@@ -349,9 +331,14 @@ impl LstmWithOptions<'_> {
             store(gradients.peepholes, sums);
         }
         if self.options.normalization.is_some() {
-            column_sums(normalization_terms, NORMALISATIONS * units, sums);
-            store(gradients.layer_normalization, sums);
-            store(bias, &sums[LSTM_GATES * units..]);
+            let (gates, kind) = (self.shape.gates(), self.shape.kind);
+            column_sums(normalization_terms, normalizations(gates) * units, sums);
+            let (scales, shifts) = sums[..normalizations(gates) * units].split_at(gates * units);
+            for (to, of_sums) in [(&mut *gradients.layer_normalization, scales), (bias, shifts)] {
+                for (gate, to) in to.chunks_exact_mut(units).enumerate() {
+                    store(to, &of_sums[kind.bias_sum(gate) * units..]);
+                }
+            }
         }
         if self.options.projection.is_some() {
             if self.options.projection_bias {
@@ -374,7 +361,7 @@ impl LstmWithOptions<'_> {
 pub(crate) struct CellGradients<'a> {
     /// `[3H]`
     pub(crate) peepholes: &'a mut [f32],
-    /// `[4H]`
+    /// `[4H]`, or as many as biases
     pub(crate) layer_normalization: &'a mut [f32],
     /// `[P, H]`
     pub(crate) projection: &'a mut [f32],
