@@ -29,6 +29,23 @@ macro_rules! config_methods {
                 Self { layer: self.layer.threads(threads) }
             }
 
+            /// Limits what enters the activations to ±limit: ONNX's `clip`. Outside the gradient is zero.
+            pub fn clip(self, limit: f32) -> Self {
+                Self { layer: self.layer.clip($crate::Clip::onnx_runtime(limit)) }
+            }
+
+            /// Keeps a part of h in each step: h_t = (1 − rate) ∘ h̃_t + rate ∘ h_{t−1}; a call may give
+            /// [shares](crate::Forward::hidden_share) of its own. See [`LstmConfig::zoneout`](crate::LstmConfig::zoneout).
+            pub fn zoneout(self, rate: f32) -> Self {
+                Self { layer: self.layer.zoneout($crate::Zoneout { hidden: rate, cell: 0.0 }) }
+            }
+
+            /// Lets calls mask h on its way into the gates: see
+            /// [`Forward::recurrent_mask`](crate::Forward::recurrent_mask).
+            pub fn recurrent_dropout(self) -> Self {
+                Self { layer: self.layer.recurrent_dropout() }
+            }
+
             #[doc = concat!("Prepares the layer for [`", stringify!($layer), "::backward`](crate::", stringify!($layer), "::backward).")]
             pub fn training(self) -> Self {
                 Self { layer: self.layer.training() }
@@ -60,31 +77,6 @@ macro_rules! config_methods {
     };
 }
 pub(crate) use config_methods;
-
-/// Options that such a configuration has as an LSTM's.
-macro_rules! option_methods {
-    ($config:ident) => {
-        impl $config {
-            /// Limits what enters the activations to ±limit: ONNX's `clip`. Outside the gradient is zero.
-            pub fn clip(self, limit: f32) -> Self {
-                Self { layer: self.layer.clip($crate::Clip::onnx_runtime(limit)) }
-            }
-
-            /// Keeps a part of h in each step: h_t = (1 − rate) ∘ h̃_t + rate ∘ h_{t−1}; a call may give
-            /// [shares](crate::Forward::hidden_share) of its own. See [`LstmConfig::zoneout`](crate::LstmConfig::zoneout).
-            pub fn zoneout(self, rate: f32) -> Self {
-                Self { layer: self.layer.zoneout($crate::Zoneout { hidden: rate, cell: 0.0 }) }
-            }
-
-            /// Lets calls mask h on its way into the gates: see
-            /// [`Forward::recurrent_mask`](crate::Forward::recurrent_mask).
-            pub fn recurrent_dropout(self) -> Self {
-                Self { layer: self.layer.recurrent_dropout() }
-            }
-        }
-    };
-}
-pub(crate) use option_methods;
 
 /// The calls of a layer with fields `config` and `layer`.
 macro_rules! layer_methods {

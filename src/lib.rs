@@ -125,7 +125,7 @@ pub use memory::workspace::Workspace;
 pub use options::{Clip, Zoneout};
 pub use packed_sequence::BatchSizes;
 pub use plan::Plan;
-pub use quadgate_kernels::{ActivationFunction, Activations, Coupling, Isa, Nonlinearity};
+pub use quadgate_kernels::{ActivationFunction, Activations, Coupling, GruActivations, Isa, Nonlinearity};
 pub use rnn::Rnn;
 pub use row_steps::{Lengths, Padding};
 pub use stack::{

@@ -9,9 +9,10 @@ mod common;
 use common::stack::{Form, StackCase};
 use common::{Case, Layout, Run, Sizes, levels, strides};
 use quadgate::{
-    Arrangement, Backward, Directions, Dropout, Forward, GradientMode, Gru, GruConfig, GruWeights, Lstm,
-    LstmConfig, LstmStack, LstmWeights, Matrix, MatrixMut, Orientation, ResetGate, Schedule, Sequence,
-    SequenceMut, StackBackward, StackForward, StackTape, StackWorkspace, StepMask, Tape, Threads, Workspace,
+    ActivationFunction, Arrangement, Backward, Directions, Dropout, Forward, GradientMode, Gru, GruConfig,
+    GruWeights, Lstm, LstmConfig, LstmStack, LstmWeights, Matrix, MatrixMut, Orientation, ResetGate, Rnn,
+    RnnConfig, RnnWeights, Schedule, Sequence, SequenceMut, StackBackward, StackForward, StackTape,
+    StackWorkspace, StepMask, Tape, Threads, Workspace,
 };
 use std::alloc::{GlobalAlloc, Layout as Bytes, System};
 use std::cell::Cell;
@@ -91,35 +92,67 @@ fn forward(lstm: &Lstm, case: &Case, workspace: &mut Workspace, output: &mut [f3
     lstm.forward(workspace, call).unwrap();
 }
 
-#[test]
-fn no_call_of_a_gated_recurrent_unit_allocates() {
-    let (steps, batch, inputs, units) = (5, 3, 4, 18);
-    for reset_gate in [ResetGate::AfterProduct, ResetGate::BeforeProduct] {
-        let config = GruConfig::new(inputs, units).reset_gate(reset_gate).threads(Threads::Serial).training();
-        let parameters = vec![0.1; config.parameters().unwrap().total()];
-        let weights = GruWeights::from_parameters(&config, &parameters).unwrap();
-        let mut gru = Gru::new(&config, &weights).unwrap();
-        let (mut workspace, mut state) = (gru.workspace(batch).unwrap(), gru.state(batch).unwrap());
-        let mut tape = gru.tape(steps, batch).unwrap();
-        let (x, mut gradients) = (vec![1.0; steps * batch * inputs], vec![0.0; parameters.len()]);
+/// Every call of a layer whose only state is h.
+macro_rules! assert_no_allocations {
+    ($layer:ident, $config:expr, $weights:expr, $has_mask:expr) => {{
+        let (steps, batch, inputs, units) = (5, 3, 4, 18);
+        let (config, weights) = ($config, $weights);
+        let mut layer = $layer::new(&config, &weights).unwrap();
+        let (mut workspace, mut state) = (layer.workspace(batch).unwrap(), layer.state(batch).unwrap());
+        let mut tape = layer.tape(steps, batch).unwrap();
+        let mut gradients = vec![0.0; config.parameters().unwrap().total()];
+        let (x, ones) = (vec![1.0; steps * batch * inputs], vec![1.0; batch * units]);
         let mut output = vec![0.0; steps * batch * units];
         let found = allocations_of(|| {
             let input = Sequence::time_major(&x, steps, batch, inputs);
-            gru.set_weights(&weights).unwrap();
-            gru.step(&mut state, Matrix::new(&x[..batch * inputs], batch, inputs)).unwrap();
-            let call = Forward::new(input)
+            layer.set_weights(&weights).unwrap();
+            layer.step(&mut state, Matrix::new(&x[..batch * inputs], batch, inputs)).unwrap();
+            let mut call = Forward::new(input)
                 .lengths(&[5, 2, 3])
                 .output(SequenceMut::time_major(&mut output, steps, batch, units))
                 .tape(&mut tape);
-            gru.forward(&mut workspace, call).unwrap();
-            let call = Backward::new(input)
+            if $has_mask {
+                call = call.recurrent_mask(Matrix::new(&ones, batch, units));
+            }
+            layer.forward(&mut workspace, call).unwrap();
+            let mut call = Backward::new(input)
                 .lengths(&[5, 2, 3])
                 .output_cotangent(Sequence::time_major(&output, steps, batch, units))
                 .parameter_gradients(&mut gradients, GradientMode::Overwrite);
-            gru.backward(&mut workspace, &mut tape, call).unwrap();
+            if $has_mask {
+                call = call.recurrent_mask(Matrix::new(&ones, batch, units));
+            }
+            layer.backward(&mut workspace, &mut tape, call).unwrap();
         });
-        assert_eq!(found, 0, "{reset_gate:?}");
+        assert_eq!(found, 0, "{config:?}");
         assert!(gradients.iter().any(|&gradient| gradient != 0.0));
+    }};
+}
+
+#[test]
+fn no_call_of_a_layer_whose_only_state_is_h_allocates() {
+    for has_options in [false, true] {
+        let (inputs, units, w) = (4, 18, vec![0.1; 3 * 18 * 18]);
+        for reset_gate in [ResetGate::AfterProduct, ResetGate::BeforeProduct] {
+            let mut config = GruConfig::new(inputs, units).reset_gate(reset_gate);
+            if has_options {
+                config = config.clip(2.0).zoneout(0.1).recurrent_dropout().layer_normalization(1e-5);
+            }
+            let config = config.threads(Threads::Serial).training();
+            let parameters: Vec<f32> =
+                (0..config.parameters().unwrap().total()).map(|k| (k % 7) as f32 * 0.1).collect();
+            let weights = GruWeights::from_parameters(&config, &parameters).unwrap();
+            assert_no_allocations!(Gru, config, weights, has_options);
+        }
+        let mut config = RnnConfig::new(inputs, units);
+        if has_options {
+            config =
+                config.clip(2.0).zoneout(0.1).recurrent_dropout().activation(ActivationFunction::Softplus);
+        }
+        let config = config.threads(Threads::Serial).training();
+        let (w, r) = (&w[..units * inputs], &w[..units * units]);
+        let weights = RnnWeights::pytorch(&config, w, r, None, None).unwrap();
+        assert_no_allocations!(Rnn, config, weights, has_options);
     }
 }
 

@@ -7,6 +7,8 @@ use crate::cells::activation::{Apply, Reciprocal};
 use crate::cells::function::{Activate, ActivationFunction, Slopes};
 use crate::cells::gru::GruRows;
 use crate::cells::gru_backward::GruBackwardRows;
+use crate::cells::gru_options::GruOptionsRows;
+use crate::cells::gru_options_backward::GruOptionsBackwardRows;
 use crate::cells::gru_reset_before::{GruCandidateRows, GruGateRows};
 use crate::cells::gru_reset_before_backward::GruResetBeforeBackwardRows;
 use crate::cells::lines::Finish;
@@ -53,6 +55,8 @@ pub struct Kernels {
     pub(crate) rnn_backward: Epilogue<RnnBackwardRows>,
     pub(crate) lstm_options: unsafe fn(LstmOptionsRows),
     pub(crate) lstm_options_backward: unsafe fn(LstmOptionsBackwardRows),
+    pub(crate) gru_options: unsafe fn(GruOptionsRows),
+    pub(crate) gru_options_backward: unsafe fn(GruOptionsBackwardRows),
     pub(crate) rnn_options: unsafe fn(RnnOptionsRows),
     pub(crate) rnn_options_backward: unsafe fn(RnnOptionsBackwardRows),
     pub(crate) column_sums: unsafe fn(ColumnSums),
@@ -92,6 +96,8 @@ kernels! {
     fn rnn_backward(rows: &RnnBackwardRows, tiles: &[Sums]) { Finish::new(rows, tiles) }
     fn lstm_options(cell: LstmOptionsRows) { cell }
     fn lstm_options_backward(cell: LstmOptionsBackwardRows) { cell }
+    fn gru_options(cell: GruOptionsRows) { cell }
+    fn gru_options_backward(cell: GruOptionsBackwardRows) { cell }
     fn rnn_options(cell: RnnOptionsRows) { cell }
     fn rnn_options_backward(cell: RnnOptionsBackwardRows) { cell }
     fn column_sums(sums: ColumnSums) { sums }
@@ -207,6 +213,8 @@ const fn table<S: Simd<Element = f32>>(isa: Isa, hiding_rows: usize) -> Kernels 
         rnn_backward: immediate(rnn_backward::<S>),
         lstm_options: lstm_options::<S>,
         lstm_options_backward: lstm_options_backward::<S>,
+        gru_options: gru_options::<S>,
+        gru_options_backward: gru_options_backward::<S>,
         rnn_options: rnn_options::<S>,
         rnn_options_backward: rnn_options_backward::<S>,
         column_sums: column_sums::<S>,

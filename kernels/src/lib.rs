@@ -10,6 +10,7 @@
 //! - [`Kernels::gru_step`] and [`Kernels::gru_backward_step`]: the same of the gated recurrent unit,
 //! - [`Kernels::gru_reset_before_step`] and [`Kernels::gru_reset_before_backward_step`]: of that with its reset gate before the
 //!   product,
+//! - [`Kernels::gru_options_step`] and [`Kernels::gru_options_backward_step`]: of either with options,
 //! - [`Kernels::rnn_step`] and [`Kernels::rnn_backward_step`]: of the plain recurrent cell,
 //! - [`Kernels::rnn_options_step`] and [`Kernels::rnn_options_backward_step`]: of that with options,
 //! - [`Kernels::product`]: the GEMM without a cell, for input products hoisted out of the recurrence and for gradients
@@ -52,11 +53,13 @@ mod views;
 
 pub use cells::function::ActivationFunction;
 pub use cells::gates::Normalization;
+pub use cells::gru_options::GruActivations;
 pub use cells::lstm_options::{Activations, CellOptions, Coupling};
 pub use cells::rnn::Nonlinearity;
 pub use checked::gates::GateOptions;
 pub use checked::gemm::{ColumnProduct, Order, Product, Start, Term};
 pub use checked::gru::{GruBackwardStep, GruStep};
+pub use checked::gru_options::{GruOptions, GruOptionsBackwardStep, GruOptionsStep, GruSums};
 pub use checked::gru_reset_before::{GruResetBeforeBackwardStep, GruResetBeforeStep};
 pub use checked::lstm::{LstmBackwardStep, LstmRowSteps, LstmStep, Tape};
 pub use checked::lstm_options::{LstmOptions, LstmOptionsBackwardStep, LstmOptionsStep};

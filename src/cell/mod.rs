@@ -4,6 +4,7 @@
 //! and plans ask for its sizes, a variant of [`Cell`], and the layouts of its weights.
 
 pub(crate) mod gru;
+pub(crate) mod gru_options;
 pub(crate) mod gru_reset_before;
 pub(crate) mod kind;
 pub(crate) mod lstm;
@@ -41,7 +42,7 @@ pub(crate) enum Cell<'a> {
 
 /// Elements of scratch that kernels and steps of a cell need for each row.
 pub(crate) fn scratch_per_row(shape: Shape, options: &Options) -> usize {
-    if shape.kind.has_gated_product() {
+    if shape.kind.has_gated_product() && !shape.has_options {
         gru_reset_before::scratch_per_row(shape)
     } else {
         options::scratch_per_row(shape, options)
@@ -125,7 +126,8 @@ impl<'a> Cell<'a> {
             Cell::Rnn(cell) => cell.step(step),
             Cell::WithOptions(cell) => match cell.shape.kind {
                 CellKind::Lstm => lstm_options::step(cell, step),
-                CellKind::Gru(_) | CellKind::Rnn(_) => rnn_options::step(cell, step),
+                CellKind::Gru(reset_gate) => gru_options::step(cell, reset_gate, step),
+                CellKind::Rnn(_) => rnn_options::step(cell, step),
             },
         }
     }
@@ -139,7 +141,8 @@ impl<'a> Cell<'a> {
             (Cell::Rnn(cell), _) => cell.step_backward(step),
             (Cell::WithOptions(cell), Some(extras)) => match cell.shape.kind {
                 CellKind::Lstm => lstm_options::step_backward(cell, step, extras),
-                CellKind::Gru(_) | CellKind::Rnn(_) => rnn_options::step_backward(cell, step, extras),
+                CellKind::Gru(reset_gate) => gru_options::step_backward(cell, reset_gate, step, extras),
+                CellKind::Rnn(_) => rnn_options::step_backward(cell, step, extras),
             },
             (Cell::WithOptions(_), None) => unreachable!("a driver gives extras to a cell that has them"),
         }

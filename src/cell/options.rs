@@ -30,9 +30,10 @@ pub(crate) fn scratch_per_row(shape: Shape, options: &Options) -> usize {
     scratch_parts(shape, options).into_iter().sum()
 }
 
-/// The same by parts: of the kernels, for what is exposed to the projection, and for a masked h.
+/// The same by parts: of the kernels, for what is exposed to the projection or r ∘ h, and for a masked h.
 fn scratch_parts(shape: Shape, options: &Options) -> [usize; 3] {
-    let exposed = if options.projection.is_some() { shape.padded_units() } else { 0 };
+    let has_exposed = options.projection.is_some() || shape.kind.has_gated_product();
+    let exposed = if has_exposed { shape.padded_units() } else { 0 };
     let masked = if options.recurrent_dropout { shape.padded_outputs() } else { 0 };
     [shape.panel_width(), exposed, masked]
 }

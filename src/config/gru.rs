@@ -4,6 +4,7 @@ use super::{LstmConfig, ParameterRanges};
 use crate::cell::kind::{CellKind, ResetGate};
 use crate::error::Error;
 use crate::layer::config_methods;
+use quadgate_kernels::{Activations, GruActivations};
 use std::ops::Range;
 
 /// The shape of a layer of gated recurrent units and how it shall run.
@@ -39,6 +40,36 @@ impl GruConfig {
     /// ```
     pub fn reset_gate(self, reset_gate: ResetGate) -> Self {
         Self { layer: self.layer.of_kind(CellKind::Gru(reset_gate)) }
+    }
+
+    /// Replaces σ of the gates r and z, and tanh of the candidate, by other functions: ONNX's `activations`.
+    ///
+    /// ```
+    /// use quadgate::{ActivationFunction, GruActivations, GruConfig};
+    ///
+    /// let gate = ActivationFunction::HardSigmoid { alpha: 0.2, beta: 0.5 };
+    /// let config = GruConfig::new(40, 100).activations(GruActivations { gate, ..GruActivations::default() });
+    /// ```
+    pub fn activations(self, activations: GruActivations) -> Self {
+        let GruActivations { gate, candidate } = activations;
+        Self { layer: self.layer.activations(Activations { gate, candidate, ..Activations::default() }) }
+    }
+
+    /// Normalizes sums over the hidden units, before their bias is added: scale ∘ (s − mean s) / √(var s + ε) + b, where s is
+    /// W·x + R·h of r, of z, and with the reset gate before the product of n. With the reset gate after it W·x and R·h of n are
+    /// normalized each for itself, as in Ba, Kiros and Hinton 2016. ε must be above 0.
+    ///
+    /// ```
+    /// use quadgate::{Gru, GruConfig, GruWeights};
+    ///
+    /// let config = GruConfig::new(1, 2).layer_normalization(1e-5);
+    /// let weights = GruWeights::pytorch(&config, &[0.5; 6], &[0.5; 12], None, None)?
+    ///     .with_layer_normalization([&[1.0; 2]; 3], Some(&[1.0; 2]))?;
+    /// let gru = Gru::new(&config, &weights)?;
+    /// # Ok::<(), quadgate::Error>(())
+    /// ```
+    pub fn layer_normalization(self, epsilon: f32) -> Self {
+        Self { layer: self.layer.layer_normalization(epsilon) }
     }
 
     /// Where the reset gate is applied.
@@ -80,17 +111,20 @@ pub struct GruParameterRanges {
     /// If there are two biases `[3H]`, the first three of these are the gradient of the first one, and the first two and the last
     /// that of the second. With the reset gate before the product `[3H]`: the sums of both biases, as of an LSTM.
     pub bias: Range<usize>,
+    /// Scales of the layer normalization, as many as biases; empty without the option.
+    pub layer_normalization: Range<usize>,
 }
 
 impl GruParameterRanges {
     /// Elements of a buffer that ends with these.
     pub fn total(&self) -> usize {
-        self.bias.end
+        self.layer_normalization.end
     }
 }
 
 impl From<ParameterRanges> for GruParameterRanges {
-    fn from(ParameterRanges { weight_ih, weight_hh, bias, .. }: ParameterRanges) -> Self {
-        Self { weight_ih, weight_hh, bias }
+    fn from(ranges: ParameterRanges) -> Self {
+        let ParameterRanges { weight_ih, weight_hh, bias, layer_normalization, .. } = ranges;
+        Self { weight_ih, weight_hh, bias, layer_normalization }
     }
 }

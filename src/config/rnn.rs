@@ -3,7 +3,7 @@
 use super::{LstmConfig, ParameterRanges};
 use crate::cell::kind::CellKind;
 use crate::error::Error;
-use crate::layer::{config_methods, option_methods};
+use crate::layer::config_methods;
 use quadgate_kernels::{ActivationFunction, Activations, Nonlinearity};
 use std::ops::Range;
 
@@ -77,7 +77,6 @@ impl RnnConfig {
 }
 
 config_methods!(RnnConfig, Rnn);
-option_methods!(RnnConfig);
 
 /// Where each parameter of a plain recurrent layer lies in a contiguous buffer.
 /// [`RnnWeights::from_parameters`](crate::RnnWeights::from_parameters) reads such a buffer.

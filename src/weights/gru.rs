@@ -1,8 +1,8 @@
 //! Weights of gated recurrent units as other frameworks store them.
 
-use super::GateMatrix;
 use super::export::write;
 use super::layout::{Orientation, Place, check, keras_cudnn_index};
+use super::{GateMatrix, check_presence};
 use crate::Error;
 use crate::cell::kind::ResetGate;
 use crate::config::GruConfig;
@@ -53,6 +53,8 @@ pub struct GruWeights<'a> {
     input: [GateMatrix<'a>; GATES],
     recurrent: [GateMatrix<'a>; GATES],
     biases: Biases<&'a [f32]>,
+    /// Scales of r, z and n, and of R·h of n, where there are any.
+    layer_normalization: [Option<&'a [f32]>; GATES + 1],
 }
 
 /// Names of tensors for errors: W, R, and both biases.
@@ -71,6 +73,14 @@ const SEPARATE: [[&str; GATES]; 4] = [
     ["recurrent weights of r", "recurrent weights of z", "recurrent weights of n"],
     ["first bias of r", "first bias of z", "first bias of n"],
     ["second bias of r", "second bias of z", "second bias of n"],
+];
+
+/// Names of the scales of a normalization.
+const SCALES: [&str; GATES + 1] = [
+    "layer normalization of r",
+    "layer normalization of z",
+    "layer normalization of n",
+    "layer normalization of R·h of n",
 ];
 
 /// A tensor for each gate, in the order r, z, n. `S` is `&[f32]` to read from and `&mut [f32]` to write to.
@@ -233,6 +243,7 @@ impl<'a> GruWeights<'a> {
             input: [0, 1, 2].map(|gate| matrix(input, gate, inputs)),
             recurrent: [0, 1, 2].map(|gate| matrix(recurrent, gate, units)),
             biases,
+            layer_normalization: [None; GATES + 1],
         }
     }
 
@@ -256,6 +267,7 @@ impl<'a> GruWeights<'a> {
             input: input.map(|data| matrix(data, inputs)),
             recurrent: recurrent.map(|data| matrix(data, units)),
             biases,
+            layer_normalization: [None; GATES + 1],
         })
     }
 
@@ -473,6 +485,7 @@ impl<'a> GruWeights<'a> {
             input: [0, 1, 2].map(|gate| matrix(gate, 0)),
             recurrent: [0, 1, 2].map(|gate| matrix(gate, inputs)),
             biases: [biases.unwrap_or_default(), [None; GATES]],
+            layer_normalization: [None; GATES + 1],
         })
     }
 
@@ -486,7 +499,12 @@ impl<'a> GruWeights<'a> {
         check("parameters", 1, ranges.total(), parameters.len())?;
         let [input, recurrent, bias] =
             [ranges.weight_ih, ranges.weight_hh, ranges.bias].map(|range| &parameters[range]);
-        Self::of_sums(config, Layout::PYTORCH, NEUTRAL, input, recurrent, Some(bias))
+        let weights = Self::of_sums(config, Layout::PYTORCH, NEUTRAL, input, recurrent, Some(bias))?;
+        if config.layer.options().normalization.is_none() {
+            return Ok(weights);
+        }
+        let (scales, apart) = parameters[ranges.layer_normalization].split_at(GATES * config.hidden_size());
+        weights.with_layer_normalization(thirds(scales), (!apart.is_empty()).then_some(apart))
     }
 
     /// Weights whose biases are added up as far as they can be: of the gates, in their order, and that of R of n if that stays
@@ -758,7 +776,26 @@ impl<'a> GruWeights<'a> {
         self.hidden_size
     }
 
-    /// `Ok` if they are of a layer's sizes.
+    /// Adds the scales of the layer normalization of r, z and n, `[H]` each, for [`GruConfig::layer_normalization`]; with the reset
+    /// gate after the product also that of R·h of n, while that of n is of W·x then. The biases are its shifts.
+    ///
+    /// # Errors
+    /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Missing`] or [`Error::Unexpected`] for the last one.
+    pub fn with_layer_normalization(
+        self,
+        scales: [&'a [f32]; GATES],
+        recurrent: Option<&'a [f32]>,
+    ) -> Result<Self, Error> {
+        let expected = self.reset_gate == ResetGate::AfterProduct;
+        check_presence(SCALES[GATES], expected, recurrent.is_some())?;
+        for (scale, name) in scales.into_iter().chain(recurrent).zip(SCALES) {
+            check(name, 1, self.hidden_size, scale.len())?;
+        }
+        let [r, z, n] = scales.map(Some);
+        Ok(Self { layer_normalization: [r, z, n, recurrent], ..self })
+    }
+
+    /// `Ok` if there is what a layer of `config` needs, of its sizes, and nothing else.
     pub(crate) fn check(&self, config: &GruConfig) -> Result<(), Error> {
         Error::check_dimension("weights", "input size", config.input_size(), self.input_size)?;
         Error::check_dimension("weights", "hidden size", config.hidden_size(), self.hidden_size)?;
@@ -766,7 +803,8 @@ impl<'a> GruWeights<'a> {
             let because = "another place of the reset gate";
             return Err(Error::Unsupported { argument: "weights", because });
         }
-        Ok(())
+        let expected = config.layer.options().normalization.is_some();
+        check_presence("layer normalization", expected, self.layer_normalization[0].is_some())
     }
 }
 
@@ -850,7 +888,7 @@ impl GateTensors for GruWeights<'_> {
         }
     }
 
-    fn scale(&self, _bias: usize, _unit: usize) -> f32 {
-        0.0
+    fn scale(&self, bias: usize, unit: usize) -> f32 {
+        self.layer_normalization[bias].map_or(0.0, |scale| scale[unit])
     }
 }

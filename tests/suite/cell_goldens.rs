@@ -113,9 +113,17 @@ fn onnx_runtimes_answers_of_other_functions_and_a_limit() {
     for name in ["onnx_rnn_scaled_tanh_clip", "onnx_rnn_elu"] {
         check_onnx(name, Kind::Rnn);
     }
+    for name in ["onnx_gru_lbr_hard_sigmoid_softsign", "onnx_gru_lbr_clip"] {
+        check_onnx(name, Kind::Gru(ResetGate::AfterProduct));
+    }
+    for name in ["onnx_gru_hard_sigmoid_softsign", "onnx_gru_clip"] {
+        check_onnx(name, Kind::Gru(ResetGate::BeforeProduct));
+    }
 }
 
 #[test]
 fn keras_answers_with_recurrent_dropout() {
     check_keras("keras_rnn_recurrent_dropout", Kind::Rnn);
+    check_keras("keras_gru_recurrent_dropout_reset_after", Kind::Gru(ResetGate::AfterProduct));
+    check_keras("keras_gru_recurrent_dropout_reset_before", Kind::Gru(ResetGate::BeforeProduct));
 }

@@ -8,7 +8,8 @@ use crate::common::{Random, Recording, Run, bits, fused_levels, levels, runs};
 use proptest::prelude::*;
 use quadgate::reference::{NaiveActivation, NaiveRun};
 use quadgate::{
-    ActivationFunction, Error, Forward, Matrix, Rnn, RnnConfig, RnnWeights, Schedule, Sequence, Split,
+    ActivationFunction, Error, Forward, Gru, GruConfig, GruWeights, Matrix, ResetGate, Rnn, RnnConfig,
+    RnnWeights, Schedule, Sequence, Split,
 };
 use std::num::NonZeroUsize;
 
@@ -22,11 +23,8 @@ fn recordings() -> impl Strategy<Value = Recording> {
     ]
 }
 
-/// The kinds that the crate has options of.
-const WITH_OPTIONS: [Kind; 1] = [Kind::Rnn];
-
 fn kinds() -> impl Strategy<Value = Kind> {
-    proptest::sample::select(WITH_OPTIONS.to_vec())
+    proptest::sample::select(KINDS.to_vec())
 }
 
 /// A layer without options half of the time.
@@ -172,7 +170,7 @@ fn the_oracles_gradients_are_its_finite_differences() {
 
 #[test]
 fn a_rate_of_zoneout_is_the_share_that_it_leaves() {
-    for kind in WITH_OPTIONS {
+    for kind in KINDS {
         let [steps, batch, units] = [4, 3, 18];
         let case = CellCase::random(2, kind, [steps, batch, 2, units]);
         let shared = CellCase { share: Some(vec![0.75; steps * batch * units]), ..case.clone() };
@@ -247,6 +245,20 @@ fn options_that_make_no_sense_are_refused_by_name() {
         assert!(matches!(refused, Error::Length { argument: "layer_normalization", .. }), "{refused}");
         weights.with_layer_normalization(&[1.0; 2]).unwrap()
     });
+    for reset_gate in [ResetGate::AfterProduct, ResetGate::BeforeProduct] {
+        let config = GruConfig::new(1, 2).reset_gate(reset_gate);
+        let is_apart = reset_gate == ResetGate::AfterProduct;
+        assert_refusals!(config, GruWeights, Gru, 3, |weights: GruWeights<'static>| {
+            let scales: [&[f32]; 3] = [&[1.0; 2], &[2.0; 2], &[3.0; 2]];
+            let [own, other] = [is_apart, !is_apart].map(|there| there.then_some(&[4.0f32; 2][..]));
+            let refused = weights.with_layer_normalization(scales, other).unwrap_err();
+            match is_apart {
+                true => assert!(matches!(refused, Error::Missing { .. }), "{refused}"),
+                false => assert!(matches!(refused, Error::Unexpected { .. }), "{refused}"),
+            }
+            weights.with_layer_normalization(scales, own).unwrap()
+        });
+    }
     let function = ActivationFunction::Elu { alpha: f32::NAN };
     let config = RnnConfig::new(1, 1).activation(function);
     let weights = RnnWeights::pytorch(&config, &[0.5], &[0.5], None, None).unwrap();

@@ -6,9 +6,10 @@ use crate::common::stack::{gather_states, spread_states};
 use crate::common::{GAP, Random, bits, widen};
 use proptest::prelude::*;
 use quadgate::{
-    Arrangement, Backward, Direction, Directions, Dropout, Error, Forward, GradientMode, Gru, GruConfig,
-    GruStack, GruWeights, Initialization, Matrix, MatrixMut, Nonlinearity, ResetGate, Rnn, RnnConfig,
-    RnnStack, RnnWeights, Sequence, SequenceMut, StackBackward, StackConfig, StackForward, Threads,
+    ActivationFunction, Arrangement, Backward, Direction, Directions, Dropout, Error, Forward, GradientMode,
+    Gru, GruConfig, GruStack, GruWeights, Initialization, Matrix, MatrixMut, Nonlinearity, ResetGate, Rnn,
+    RnnConfig, RnnStack, RnnWeights, Sequence, SequenceMut, StackBackward, StackConfig, StackForward,
+    Threads,
 };
 use std::num::NonZeroUsize;
 
@@ -143,6 +144,7 @@ proptest! {
         units in widths(),
         resets_before in [any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()],
         reverse in any::<bool>(),
+        has_options in any::<bool>(),
     ) {
         let inputs = 3;
         let (direction, directions) =
@@ -157,7 +159,8 @@ proptest! {
         let layer = |index: usize| {
             let [inputs, units] = sizes[index];
             let place = if resets_before[index] { ResetGate::BeforeProduct } else { ResetGate::AfterProduct };
-            GruConfig::new(inputs, units).reset_gate(place)
+            let config = GruConfig::new(inputs, units).reset_gate(place);
+            if has_options { config.clip(0.75).zoneout(0.25) } else { config }
         };
         let expected = in_turn(&x, [steps, batch], &sizes, |index, input, output| {
             let config = layer(index).direction(direction);
@@ -194,6 +197,7 @@ proptest! {
         seed in any::<u64>(),
         [steps, batch] in [1usize..20, 1usize..5],
         units in widths(),
+        has_options in any::<bool>(),
     ) {
         let inputs = 3;
         let sizes = layer_sizes(inputs, &units);
@@ -205,7 +209,8 @@ proptest! {
         };
         let layer = |index: usize| {
             let [inputs, units] = sizes[index];
-            RnnConfig::new(inputs, units).nonlinearity(Nonlinearity::Relu)
+            let config = RnnConfig::new(inputs, units).nonlinearity(Nonlinearity::Relu);
+            if has_options { config.activation(ActivationFunction::Softsign).zoneout(0.25) } else { config }
         };
         let expected = in_turn(&x, [steps, batch], &sizes, |index, input, output| {
             let rnn = Rnn::new(&layer(index), &weights_of(&layer(index), index)).unwrap();
@@ -304,6 +309,7 @@ proptest! {
         seed in any::<u64>(),
         [steps, batch, units] in [1usize..9, 1usize..5, 1usize..20],
         resets_before in any::<bool>(),
+        has_options in any::<bool>(),
         every in 1usize..4,
     ) {
         let inputs = 3;
@@ -314,13 +320,21 @@ proptest! {
         let mut found = Vec::new();
         for (arrangement, threads) in arrangements() {
             for every in [0, every] {
-                let layer = GruConfig::new(inputs, units).reset_gate(reset_gate);
+                let mut layer = GruConfig::new(inputs, units).reset_gate(reset_gate);
+                if has_options {
+                    layer = layer.zoneout(0.25).layer_normalization(0.01);
+                }
                 let config = StackConfig::of(layer, 2, Directions::Summed)
                     .training()
                     .arrangement(arrangement)
                     .threads(threads);
                 let weights: Vec<_> = tensors.iter().enumerate().map(|(index, [w, r, b, c])| {
-                    GruWeights::pytorch(&config.directed_layer(index), w, r, Some(b), Some(c)).unwrap()
+                    let weights = GruWeights::pytorch(&config.directed_layer(index), w, r, Some(b), Some(c));
+                    let (weights, apart) = (weights.unwrap(), (!resets_before).then_some(&c[..units]));
+                    match has_options {
+                        true => weights.with_layer_normalization([&b[..units]; 3], apart).unwrap(),
+                        false => weights,
+                    }
                 }).collect();
                 let stack = GruStack::new(&config, &weights).unwrap();
                 let mut workspace = stack.workspace(steps, batch).unwrap();

@@ -5,6 +5,8 @@ pub(crate) mod function;
 pub(crate) mod gates;
 pub(crate) mod gru;
 pub(crate) mod gru_backward;
+pub(crate) mod gru_options;
+pub(crate) mod gru_options_backward;
 pub(crate) mod gru_reset_before;
 pub(crate) mod gru_reset_before_backward;
 pub(crate) mod lines;

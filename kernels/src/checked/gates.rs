@@ -1,9 +1,10 @@
 //! Gates over their sums in memory: what cells with options have in common.
 
-use crate::cells::gates::{Gates, Normalization, RawNormalization, WholeVectors};
+use crate::cells::gates::{GateGradients, Gates, Normalization, RawNormalization, WholeVectors};
 use crate::checked::gemm::{check_rows, check_units};
 use crate::dispatch::Kernels;
 use crate::gemm::panel::PanelLayout;
+use crate::views::{RawRowsMut, RowsMut};
 
 /// The gates of some units, whose sums fill whole vectors, and what their options are. All is of these units alone.
 #[derive(Clone, Copy, Debug)]
@@ -63,16 +64,18 @@ impl Kernels {
     }
 }
 
-/// The rows for a normalization's terms must be there, two for each gate of each row, if there is a normalization.
-pub(crate) fn check_terms(
+/// Where gradients of `gates` sums of `units` units go, after checking that there is room for each row: a row for each gate, and
+/// twice as many for the terms of a normalization, which must be there if there is one.
+pub(crate) fn check_gate_gradients(
+    sums: &mut RowsMut<'_>,
+    terms: &mut Option<RowsMut<'_>>,
     is_normalized: bool,
-    terms: Option<(usize, usize)>,
-    gates: usize,
-    rows: usize,
-    units: usize,
-) {
+    [rows, gates, units]: [usize; 3],
+) -> GateGradients {
+    check_rows("dZ", (sums.rows(), sums.width()), gates * rows, units);
     assert!(!is_normalized || terms.is_some(), "room for the normalization's terms");
-    if let Some(found) = terms {
-        check_rows("normalization's terms", found, 2 * gates * rows, units);
+    if let Some(terms) = terms {
+        check_rows("normalization's terms", (terms.rows(), terms.width()), 2 * gates * rows, units);
     }
+    GateGradients { sums: sums.raw(), terms: terms.as_mut().map_or(RawRowsMut::NONE, RowsMut::raw) }
 }

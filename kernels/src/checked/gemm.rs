@@ -31,6 +31,20 @@ pub enum Start<'a> {
     Sums(Rows<'a>),
 }
 
+impl<'a> Start<'a> {
+    /// That of some columns.
+    pub fn columns(self, columns: Range<usize>) -> Self {
+        match self {
+            Start::Zero => Start::Zero,
+            Start::Bias(bias) => {
+                let end = columns.end.min(bias.len());
+                Start::Bias(&bias[columns.start.min(end)..end])
+            }
+            Start::Sums(sums) => Start::Sums(sums.columns(columns)),
+        }
+    }
+}
+
 /// The direction in which panels are walked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {

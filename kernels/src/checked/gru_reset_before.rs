@@ -10,7 +10,6 @@ use crate::dispatch::Kernels;
 use crate::gemm::panel::{Packed, PanelLayout};
 use crate::gemm::sweep;
 use crate::views::{RawRows, RawRowsMut, Rows, RowsMut};
-use core::ops::Range;
 
 /// One step of such a unit for some rows.
 #[derive(Debug)]
@@ -67,18 +66,6 @@ pub struct GruResetBeforeBackwardStep<'a> {
     pub scratch: &'a mut [f32],
 }
 
-/// Some columns of what sums start from.
-fn columns(start: Start<'_>, columns: Range<usize>) -> Start<'_> {
-    match start {
-        Start::Zero => Start::Zero,
-        Start::Bias(bias) => {
-            let end = columns.end.min(bias.len());
-            Start::Bias(&bias[columns.start.min(end)..end])
-        }
-        Start::Sums(sums) => Start::Sums(sums.columns(columns)),
-    }
-}
-
 /// W·x, if there is any, and then another product.
 fn terms<'a>(input: Option<Term<'a>>, other: Term<'a>) -> [Option<Term<'a>>; 2] {
     if input.is_some() { [input, Some(other)] } else { [Some(other), None] }
@@ -106,11 +93,11 @@ impl Kernels {
             check_rows("output", (output.rows(), output.width()), rows, units);
         }
         let of_gates = PanelLayout::of_columns(2 * padded, self.lanes(), 1);
-        let of_gates_start = columns(start, 0..2 * padded);
+        let of_gates_start = start.columns(0..2 * padded);
         let gates =
             check_sweep(of_gates, 0, rows, order, of_gates_start, terms(input, recurrent), &mut *scratch);
         let second = Term { rows: gated.read().columns(0..units), ..recurrent };
-        let start = columns(start, 2 * padded..3 * padded);
+        let start = start.columns(2 * padded..3 * padded);
         let candidate = check_sweep(layout, 2 * vectors, rows, order, start, terms(input, second), scratch);
         let (previous_hidden, recorded) = (previous.raw(), recorded.raw());
         let gate_rows = GruGateRows { previous_hidden, gated: gated.raw(), recorded, vectors, units };

@@ -1,10 +1,10 @@
 //! The LSTM cell with options: arguments, and the checks that make calling its kernels safe.
 
-use crate::cells::gates::{GateGradients, Normalization};
+use crate::cells::gates::Normalization;
 use crate::cells::lstm::LSTM_GATES;
 use crate::cells::lstm_options::{CellOptions, Family, LstmOptionsRows, LstmPanels};
 use crate::cells::lstm_options_backward::{LstmOptionsBackwardRows, PEEPHOLE_TERMS};
-use crate::checked::gates::check_terms;
+use crate::checked::gates::check_gate_gradients;
 use crate::checked::gemm::{check_rows, check_units};
 use crate::dispatch::Kernels;
 use crate::gemm::panel::PanelLayout;
@@ -111,14 +111,14 @@ impl Kernels {
         let layout = PanelLayout::of_gates(LSTM_GATES, units, self.lanes(), 1);
         let padded = layout.panels() * self.lanes();
         assert!(family.peepholes.is_none() || peephole_terms.is_some(), "room for the peepholes' terms");
-        let found = normalization_terms.as_ref().map(|terms| (terms.rows(), terms.width()));
-        check_terms(family.normalization.is_some(), found, LSTM_GATES, rows, units);
+        let (is_normalized, sizes) = (family.normalization.is_some(), [rows, LSTM_GATES, units]);
+        let gate_gradients =
+            check_gate_gradients(&mut gate_gradients, &mut normalization_terms, is_normalized, sizes);
         let family = self.check_family(family, layout, rows, padded);
         check_rows("sums", (rows, sums.width()), rows, layout.width());
         check_rows("previous c", (previous_cell.rows(), previous_cell.width()), rows, padded);
         check_rows("dc", (cell_gradient.rows(), cell_gradient.width()), rows, padded);
         check_rows("gradient", (exposed_gradient.rows(), exposed_gradient.width()), rows, padded);
-        check_rows("dZ", (gate_gradients.rows(), gate_gradients.width()), LSTM_GATES * rows, units);
         if let Some(exposed) = &exposed {
             check_rows("o·h(c)", (exposed.rows(), exposed.width()), rows, padded);
         }
@@ -132,10 +132,7 @@ impl Kernels {
             previous_cell: previous_cell.raw(),
             cell_gradient: cell_gradient.raw(),
             exposed_gradient: exposed_gradient.raw(),
-            gate_gradients: GateGradients {
-                sums: gate_gradients.raw(),
-                terms: normalization_terms.as_mut().map_or(RawRowsMut::NONE, RowsMut::raw),
-            },
+            gate_gradients,
             exposed: exposed.as_mut().map_or(RawRowsMut::NONE, RowsMut::raw),
             peephole_terms: peephole_terms.as_mut().map_or(RawRowsMut::NONE, RowsMut::raw),
         };

@@ -4,6 +4,7 @@
 pub(crate) mod gates;
 pub(crate) mod gemm;
 pub(crate) mod gru;
+pub(crate) mod gru_options;
 pub(crate) mod gru_reset_before;
 pub(crate) mod lstm;
 pub(crate) mod lstm_options;

@@ -1,13 +1,12 @@
 //! The plain recurrent cell with options: arguments, and the checks that make calling its kernels safe.
 
 use crate::cells::function::ActivationFunction;
-use crate::cells::gates::GateGradients;
 use crate::cells::rnn_options::RnnOptionsRows;
 use crate::cells::rnn_options_backward::RnnOptionsBackwardRows;
-use crate::checked::gates::{GateOptions, check_terms};
+use crate::checked::gates::{GateOptions, check_gate_gradients};
 use crate::checked::gemm::check_rows;
 use crate::dispatch::Kernels;
-use crate::views::{RawRowsMut, Rows, RowsMut};
+use crate::views::{Rows, RowsMut};
 
 /// The cell over sums that a [`Kernels::product`] wrote: h̃ = φ(clip z).
 #[derive(Debug)]
@@ -74,9 +73,9 @@ impl Kernels {
         assert!(gate < all, "gate {gate}");
         check_rows("sums", (rows, sums.width()), rows, all * padded);
         check_rows("gradient", (hidden_gradient.rows(), hidden_gradient.width()), rows, units);
-        check_rows("dZ", (gate_gradients.rows(), gate_gradients.width()), all * rows, units);
-        let found = terms.as_ref().map(|terms| (terms.rows(), terms.width()));
-        check_terms(options.normalization.is_some(), found, all, rows, units);
+        let is_normalized = options.normalization.is_some();
+        let sizes = [rows, all, units];
+        let gate_gradients = check_gate_gradients(&mut gate_gradients, &mut terms, is_normalized, sizes);
         let backward = RnnOptionsBackwardRows {
             rows,
             gates,
@@ -84,10 +83,7 @@ impl Kernels {
             function,
             sums: sums.raw(),
             hidden_gradient: hidden_gradient.raw(),
-            gate_gradients: GateGradients {
-                sums: gate_gradients.raw(),
-                terms: terms.as_mut().map_or(RawRowsMut::NONE, RowsMut::raw),
-            },
+            gate_gradients,
         };
         // SAFETY: for each row, the sums have a packed row, the gradients, each gate of dZ and each row of terms all units, and what
         // is written is exclusively borrowed.

@@ -4,8 +4,9 @@ use super::family::{activation, function};
 use super::{GAP, Random, Recording, Run, gather, spread, strides, widen};
 use quadgate::reference::{NaiveActivation, NaiveGru, NaiveOptions, NaiveRnn, NaiveRun};
 use quadgate::{
-    Backward, Direction, Forward, GradientMode, Gru, GruConfig, GruWeights, Matrix, MatrixMut, ResetGate,
-    Rnn, RnnConfig, RnnWeights, Sequence, SequenceMut, State, StepMask, Tape, Workspace,
+    Backward, Direction, Forward, GradientMode, Gru, GruActivations, GruConfig, GruWeights, Matrix,
+    MatrixMut, ResetGate, Rnn, RnnConfig, RnnWeights, Sequence, SequenceMut, State, StepMask, Tape,
+    Workspace,
 };
 
 /// A layer that is one of the two.
@@ -178,12 +179,6 @@ impl CellCase {
                 if let Some(split) = split {
                     config = config.split(split);
                 }
-                config
-            }};
-        }
-        macro_rules! with_options {
-            ($config:expr) => {{
-                let mut config = $config;
                 if let Some(limit) = self.clip {
                     config = config.clip(limit);
                 }
@@ -203,13 +198,20 @@ impl CellCase {
         let scales = self.normalization.as_ref().map(|(scales, _)| scales);
         match self.kind {
             Kind::Gru(reset_gate) => {
-                let config = finished!(GruConfig::new(inputs, units).reset_gate(reset_gate));
-                let weights = GruWeights::pytorch(&config, w, r, Some(first), Some(second)).unwrap();
+                let [gate, candidate] = [self.gate, self.candidate].map(function);
+                let config = GruConfig::new(inputs, units).reset_gate(reset_gate);
+                let config = finished!(config.activations(GruActivations { gate, candidate }));
+                let mut weights = GruWeights::pytorch(&config, w, r, Some(first), Some(second)).unwrap();
+                if let Some(scales) = scales {
+                    let of = |sum: usize| &scales[sum * units..][..units];
+                    let apart = (self.kind.sums() > 3).then(|| of(3));
+                    weights = weights.with_layer_normalization([0, 1, 2].map(of), apart).unwrap();
+                }
                 Layer::Gru(Gru::new(&config, &weights).unwrap())
             }
             Kind::Rnn => {
                 let config = RnnConfig::new(inputs, units).activation(function(self.candidate));
-                let config = with_options!(finished!(config));
+                let config = finished!(config);
                 let mut weights = RnnWeights::pytorch(&config, w, r, Some(first), Some(second)).unwrap();
                 if let Some(scales) = scales {
                     weights = weights.with_layer_normalization(scales).unwrap();
