@@ -176,6 +176,26 @@ pub enum Error {
         /// The argument.
         argument: &'static str,
     },
+    /// A table was made with other weights than those that the layer has now.
+    #[non_exhaustive]
+    OtherWeights {
+        /// The argument.
+        argument: &'static str,
+    },
+    /// An index names no entry of the table.
+    #[non_exhaustive]
+    NoSuchEntry {
+        /// The argument.
+        argument: &'static str,
+        /// The time of the step that reads it.
+        step: usize,
+        /// The row.
+        row: usize,
+        /// How many entries the table has.
+        entries: usize,
+        /// The index.
+        found: i128,
+    },
     /// A row has more steps than the input.
     #[non_exhaustive]
     RowLength {
@@ -336,6 +356,16 @@ impl fmt::Display for Error {
                     "{argument}: expected the weights of its forward pass, found others that were set since"
                 )
             }
+            Error::OtherWeights { argument } => {
+                write!(
+                    f,
+                    "{argument}: expected one made with the weights that the layer has, found one of others"
+                )
+            }
+            Error::NoSuchEntry { argument, step, row, entries, found } => write!(
+                f,
+                "{argument}: expected one of the {entries} entries of the table, found {found} at step {step}, row {row}"
+            ),
             Error::RowLength { argument, row, expected, found } => {
                 write!(f, "{argument}: expected at most {expected} steps for row {row}, found {found}")
             }

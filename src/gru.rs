@@ -6,8 +6,10 @@ use crate::layer::layer_methods;
 use crate::lstm::Lstm;
 use crate::memory::tape::Tape;
 use crate::memory::workspace::Workspace;
+use crate::table::InputTable;
 use crate::training::Backward;
-use crate::weights::GruWeights;
+use crate::view::Matrix;
+use crate::weights::{GruGateOrder, GruWeights};
 
 /// A single layer of gated recurrent units in one [direction](crate::Direction), with packed weights.
 ///
@@ -49,6 +51,15 @@ pub struct Gru {
 layer_methods!(Gru, GruConfig, GruWeights);
 
 impl Gru {
+    /// A table of s + b for each row s of a matrix of given W·x, `[N, 3H]`, with gates in this order; see
+    /// [`Lstm::table_of_sums`]. The bias of R·h of the candidate stays apart.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn table_of_sums(&self, sums: Matrix<'_>, order: GruGateOrder) -> Result<InputTable, Error> {
+        self.layer.table_of_gates(sums, &order.positions())
+    }
+
     /// Computes gradients of the sequence that `tape` recorded: backpropagation through time.
     ///
     /// With ĥ = R_n·h_{t−1} + b_hn:

@@ -200,6 +200,41 @@ macro_rules! layer_methods {
             ) -> Result<(), $crate::Error> {
                 self.layer.step(state, input)
             }
+
+            /// A table of W·x + b for each row x of a matrix, `[N, X]`; see [`Lstm::table`](crate::Lstm::table).
+            ///
+            /// # Errors
+            /// As there.
+            pub fn table(&self, inputs: $crate::Matrix<'_>) -> Result<$crate::InputTable, $crate::Error> {
+                self.layer.table(inputs)
+            }
+
+            /// Runs one time step that starts from an entry of a table for each row, `[B]`; see
+            /// [`Lstm::step_of_table`](crate::Lstm::step_of_table).
+            ///
+            /// # Errors
+            /// As there.
+            pub fn step_of_table<'i>(
+                &self,
+                state: &mut $crate::State,
+                table: &$crate::InputTable,
+                indices: impl Into<$crate::Indices<'i>>,
+            ) -> Result<(), $crate::Error> {
+                self.layer.step_of_table(state, table, indices)
+            }
+
+            /// Runs one time step that starts from W·x of each row, as [`Forward::of_sums`](crate::Forward::of_sums) has them; see
+            /// [`Lstm::step_of_sums`](crate::Lstm::step_of_sums).
+            ///
+            /// # Errors
+            /// As there.
+            pub fn step_of_sums(
+                &self,
+                state: &mut $crate::State,
+                sums: $crate::Matrix<'_>,
+            ) -> Result<(), $crate::Error> {
+                self.layer.step_of_sums(state, sums)
+            }
         }
     };
 }

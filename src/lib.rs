@@ -27,6 +27,7 @@
 //!    `set_weights`, may be shared by threads, and its clones share the packed weights.
 //! 3. Memory for calls is made by the layer and owned by the caller: a [`Workspace`], a [`State`] for streams, a [`Tape`] for
 //!    training ([`StackWorkspace`], [`StackState`], [`StackTape`] of a stack). Calls allocate nothing.
+//!    Characters and words are read by index in a table that the layer makes: [`Lstm::table`].
 //! 4. A call is a builder, [`Forward`] or [`Backward`], over the caller's slices in any strides: [`Sequence`], [`Matrix`].
 //!    Whatever is not asked for is not written. Bad arguments get an [`Error`] that names them, before anything is written.
 //!
@@ -86,8 +87,11 @@ mod config;
 mod direction;
 mod environment;
 mod error;
+mod given;
 mod gru;
+mod indices;
 mod initialization;
+mod integers;
 mod layer;
 mod lstm;
 mod memory;
@@ -104,6 +108,7 @@ mod row_steps;
 mod shape;
 mod shared;
 mod stack;
+mod table;
 mod training;
 mod view;
 mod weights;
@@ -117,6 +122,7 @@ pub use config::{
 pub use direction::Direction;
 pub use error::Error;
 pub use gru::Gru;
+pub use indices::{Indices, StepIndices};
 pub use initialization::{Distribution, Initialization};
 pub use lstm::{Forward, Lstm};
 pub use memory::state::State;
@@ -132,6 +138,7 @@ pub use stack::{
     Arrangement, Directions, Dropout, GruStack, LayerConfig, LstmStack, RnnStack, Stack, StackBackward,
     StackConfig, StackForward, StackPlan, StackState, StackTape, StackWorkspace,
 };
+pub use table::InputTable;
 pub use training::{Backward, GradientMode, LstmGradients};
 pub use view::{Matrix, MatrixMut, Sequence, SequenceMut, StepMask};
 pub use weights::{

@@ -18,6 +18,7 @@ use crate::options::Options;
 use crate::pack::{PackedWeights, Packer};
 use crate::plan::Plan;
 use crate::recurrence::forward::Pass;
+use crate::recurrence::given::Given;
 use crate::recurrence::ragged::Ragged;
 use crate::recurrence::source::Source;
 use crate::row_steps::{Lengths, Padding, RowStepArguments, RowSteps};
@@ -26,7 +27,7 @@ use crate::shared::SharedWeights;
 use crate::stack::dropout::Dropout;
 use crate::view::{Matrix, MatrixMut, Sequence, SequenceMut, StepMask, check_sequence};
 use crate::weights::LstmWeights;
-use quadgate_kernels::{Isa, Kernels, LstmRowSteps, Permutation, Rows, RowsMut, Start, without_small};
+use quadgate_kernels::{Isa, Kernels, LstmRowSteps, Permutation, Rows, RowsMut, Start, Term, without_small};
 use std::mem;
 
 /// A single LSTM layer in one [direction](crate::Direction), with packed weights.
@@ -85,6 +86,8 @@ pub struct Lstm {
 #[derive(Debug)]
 pub struct Forward<'a, T = Tape> {
     pub(crate) input: Sequence<'a>,
+    /// Of a layer, in the place of W·x. Then x has no features.
+    pub(crate) given: Option<Given<'a>>,
     pub(crate) initial_hidden: Option<Matrix<'a>>,
     pub(crate) initial_cell: Option<Matrix<'a>>,
     pub(crate) output: Option<SequenceMut<'a>>,
@@ -198,6 +201,7 @@ impl<'a, T> Forward<'a, T> {
     pub fn new(input: Sequence<'a>) -> Self {
         Self {
             input,
+            given: None,
             initial_hidden: None,
             initial_cell: None,
             output: None,
@@ -439,8 +443,27 @@ impl Lstm {
         [steps, batch]: [usize; 2],
         most: usize,
     ) -> Result<Plan, Error> {
+        self.check_plan(workspace, batch, self.plan_of([steps, batch], most))
+    }
+
+    /// The same for a call that may give the sums of W·x.
+    pub(crate) fn plan_of_call(
+        &self,
+        workspace: &Workspace,
+        sizes: [usize; 2],
+        most: usize,
+        is_given: bool,
+    ) -> Result<Plan, Error> {
+        if !is_given {
+            return self.plan_within(workspace, sizes, most);
+        }
+        let plan = Plan::of_given_sums(&self.config, self.isa(), self.shape(), sizes, most);
+        self.check_plan(workspace, sizes[1], plan)
+    }
+
+    /// A plan, if a workspace has room for it.
+    fn check_plan(&self, workspace: &Workspace, batch: usize, plan: Plan) -> Result<Plan, Error> {
         workspace.state.check("workspace", self.shape(), self.options(), batch)?;
-        let plan = self.plan_of([steps, batch], most);
         let (expected, found) = (self.sums_len(plan, batch), workspace.sums.len());
         if found < expected {
             return Err(Error::length("workspace", expected, found));
@@ -491,14 +514,14 @@ impl Lstm {
     /// An [`Error`] that names the argument that does not fit; nothing has been written then.
     pub fn forward(&self, workspace: &mut Workspace, call: Forward<'_>) -> Result<(), Error> {
         let Forward { input, initial_hidden, initial_cell, output, last_hidden, .. } = call;
-        let Forward { cell_output, last_cell, tape, masks, row_steps, .. } = call;
+        let Forward { cell_output, last_cell, tape, masks, row_steps, given, .. } = call;
         self.config.check_cell_state("initial_cell", initial_cell.is_some())?;
         self.config.check_cell_state("last_cell", last_cell.is_some())?;
         self.config.check_cell_state("cell_output", cell_output.is_some())?;
         let [steps, batch, _] = input.shape;
         let (hidden_size, output_size) = (self.config.hidden_size(), self.config.output_size());
-        check_sequence("input", [steps, batch, self.config.input_size()], input.shape)?;
-        input.check_bounds("input")?;
+        let row_steps = row_steps.checked([steps, batch])?;
+        self.check_input(input, given, row_steps)?;
         let initial_hidden =
             initial_hidden.map(|rows| rows.checked("initial_hidden", batch, output_size)).transpose()?;
         let initial_cell =
@@ -512,17 +535,32 @@ impl Lstm {
             last_hidden.map(|rows| rows.checked("last_hidden", batch, output_size)).transpose()?;
         let last_cell = last_cell.map(|rows| rows.checked("last_cell", batch, hidden_size)).transpose()?;
         let cell = self.cell(masks.checked(&self.config, [steps, batch])?);
-        let plan = self.plan_within(workspace, [steps, batch], usize::MAX)?;
+        let plan = self.plan_of_call(workspace, [steps, batch], usize::MAX, given.is_some())?;
         if let Some(tape) = &tape {
             tape.check_room(self.shape(), self.config.options(), steps, batch)?;
         }
-        let row_steps =
-            row_steps.checked([steps, batch])?.or_else(|| RowSteps::if_small(input, self.kernels));
+        let row_steps = row_steps.or_else(|| RowSteps::if_small(input, self.kernels));
         let (initial, sizes) = ([initial_hidden, initial_cell], [steps, batch]);
-        let mut run = self.begin(plan, cell, workspace, initial, tape, sizes, row_steps);
+        let run = self.begin(plan, cell, workspace, initial, tape, sizes, row_steps);
+        let mut run = ForwardRun { given, ..run };
         run.steps(input, [output, cell_output]);
         run.end(last_hidden, last_cell);
         Ok(())
+    }
+
+    /// `Ok` if x, or what is given in the place of W·x, fits the layer.
+    pub(crate) fn check_input(
+        &self,
+        input: Sequence<'_>,
+        given: Option<Given<'_>>,
+        row_steps: Option<RowSteps<'_>>,
+    ) -> Result<(), Error> {
+        if let Some(given) = given {
+            return given.check(&self.weights, row_steps);
+        }
+        let [steps, batch, _] = input.shape;
+        check_sequence("input", [steps, batch, self.config.input_size()], input.shape)?;
+        input.check_bounds("input")
     }
 
     /// Begins a forward pass of `steps` steps and `batch` rows whose arguments were checked.
@@ -551,7 +589,7 @@ impl Lstm {
             tape.hidden[..hidden_len].copy_from_slice(&state.latest_hidden()[..hidden_len]);
             tape.cell[..cell_len].copy_from_slice(&state.latest_cell()[..cell_len]);
         }
-        ForwardRun { lstm: self, plan, cell, workspace, tape, batch, row_steps, done: 0 }
+        ForwardRun { lstm: self, plan, cell, given: None, workspace, tape, batch, row_steps, done: 0 }
     }
 
     /// `steps` steps from `first_step`, in the order in which they are run.
@@ -559,14 +597,14 @@ impl Lstm {
         &'a self,
         plan: Plan,
         cell: Cell<'a>,
-        input: Sequence<'a>,
+        (input, given): (Sequence<'a>, Option<Given<'a>>),
         ragged: Option<Ragged<'a>>,
         first_step: usize,
         steps: usize,
     ) -> Pass<'a> {
         let (kernels, weights) = (self.kernels, &*self.weights);
         let direction = self.config.reading_direction();
-        let source = Source { input, direction, ragged, first_step, steps };
+        let source = Source { input, given, direction, ragged, first_step, steps };
         Pass { kernels, weights, cell, plan, source }
     }
 
@@ -600,7 +638,7 @@ impl Lstm {
             return Ok(());
         }
         if (0..batch).all(|row| !self.kernels.has_small(x.row(row))) {
-            self.run_step(state, x);
+            self.run_step_of(state, x);
             return Ok(());
         }
         // Out of the state meanwhile, since a step borrows that.
@@ -610,22 +648,29 @@ impl Lstm {
             let to = &mut clean[row * width..][..width];
             to.iter_mut().zip(x.row(row)).for_each(|(to, &x)| *to = without_small(x));
         }
-        self.run_step(state, views::rows(&clean, batch, width));
+        self.run_step_of(state, views::rows(&clean, batch, width));
         state.input = clean;
         Ok(())
     }
 
     /// The next step of a state that was made for this layer, of rows that have nothing too small to compute with.
-    fn run_step(&self, state: &mut State, x: Rows<'_>) {
-        let batch = x.rows();
+    #[inline]
+    fn run_step_of(&self, state: &mut State, x: Rows<'_>) {
+        self.run_step(state, Start::Bias(self.weights.bias()), self.weights.input_term(x));
+    }
+
+    /// The same, with what the sums of all rows start from, and what is added to that.
+    #[inline]
+    pub(crate) fn run_step(&self, state: &mut State, start: Start<'_>, input: Option<Term<'_>>) {
+        let batch = state.batch();
         let (cell, weights) = (self.cell(Masks::default()), &self.weights);
         if let (Cell::Lstm(lstm), 1) = (&cell, batch)
-            && lstm.is_narrow(self.config.input_size())
+            && lstm.is_narrow(input.map_or(0, |term| term.rows.width()))
         {
             let (order, hidden, cell) = state.hidden_in_turn();
             lstm.row(LstmRowSteps {
-                start: Start::Bias(weights.bias()),
-                input: weights.input_term(x),
+                start,
+                input,
                 recurrent: weights.recurrent(),
                 steps: 1,
                 is_reverse: false,
@@ -647,8 +692,8 @@ impl Lstm {
         cell.step(Step {
             panels: 0..self.shape().panels(),
             order,
-            start: Start::Bias(weights.bias()),
-            input: weights.input_term(x),
+            start,
+            input,
             recurrent: weights.recurrent_term(from),
             hidden: to,
             cell: cell_state,
@@ -696,6 +741,8 @@ pub(crate) struct ForwardRun<'a> {
     lstm: &'a Lstm,
     plan: Plan,
     cell: Cell<'a>,
+    /// What is given in the place of W·x, if it is.
+    given: Option<Given<'a>>,
     workspace: &'a mut Workspace,
     tape: Option<&'a mut Tape>,
     batch: usize,
@@ -712,7 +759,7 @@ impl ForwardRun<'_> {
         input: Sequence<'_>,
         mut outputs: [Option<quadgate_kernels::SequenceMut<'_>>; 2],
     ) {
-        let Self { lstm, plan, cell, batch, row_steps, done, .. } = *self;
+        let Self { lstm, plan, cell, given, batch, row_steps, done, .. } = *self;
         if batch == 0 {
             return;
         }
@@ -736,7 +783,7 @@ impl ForwardRun<'_> {
             }
         }
         let steps = ragged.map_or(times, |ragged| ragged.steps());
-        let pass = |first_step, steps| lstm.pass(plan, cell, input, ragged, first_step, steps);
+        let pass = |first_step, steps| lstm.pass(plan, cell, (input, given), ragged, first_step, steps);
         match (&mut self.tape, ragged) {
             (None, ragged) => {
                 pass(0, steps).run(state.rows(batch), sums, room.as_mut(), outputs, tools);

@@ -20,6 +20,9 @@ fn hoist_below(shape: Shape) -> usize {
     if shape.weight_bytes() < LARGE_WEIGHTS { 6 } else { 48 }
 }
 
+/// Bytes of given sums that are copied before the steps which start from them: few enough to stay in the first cache.
+const GIVEN_BYTES: usize = 16 << 10;
+
 /// Floating point operations that must fall to each thread before another one is woken.
 const MIN_FLOPS_PER_THREAD: f64 = 2e6;
 
@@ -82,6 +85,20 @@ impl Plan {
         }
     }
 
+    /// The same for a call that gives the sums of W·x: they are hoisted.
+    pub(crate) fn of_given_sums(
+        config: &LstmConfig,
+        isa: Isa,
+        shape: Shape,
+        [steps, batch]: [usize; 2],
+        most: usize,
+    ) -> Self {
+        let plan = Self::new(config, isa, shape.without_inputs(), [steps, batch], most);
+        let row_bytes = shape.sums_width().saturating_mul(size_of::<f32>());
+        let block_steps = (GIVEN_BYTES / row_bytes.saturating_mul(batch).max(1)).max(1);
+        Plan { schedule: Schedule::Hoisted, block_steps, ..plan }
+    }
+
     /// Elements of scratch that any plan for up to `batch` rows may need.
     pub(crate) fn sums_len(config: &LstmConfig, shape: Shape, batch: usize) -> Option<usize> {
         // A cell with extras keeps the pre-activations of a step.
@@ -95,7 +112,11 @@ impl Plan {
         };
         let one_step = shape.sums_width().checked_mul(hoisted_rows)?;
         let hoisted = if one_step == 0 { 0 } else { one_step.max(sums_bytes(shape) / size_of::<f32>()) };
-        hoisted.checked_add(own)
+        let given = match shape.sums_width().checked_mul(batch)? {
+            0 => 0,
+            step => step.max(GIVEN_BYTES / size_of::<f32>()),
+        };
+        hoisted.max(given).checked_add(own)
     }
 
     /// Most threads that share hidden units.

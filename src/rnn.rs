@@ -6,7 +6,9 @@ use crate::layer::layer_methods;
 use crate::lstm::Lstm;
 use crate::memory::tape::Tape;
 use crate::memory::workspace::Workspace;
+use crate::table::InputTable;
 use crate::training::Backward;
+use crate::view::Matrix;
 use crate::weights::RnnWeights;
 
 /// A single plain recurrent layer in one [direction](crate::Direction), with packed weights.
@@ -45,6 +47,14 @@ pub struct Rnn {
 layer_methods!(Rnn, RnnConfig, RnnWeights);
 
 impl Rnn {
+    /// A table of s + b for each row s of a matrix of given W·x, `[N, H]`; see [`Lstm::table_of_sums`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn table_of_sums(&self, sums: Matrix<'_>) -> Result<InputTable, Error> {
+        self.layer.table_of_gates(sums, &[0])
+    }
+
     /// Computes gradients of the sequence that `tape` recorded: backpropagation through time.
     ///
     /// ```text

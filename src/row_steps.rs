@@ -1,6 +1,7 @@
 //! Which steps of which rows a call runs, and what the output of the others is.
 
 use crate::error::Error;
+use crate::integers::integers;
 use crate::view::{Sequence, StepMask};
 use quadgate_kernels::Kernels;
 
@@ -18,50 +19,9 @@ pub enum Lengths<'a> {
     I64(&'a [i64]),
 }
 
-/// Lengths from slices, arrays and vectors of a type.
-macro_rules! lengths_from {
-    ($($type:ty => $variant:ident),*) => {
-        $(
-            impl<'a> From<&'a [$type]> for Lengths<'a> {
-                fn from(lengths: &'a [$type]) -> Self {
-                    Lengths::$variant(lengths)
-                }
-            }
-
-            impl<'a> From<&'a Vec<$type>> for Lengths<'a> {
-                fn from(lengths: &'a Vec<$type>) -> Self {
-                    Lengths::$variant(lengths)
-                }
-            }
-
-            impl<'a, const N: usize> From<&'a [$type; N]> for Lengths<'a> {
-                fn from(lengths: &'a [$type; N]) -> Self {
-                    Lengths::$variant(lengths)
-                }
-            }
-        )*
-    };
-}
-lengths_from!(usize => Usize, i32 => I32, i64 => I64);
+integers!(Lengths: usize => Usize, i32 => I32, i64 => I64);
 
 impl Lengths<'_> {
-    fn rows(self) -> usize {
-        match self {
-            Lengths::Usize(lengths) => lengths.len(),
-            Lengths::I32(lengths) => lengths.len(),
-            Lengths::I64(lengths) => lengths.len(),
-        }
-    }
-
-    /// The length of a row; `None` if it is negative, or larger than any slice.
-    fn get(self, row: usize) -> Option<usize> {
-        match self {
-            Lengths::Usize(lengths) => Some(lengths[row]),
-            Lengths::I32(lengths) => lengths[row].try_into().ok(),
-            Lengths::I64(lengths) => lengths[row].try_into().ok(),
-        }
-    }
-
     /// The length of a row. It was checked.
     pub(crate) fn of(self, row: usize) -> usize {
         self.get(row).unwrap_or(0)
@@ -119,7 +79,7 @@ impl<'a> RowStepArguments<'a> {
     pub(crate) fn checked(self, [steps, batch]: [usize; 2]) -> Result<Option<RowSteps<'a>>, Error> {
         let Self { lengths, mask, padding } = self;
         if let Some(lengths) = lengths {
-            Error::check_dimension("lengths", "batch", batch, lengths.rows())?;
+            Error::check_dimension("lengths", "batch", batch, lengths.len())?;
             for row in 0..batch {
                 match lengths.get(row) {
                     Some(found) if found > steps => {

@@ -93,6 +93,16 @@ impl Shape {
         self.gates_layout(1).width()
     }
 
+    /// Elements of W·x of one row, gate by gate of the parameters.
+    pub(crate) fn given_width(self) -> usize {
+        self.kind.weight_gates() * self.units
+    }
+
+    /// The same of a layer whose W·x is given.
+    pub(crate) fn without_inputs(self) -> Self {
+        Self { inputs: 0, ..self }
+    }
+
     /// Sums for each hidden unit, see [`CellKind::gates`].
     pub(crate) fn gates(self) -> usize {
         self.kind.gates()

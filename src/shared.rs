@@ -18,6 +18,13 @@ pub(crate) struct SharedWeights {
     versions: Arc<AtomicUsize>,
 }
 
+/// Names the weights of a layer among all that any layer has had.
+#[derive(Clone, Debug)]
+pub(crate) struct WeightsId {
+    version: usize,
+    versions: Arc<AtomicUsize>,
+}
+
 impl SharedWeights {
     /// Room for the weights of `shape`, all zero.
     pub(crate) fn new(shape: Shape, options: &Options, training: bool) -> Result<Self, Error> {
@@ -45,6 +52,16 @@ impl SharedWeights {
     /// Differs between any two weights that a layer and its clones have had.
     pub(crate) fn version(&self) -> usize {
         self.version
+    }
+
+    /// What names these weights.
+    pub(crate) fn id(&self) -> WeightsId {
+        WeightsId { version: self.version, versions: Arc::clone(&self.versions) }
+    }
+
+    /// Whether these are the weights of that name.
+    pub(crate) fn are(&self, id: &WeightsId) -> bool {
+        self.version == id.version && Arc::ptr_eq(&self.versions, &id.versions)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::memory::tape::{self, Tape, automatic_segment};
 use crate::memory::workspace::Workspace;
 use crate::plan::block_steps;
 use crate::recurrence::backward::{BackwardPass, Outputs, Parameters, Segment};
+use crate::recurrence::given::{Given, GivenGradient};
 use crate::recurrence::ragged_backward::RaggedBackward;
 use crate::row_steps::{Lengths, RowStepArguments, RowSteps};
 use crate::view::{Matrix, MatrixMut, Sequence, SequenceMut, StepMask, check_sequence};
@@ -57,12 +58,18 @@ pub enum GradientMode {
 #[derive(Debug)]
 pub struct Backward<'a, T = Tape> {
     pub(crate) input: Sequence<'a>,
+    /// Of a layer, in the place of W·x. Then x has no features.
+    pub(crate) given: Option<Given<'a>>,
     pub(crate) output_cotangent: Option<Sequence<'a>>,
     /// Of a layer.
     pub(crate) cell_output_cotangent: Option<Sequence<'a>>,
     pub(crate) last_hidden_cotangent: Option<Matrix<'a>>,
     pub(crate) last_cell_cotangent: Option<Matrix<'a>>,
     pub(crate) input_gradient: Option<SequenceMut<'a>>,
+    /// Of given sums.
+    pub(crate) sums_gradient: Option<SequenceMut<'a>>,
+    /// Of a table.
+    pub(crate) table_gradient: Option<(MatrixMut<'a>, GradientMode)>,
     pub(crate) initial_hidden_gradient: Option<MatrixMut<'a>>,
     pub(crate) initial_cell_gradient: Option<MatrixMut<'a>>,
     pub(crate) parameter_gradients: Option<(&'a mut [f32], GradientMode)>,
@@ -81,11 +88,14 @@ impl<'a, T> Backward<'a, T> {
     pub fn new(input: Sequence<'a>) -> Self {
         Self {
             input,
+            given: None,
             output_cotangent: None,
             cell_output_cotangent: None,
             last_hidden_cotangent: None,
             last_cell_cotangent: None,
             input_gradient: None,
+            sums_gradient: None,
+            table_gradient: None,
             initial_hidden_gradient: None,
             initial_cell_gradient: None,
             parameter_gradients: None,
@@ -389,6 +399,33 @@ impl Lstm {
         self.backward_on(usize::MAX, workspace, TapeAccess::Read(tape), call)
     }
 
+    /// Where the gradient of what is given goes, if it is of its shape.
+    fn given_gradient<'a>(
+        &self,
+        given: Option<Given<'_>>,
+        sums: Option<SequenceMut<'a>>,
+        table: Option<(MatrixMut<'a>, GradientMode)>,
+    ) -> Result<GivenGradient<'a>, Error> {
+        let width = self.shape().given_width();
+        match (given, sums, table) {
+            (_, None, None) => Ok(GivenGradient::None),
+            (Some(Given::Sums(of)), Some(sums), None) => {
+                let [steps, batch, _] = of.shape;
+                Ok(GivenGradient::Sums(sums.checked("sums_gradient", [steps, batch, width])?))
+            }
+            (Some(Given::Table(of, _)), None, Some((table, mode))) => {
+                let rows = table.checked_slot("table_gradient", of.entries(), width)?;
+                Ok(GivenGradient::Table { rows, add: mode == GradientMode::Accumulate })
+            }
+            (Some(Given::Table(..)), ..) | (None, Some(_), _) => {
+                Err(Error::Unexpected { argument: "sums_gradient" })
+            }
+            (Some(Given::Sums(_)), ..) | (None, None, Some(_)) => {
+                Err(Error::Unexpected { argument: "table_gradient" })
+            }
+        }
+    }
+
     /// The same, with no more than `most` threads.
     pub(crate) fn backward_on(
         &self,
@@ -399,6 +436,7 @@ impl Lstm {
     ) -> Result<(), Error> {
         let input = call.input;
         let [steps, batch, _] = input.shape;
+        let given = call.given;
         let (inputs, units) = (self.config.input_size(), self.config.hidden_size());
         let output_size = self.config.output_size();
         self.config.check_cell_state("last_cell_cotangent", call.last_cell_cotangent.is_some())?;
@@ -407,8 +445,8 @@ impl Lstm {
         if !self.config.is_for_training() {
             return Err(Error::NotForTraining { argument: "layer" });
         }
-        check_sequence("input", [steps, batch, inputs], input.shape)?;
-        input.check_bounds("input")?;
+        let row_steps = call.row_steps.checked([steps, batch])?;
+        self.check_input(input, given, row_steps)?;
         if let Some(cotangent) = call.output_cotangent {
             check_sequence("output_cotangent", [steps, batch, output_size], cotangent.shape)?;
             cotangent.check_bounds("output_cotangent")?;
@@ -425,6 +463,10 @@ impl Lstm {
             .last_cell_cotangent
             .map(|rows| rows.checked("last_cell_cotangent", batch, units))
             .transpose()?;
+        let given_gradient = self.given_gradient(given, call.sums_gradient, call.table_gradient)?;
+        if given.is_some() && call.input_gradient.is_some() {
+            return Err(Error::Unexpected { argument: "input_gradient" });
+        }
         let input_gradient = call
             .input_gradient
             .map(|rows| rows.checked("input_gradient", [steps, batch, inputs]))
@@ -450,7 +492,6 @@ impl Lstm {
         };
         gradients.as_ref().map_or(Ok(()), |(gradients, _)| gradients.check(&ranges))?;
         let masks = call.masks.checked(&self.config, [steps, batch])?;
-        let row_steps = call.row_steps.checked([steps, batch])?;
         let (options, version) = (self.config.options(), self.weights.version());
         let row_steps = tape.check_recorded(self.shape(), options, [steps, batch], row_steps, version)?;
         // Steps that are run again read x as the forward pass did; gradients are cleared of what is small as x is kept.
@@ -458,7 +499,7 @@ impl Lstm {
         let row_steps = row_steps
             .or_else(|| if runs_again { RowSteps::if_small(call.input, self.kernels) } else { None });
         tape.check_access(steps)?;
-        let plan = self.plan_within(workspace, [steps, batch], most)?;
+        let plan = self.plan_of_call(workspace, [steps, batch], most, given.is_some())?;
         let Workspace { sums, tools, backward, ragged, .. } = workspace;
         let Some(backward) = backward else { return Err(Error::NotForTraining { argument: "workspace" }) };
 
@@ -477,16 +518,27 @@ impl Lstm {
         let mut scratch = backward.scratch(self.shape(), batch, order, last_hidden, last_cell);
         let mut outputs = Outputs {
             input: input_gradient,
+            given: given_gradient,
             parameters: gradients.map(|(gradients, mode)| gradients.parameters(mode)),
         };
+        if let (Some(_), Some(Parameters { weight_ih, add: false, .. })) = (given, &mut outputs.parameters) {
+            weight_ih.fill(0.0);
+        }
+        if let GivenGradient::Table { rows, add: false } = &mut outputs.given {
+            (0..rows.batch()).for_each(|row| rows.row_mut(0, row).fill(0.0));
+        }
         let (kernels, weights) = (self.kernels, &*self.weights);
         let (cotangent, cell_cotangent) = (call.output_cotangent, call.cell_output_cotangent);
-        let block_steps = block_steps(self.shape(), batch);
+        // Of a call without x this is that of a layer without inputs.
+        let shape = if given.is_some() { self.shape().without_inputs() } else { self.shape() };
+        let block_steps = block_steps(shape, batch);
         let pass = BackwardPass {
             kernels,
             weights,
+            shape,
             cell,
             input,
+            given,
             cotangent,
             cell_cotangent,
             direction,
@@ -506,7 +558,7 @@ impl Lstm {
             if let (false, TapeAccess::Write(tape)) = (tape.holds(index), &mut tape) {
                 tape.restore(index, batch);
                 let rows = ragged.as_ref().map(|(ragged, _)| *ragged);
-                let forward = self.pass(plan, cell, input, rows, first_step, end - first_step);
+                let forward = self.pass(plan, cell, (input, given), rows, first_step, end - first_step);
                 let room = ragged.as_mut().map(|(_, room)| room);
                 forward.run(tape.segment_mut(batch, 0), sums, room, [None, None], tools);
             }

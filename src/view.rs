@@ -142,7 +142,7 @@ impl<'a> StepMask<'a> {
 }
 
 /// `Ok` if every row of a sequence lies inside a slice of `found` elements.
-fn check_bounds(
+pub(crate) fn check_bounds(
     argument: &'static str,
     [steps, batch, features]: [usize; 3],
     strides: [usize; 2],
@@ -171,6 +171,11 @@ pub(crate) fn check_sequence(
 }
 
 impl<'a> Matrix<'a> {
+    /// The number of rows.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
     /// The elements from the first row on, and the distance between the starts of two rows.
     pub(crate) fn elements(self) -> (&'a [f32], usize) {
         (self.data, self.stride)
@@ -356,6 +361,18 @@ impl<'a> MatrixMut<'a> {
     ) -> Result<RowsMut<'a>, Error> {
         self.check_shape(argument, rows, width)?;
         RowsMut::new(self.data, rows, width, self.stride)
+            .map_err(|error| Error::view(argument, width, [0, self.stride], error))
+    }
+
+    /// The same as a sequence of one step, which can be cut between threads.
+    pub(crate) fn checked_slot(
+        self,
+        argument: &'static str,
+        rows: usize,
+        width: usize,
+    ) -> Result<quadgate_kernels::SequenceMut<'a>, Error> {
+        self.check_shape(argument, rows, width)?;
+        quadgate_kernels::SequenceMut::new(self.data, [1, rows, width], [0, self.stride])
             .map_err(|error| Error::view(argument, width, [0, self.stride], error))
     }
 }

@@ -9,10 +9,10 @@ mod common;
 use common::stack::{Form, StackCase};
 use common::{Case, Layout, Run, Sizes, levels, strides};
 use quadgate::{
-    ActivationFunction, Arrangement, Backward, Directions, Dropout, Forward, GradientMode, Gru, GruConfig,
-    GruWeights, Lstm, LstmConfig, LstmStack, LstmWeights, Matrix, MatrixMut, Orientation, ResetGate, Rnn,
-    RnnConfig, RnnWeights, Schedule, Sequence, SequenceMut, StackBackward, StackForward, StackTape,
-    StackWorkspace, StepMask, Tape, Threads, Workspace,
+    ActivationFunction, Arrangement, Backward, Directions, Dropout, Forward, GateOrder, GradientMode, Gru,
+    GruConfig, GruWeights, Lstm, LstmConfig, LstmStack, LstmWeights, Matrix, MatrixMut, Orientation,
+    ResetGate, Rnn, RnnConfig, RnnWeights, Schedule, Sequence, SequenceMut, StackBackward, StackForward,
+    StackTape, StackWorkspace, StepIndices, StepMask, Tape, Threads, Workspace,
 };
 use std::alloc::{GlobalAlloc, Layout as Bytes, System};
 use std::cell::Cell;
@@ -154,6 +154,39 @@ fn no_call_of_a_layer_whose_only_state_is_h_allocates() {
         let weights = RnnWeights::pytorch(&config, w, r, None, None).unwrap();
         assert_no_allocations!(Rnn, config, weights, has_options);
     }
+}
+
+#[test]
+fn no_call_of_a_table_or_of_given_sums_allocates() {
+    let (steps, batch, entries, units) = (5, 3, 4, 18);
+    let config = LstmConfig::new(0, units).threads(Threads::Serial).training();
+    let parameters = vec![0.1; config.parameters().unwrap().total()];
+    let lstm = Lstm::new(&config, &LstmWeights::from_parameters(&config, &parameters).unwrap()).unwrap();
+    let (mut workspace, mut state) = (lstm.workspace(batch).unwrap(), lstm.state(batch).unwrap());
+    let mut tape = lstm.tape(steps, batch).unwrap();
+    let rows = vec![0.1; steps * batch * 4 * units];
+    let table = lstm.table_of_sums(Matrix::new(&rows, entries, 4 * units), GateOrder::IFGO).unwrap();
+    let (cotangent, mut gradients) = (vec![1.0; steps * batch * units], vec![0.0; rows.len()]);
+    let found = allocations_of(|| {
+        let sums = Sequence::time_major(&rows, steps, batch, 4 * units);
+        let indices = StepIndices::time_major(&[1u8; 15], steps, batch);
+        lstm.step_of_table(&mut state, &table, &[0u8, 3, 1]).unwrap();
+        lstm.step_of_sums(&mut state, Matrix::new(&rows, batch, 4 * units)).unwrap();
+        lstm.forward(&mut workspace, Forward::of_table(&table, indices).lengths(&[5, 2, 3])).unwrap();
+        lstm.forward(&mut workspace, Forward::of_table(&table, indices).tape(&mut tape)).unwrap();
+        let call = Backward::of_table(&table, indices)
+            .output_cotangent(Sequence::time_major(&cotangent, steps, batch, units))
+            .table_gradient(MatrixMut::new(&mut gradients, entries, 4 * units), GradientMode::Overwrite);
+        lstm.backward(&mut workspace, &mut tape, call).unwrap();
+        lstm.forward(&mut workspace, Forward::of_sums(sums).lengths(&[5, 2, 3]).tape(&mut tape)).unwrap();
+        let call = Backward::of_sums(sums)
+            .lengths(&[5, 2, 3])
+            .output_cotangent(Sequence::time_major(&cotangent, steps, batch, units))
+            .sums_gradient(SequenceMut::time_major(&mut gradients, steps, batch, 4 * units));
+        lstm.backward(&mut workspace, &mut tape, call).unwrap();
+    });
+    assert_eq!(found, 0);
+    assert!(gradients.iter().any(|&gradient| gradient != 0.0));
 }
 
 #[test]

@@ -38,6 +38,7 @@ mod step;
 mod suite;
 mod sweep;
 mod table;
+mod tables;
 mod train;
 mod training_loop;
 mod turn;
@@ -56,7 +57,7 @@ use train::TrainingStep;
 type RunGroup = fn(&mut Group<'_>, &Settings);
 
 /// The groups, in the order in which they run and are listed.
-const GROUPS: [(&str, RunGroup); 13] = [
+const GROUPS: [(&str, RunGroup); 14] = [
     ("forward", sequences::run::<ForwardPass>),
     ("train", sequences::run::<TrainingStep>),
     ("step", step::run),
@@ -66,6 +67,7 @@ const GROUPS: [(&str, RunGroup); 13] = [
     ("options", options::run),
     ("stack", stack::run),
     ("lengths", lengths::run),
+    ("tables", tables::run),
     ("audio", audio::run),
     ("denormals", denormals::run),
     ("pack", pack::run),

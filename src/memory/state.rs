@@ -31,6 +31,8 @@ pub struct State {
     scratch: Buffer,
     /// Room for x without what is too small to compute with.
     pub(crate) input: Buffer,
+    /// Room for what the sums of a step start from, if that is given.
+    pub(crate) given: Buffer,
 }
 
 /// What one step of all rows of a state reads and writes.
@@ -72,6 +74,7 @@ impl State {
             sums: zeros("batch", shape.sums_width().checked_mul(rows))?,
             scratch: zeros("batch", scratch_per_row(shape, options).checked_mul(scratch_rows))?,
             input: zeros("batch", shape.inputs.checked_mul(batch))?,
+            given: zeros("batch", shape.sums_width().checked_mul(batch))?,
             ..state
         })
     }
@@ -92,6 +95,7 @@ impl State {
             sums: none()?,
             scratch: none()?,
             input: none()?,
+            given: none()?,
         })
     }
 
@@ -156,7 +160,7 @@ impl State {
 
     /// Bytes that this state owns.
     pub fn bytes(&self) -> usize {
-        let scratch = self.sums.len() + self.scratch.len();
+        let scratch = self.sums.len() + self.scratch.len() + self.input.len() + self.given.len();
         (self.hidden.len() + self.cell.len() + scratch) * size_of::<f32>()
     }
 

@@ -28,6 +28,7 @@ use crate::memory::views;
 use crate::pack::PackedWeights;
 use crate::parallel;
 use crate::plan::{Plan, gathers_columns};
+use crate::recurrence::given::{Given, GivenGradient, add_to_table, write_gradient};
 use crate::shape::Shape;
 use crate::view::Sequence;
 use quadgate_kernels::{
@@ -46,7 +47,11 @@ pub(crate) struct BackwardPass<'a> {
     pub(crate) kernels: &'static Kernels,
     pub(crate) weights: &'a PackedWeights,
     pub(crate) cell: Cell<'a>,
+    /// The sizes: without inputs, if W·x is given.
+    pub(crate) shape: Shape,
     pub(crate) input: Sequence<'a>,
+    /// What was given in the place of W·x, if it was.
+    pub(crate) given: Option<Given<'a>>,
     pub(crate) cotangent: Option<Sequence<'a>>,
     /// Of c of each step.
     pub(crate) cell_cotangent: Option<Sequence<'a>>,
@@ -59,6 +64,7 @@ pub(crate) struct BackwardPass<'a> {
 /// Where the gradients go.
 pub(crate) struct Outputs<'a> {
     pub(crate) input: Option<SequenceMut<'a>>,
+    pub(crate) given: GivenGradient<'a>,
     pub(crate) parameters: Option<Parameters<'a>>,
 }
 
@@ -250,7 +256,7 @@ impl Columns<'_> {
 
 impl BackwardPass<'_> {
     pub(crate) fn shape(&self) -> Shape {
-        self.weights.shape()
+        self.shape
     }
 
     /// Runs the steps of `segment` up to `end`, from the last to the first.
@@ -284,6 +290,7 @@ impl BackwardPass<'_> {
             if begin == first {
                 let finished = begin..steps.min(begin + block_steps);
                 self.input_gradient(finished.clone(), scratch, tools, outputs);
+                self.given_gradient(finished.clone(), scratch, outputs);
                 self.parameter_gradients(batch, finished.len(), scratch, outputs);
                 self.next_block([batch; 2], scratch);
             }
@@ -673,6 +680,32 @@ impl BackwardPass<'_> {
                 }
             }
         });
+    }
+
+    /// dZ of the steps of a block as the gradient of what was given.
+    fn given_gradient(&self, block: Range<usize>, scratch: &GradientRows<'_>, outputs: &mut Outputs<'_>) {
+        let (shape, [steps, batch, _], threads) = (self.shape(), self.input.shape, self.plan.threads);
+        let (width, first) = (shape.gate_gradients_width(), self.first_slots(block.len()).gate_gradients);
+        let count = block.len() * batch;
+        let dz = views::rows(&scratch.gate_gradients[first * batch * width..], count, width);
+        let times = self.direction.times(block, steps);
+        match (&mut outputs.given, self.given) {
+            (GivenGradient::Sums(gradient), _) => {
+                parallel::run(gradient.steps(times), threads, &|first, mut part: SequenceMut<'_>| {
+                    for slot in 0..part.slots() {
+                        for row in 0..part.batch() {
+                            let dz = dz.row(slot * batch + first + row);
+                            write_gradient(shape, dz, part.row_mut(slot, row));
+                        }
+                    }
+                });
+            }
+            (GivenGradient::Table { rows, .. }, Some(Given::Table(_, indices))) => {
+                let entry = |row: usize| Some(indices.of(times.start + row / batch, row % batch));
+                add_to_table(shape, dz, threads, rows, &entry);
+            }
+            _ => {}
+        }
     }
 
     /// dW += dZᵀ·x, dR += dZᵀ·h and db += Σ dZ over a block of `steps` steps of `batch` rows.

@@ -43,6 +43,13 @@ pub(crate) struct Pass<'a> {
     pub(crate) source: Source<'a>,
 }
 
+/// What was gathered of the rows of a block: x, and the times.
+#[derive(Clone, Copy)]
+struct Gathered<'a> {
+    input: &'a [f32],
+    times: &'a [usize],
+}
+
 /// Some rows, with all that they write.
 pub(crate) struct Work<'a> {
     /// How many steps each row runs, if not all.
@@ -200,9 +207,9 @@ impl<'a> Pass<'a> {
                     }
                 };
                 let mut cell = cell.first(active);
-                let gathered_input = &*gathered.input;
+                let found = Gathered { input: &*gathered.input, times: &*gathered.times };
                 let (start, input) =
-                    self.input(step, &block, [&rows, &of_step], panels.clone(), gathered_input, &mut hoisted);
+                    self.input(step, &block, [&rows, &of_step], panels.clone(), found, &mut hoisted);
                 let mut extras = self.extras(step, [&rows, &of_step], &gathered.sequences, || {
                     preactivations.step(0).map(|rows| rows.first(active))
                 });
@@ -311,7 +318,7 @@ impl<'a> Pass<'a> {
         let mut next = 0;
         while let Some(block) = self.source.next_block(next, &rows, &self.cell, &mut gathered) {
             next = block.steps.end;
-            let (input, times) = (&*gathered.input, &*gathered.times);
+            let found = Gathered { input: &*gathered.input, times: &*gathered.times };
             let sequences = &gathered.sequences;
             let begin = block.steps.start;
             let state = Slots::Up { first: slot + begin };
@@ -366,7 +373,7 @@ impl<'a> Pass<'a> {
                     };
                     let mut cell = cell.first(active);
                     let (start, input) =
-                        self.input(step, &block, [&rows, &of_step], panels.clone(), input, &mut hoisted);
+                        self.input(step, &block, [&rows, &of_step], panels.clone(), found, &mut hoisted);
                     // A projection is of whole rows.
                     let mut extras = self.extras(step, [&rows, &of_step], sequences, || {
                         preactivations.step(0).map(|rows| rows.first(active))
@@ -393,7 +400,7 @@ impl<'a> Pass<'a> {
                     if let Some(ragged) = &self.source.ragged {
                         for (from, output) in [(to.read(), owned_output), (cell.read(), owned_cell_output)] {
                             if let Some(mut output) = ReorderedMut::new(output, ragged.order()) {
-                                ragged.scatter(0, &times[of_step.clone()], from, &mut output);
+                                ragged.scatter(0, &found.times[of_step.clone()], from, &mut output);
                             }
                         }
                     }
@@ -435,19 +442,29 @@ impl<'a> Pass<'a> {
         block: &Block,
         [rows, of_step]: [&Range<usize>; 2],
         panels: Range<usize>,
-        gathered: &'s [f32],
+        gathered: Gathered<'s>,
         hoisted: &'s mut SequenceMut<'_>,
     ) -> (Start<'s>, Option<Term<'s>>) {
         if self.plan.schedule == Schedule::Fused {
             let columns = self.weights.recurrent().layout().columns_of(panels);
-            let input = self.source.input(step, rows, of_step, gathered);
+            let input = self.source.input(step, rows, of_step, gathered.input);
             return (Start::Bias(&self.weights.bias()[columns]), self.weights.input_term(input));
         }
-        let sums = match self.source.ragged {
-            Some(_) => {
+        let sums = match &self.source.ragged {
+            Some(ragged) => {
                 if step == block.steps.start {
-                    let x = self.source.gathered_input(&(0..block.rows), gathered);
-                    self.input_sums(panels, x, views::slot(hoisted, 0).first(block.rows));
+                    let mut to = views::slot(hoisted, 0).first(block.rows);
+                    if let Some(given) = &self.source.given {
+                        let active = block.steps.clone().map(|step| self.source.active(step, rows));
+                        let positions = active.flat_map(|active| rows.start..rows.start + active);
+                        for (row, (position, &time)) in positions.zip(gathered.times).enumerate() {
+                            let place = [time, ragged.row(position)];
+                            given.write(self.weights, place, panels.clone(), to.row_mut(row));
+                        }
+                    } else {
+                        let x = self.source.gathered_input(&(0..block.rows), gathered.input);
+                        self.input_sums(panels, x, to);
+                    }
                 }
                 views::read_slot(hoisted, 0).rows_of(of_step.clone())
             }
@@ -465,7 +482,7 @@ impl<'a> Pass<'a> {
         (Start::Sums(sums), None)
     }
 
-    /// bias + W·x for a block of steps of dense rows, in the order of their times, for some panels.
+    /// bias + W·x, or what is given of that, for a block of steps of dense rows, in the order of their times, for some panels.
     fn hoist(
         &self,
         block: Range<usize>,
@@ -477,6 +494,15 @@ impl<'a> Pass<'a> {
         let steps = block.len();
         let t = direction.times(first_step + block.start..first_step + block.end, input.shape[0]).start;
         let mut hoisted = hoisted.steps(0..steps);
+        if let Some(given) = &self.source.given {
+            for slot in 0..steps {
+                for row in 0..rows.len() {
+                    let to = hoisted.row_mut(slot, row);
+                    given.write(self.weights, [t + slot, rows.start + row], panels.clone(), to);
+                }
+            }
+            return;
+        }
         let product = |rows: Rows<'_>, to: RowsMut<'_>| self.input_sums(panels.clone(), rows, to);
         // The weights are read once per product, so the products shall have many rows: all there are, or all steps of a
         // batch row, or all batch rows of a step.

@@ -2,6 +2,7 @@
 
 pub(crate) mod backward;
 pub(crate) mod forward;
+pub(crate) mod given;
 pub(crate) mod ragged;
 pub(crate) mod ragged_backward;
 pub(crate) mod source;

@@ -20,6 +20,7 @@ use crate::memory::tools::Tools;
 use crate::memory::views;
 use crate::parallel;
 use crate::recurrence::backward::{BackwardPass, Outputs, Segment, Step, add};
+use crate::recurrence::given::{Given, GivenGradient, add_to_table, write_gradient};
 use crate::recurrence::ragged::{Ragged, Room};
 use crate::recurrence::source::gathered_rows;
 use crate::view::Sequence;
@@ -63,9 +64,12 @@ impl parallel::Rows for BlockPart<'_> {
 }
 
 impl RaggedBackward<'_> {
-    /// Sets the gradient of x to zero where no step is run.
+    /// Sets the gradient of x, or of given sums, to zero where no step is run.
     pub(crate) fn clear_idle(&self, outputs: &mut Outputs<'_>) {
-        let Some(gradient) = &mut outputs.input else { return };
+        let gradient = match (&mut outputs.input, &mut outputs.given) {
+            (Some(gradient), _) | (None, GivenGradient::Sums(gradient)) => gradient,
+            (None, _) => return,
+        };
         self.ragged.over_positions(gradient, self.pass.plan.threads, |position, gradient, local| {
             self.ragged.idle(position).for_each(|time| gradient.row_mut(time, local).fill(0.0));
         });
@@ -120,6 +124,7 @@ impl RaggedBackward<'_> {
                 self.pass.parameter_gradients(block.rows, block.steps.len(), scratch, outputs);
                 let rows_before =
                     if first == 0 { block.rows } else { self.ragged.active(first - block_steps) };
+                self.given_gradient(&block, times, scratch, outputs);
                 // The right factor makes room for dX, and dZ is needed once more by the block before.
                 self.input_gradient(&block, times, scratch, tools, outputs);
                 self.pass.next_block([block.rows, rows_before], scratch);
@@ -300,6 +305,43 @@ impl RaggedBackward<'_> {
                 }
             }
         });
+    }
+
+    /// dZ of a block as the gradient of what was given.
+    fn given_gradient(
+        &self,
+        block: &Block,
+        times: &[usize],
+        scratch: &GradientRows<'_>,
+        outputs: &mut Outputs<'_>,
+    ) {
+        let (shape, threads, steps) = (self.pass.shape(), self.pass.plan.threads, block.steps.len());
+        let (width, first) = (shape.gate_gradients_width(), self.pass.first_slots(steps).gate_gradients);
+        let dz = &scratch.gate_gradients[first * block.rows * width..];
+        let dz = views::rows(dz, steps * block.rows, width);
+        // The row of dZ of a step of the block and a position; and back.
+        let slot = |in_block: usize| self.pass.direction.time(in_block, steps);
+        match (&mut outputs.given, self.pass.given) {
+            (GivenGradient::Sums(gradient), _) => {
+                self.ragged.over_positions(gradient, threads, |position, gradient, local| {
+                    let last = block.steps.end.min(self.ragged.counts()[position]);
+                    for in_block in 0..last.saturating_sub(block.steps.start) {
+                        let to = gradient.row_mut(times[in_block * block.rows + position], local);
+                        write_gradient(shape, dz.row(slot(in_block) * block.rows + position), to);
+                    }
+                });
+            }
+            (GivenGradient::Table { rows, .. }, Some(Given::Table(_, indices))) => {
+                let entry = |row: usize| {
+                    let (in_block, position) = (slot(row / block.rows), row % block.rows);
+                    let runs = block.steps.start + in_block < self.ragged.counts()[position];
+                    let time = times[in_block * block.rows + position];
+                    runs.then(|| indices.of(time, self.ragged.row(position)))
+                };
+                add_to_table(shape, dz, threads, rows, &entry);
+            }
+            _ => {}
+        }
     }
 
     /// Adds to dc₀ by position the cotangents of the times that repeat c₀.

@@ -10,6 +10,7 @@ use crate::cell::Cell;
 use crate::direction::Direction;
 use crate::memory::views;
 use crate::parallel;
+use crate::recurrence::given::Given;
 use crate::recurrence::ragged::{Cursor, Ragged, Room};
 use crate::view::Sequence;
 use quadgate_kernels::{ReorderedMut, Rows, RowsMut, SequenceMut};
@@ -20,6 +21,8 @@ use std::ops::Range;
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
     pub(crate) input: Sequence<'a>,
+    /// What the call gives in the place of W·x; then x has no elements.
+    pub(crate) given: Option<Given<'a>>,
     pub(crate) direction: Direction,
     /// Which steps each row runs, if not all.
     pub(crate) ragged: Option<Ragged<'a>>,

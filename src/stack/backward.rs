@@ -93,6 +93,9 @@ impl Layers {
                     Some(all?.part(index * batch, batch).first_columns(width))
                 };
                 Ok(Backward {
+                    given: None,
+                    sums_gradient: None,
+                    table_gradient: None,
                     input,
                     output_cotangent: cotangent.map(|all| all.columns(from, widths[0])),
                     cell_output_cotangent: None,

@@ -66,6 +66,11 @@ impl GateOrder {
         Ok(Self { positions })
     }
 
+    /// Where i, f, g and o stand in the source.
+    pub(crate) fn positions(self) -> [usize; 4] {
+        self.positions
+    }
+
     /// Where `gate` (an index of i, f, g, o) stands in the source.
     pub(super) fn position(self, gate: usize) -> usize {
         self.positions[gate]

@@ -25,6 +25,11 @@ impl GruGateOrder {
     pub const RZN: GruGateOrder = GruGateOrder { positions: [0, 1, 2] };
     /// z, r, n: Keras, ONNX, oneDNN, OpenVINO.
     pub const ZRN: GruGateOrder = GruGateOrder { positions: [1, 0, 2] };
+
+    /// Where r, z and n stand in the source.
+    pub(crate) fn positions(self) -> [usize; GATES] {
+        self.positions
+    }
 }
 
 /// The weights of a gated recurrent unit, borrowed from the tensors of a framework, checked against its sizes.

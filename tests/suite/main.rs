@@ -15,6 +15,7 @@ mod direction;
 mod dropout;
 mod errors;
 mod family_goldens;
+mod given_sums;
 mod golden;
 mod gradients;
 mod gru;

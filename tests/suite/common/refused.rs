@@ -44,6 +44,8 @@ refused! {
     NothingRecorded { argument: &'static str }
     NoSuchRow { argument: &'static str, row: usize, rows: usize }
     WeightsReplaced { argument: &'static str }
+    OtherWeights { argument: &'static str }
+    NoSuchEntry { argument: &'static str, step: usize, row: usize, entries: usize, found: i128 }
     RowLength { argument: &'static str, row: usize, expected: usize, found: usize }
     NegativeLength { argument: &'static str, row: usize }
     Exclusive { argument: &'static str, other: &'static str }
