@@ -99,7 +99,8 @@ impl Lstm {
     #[doc(alias = "embedding")]
     pub fn table(&self, inputs: Matrix<'_>) -> Result<InputTable, Error> {
         let rows = inputs.checked("inputs", inputs.rows(), self.config.input_size())?;
-        InputTable::of_inputs(self.kernels, &self.weights, rows)
+        let threads = self.plan(1, rows.rows()).threads;
+        InputTable::of_inputs(self.kernels, &self.weights, rows, threads)
     }
 
     /// A table of s + b for each row s of a matrix of given W·x, `[N, 4H]`, with gates in this order.

@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::memory::buffer::{Buffer, zeros};
 use crate::memory::views;
 use crate::pack::PackedWeights;
+use crate::parallel;
 use crate::shape::Shape;
 use crate::shared::{SharedWeights, WeightsId};
 use quadgate_kernels::{Kernels, Product, Rows, Start, without_small};
@@ -33,26 +34,32 @@ impl InputTable {
         Ok(Self { sums, width, entries, weights: weights.id() })
     }
 
-    /// W·x + b of rows of x.
+    /// W·x + b of rows of x, over some threads.
     pub(crate) fn of_inputs(
         kernels: &Kernels,
         weights: &SharedWeights,
         inputs: Rows<'_>,
+        threads: usize,
     ) -> Result<Self, Error> {
         let mut table = Self::new(weights, inputs.rows())?;
-        let layout = weights.input().layout();
-        let mut clean = zeros("table", Some(inputs.width()))?;
-        for (row, to) in table.sums.chunks_exact_mut(table.width).enumerate() {
-            clean.iter_mut().zip(inputs.row(row)).for_each(|(to, &x)| *to = without_small(x));
-            let x = views::rows(&clean, 1, inputs.width());
+        let (entries, inputs_width) = (inputs.rows(), inputs.width());
+        let has_small = (0..entries).any(|row| kernels.has_small(inputs.row(row)));
+        let mut clean = zeros("table", inputs_width.checked_mul(if has_small { entries } else { 0 }))?;
+        for (row, to) in clean.chunks_exact_mut(inputs_width.max(1)).enumerate() {
+            to.iter_mut().zip(inputs.row(row)).for_each(|(to, &x)| *to = without_small(x));
+        }
+        let inputs = if has_small { views::rows(&clean, entries, inputs_width) } else { inputs };
+        let to = views::slots(&mut table.sums, [1, entries, table.width]);
+        parallel::run(to, threads, &|first, mut to| {
+            let x = inputs.rows_of(first..first + to.batch());
             kernels.product(Product {
                 start: Start::Bias(weights.bias()),
                 terms: [weights.input_term(x), None],
-                vectors: 0..layout.vectors(),
-                to: views::rows_mut(to, 1, layout.width()),
+                vectors: 0..weights.input().layout().vectors(),
+                to: views::slot(&mut to, 0),
                 scratch: &mut [],
             });
-        }
+        });
         Ok(table)
     }
 

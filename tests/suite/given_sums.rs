@@ -615,6 +615,24 @@ fn an_index_that_is_none_of_the_tables_is_refused_before_anything_is_written() {
 }
 
 #[test]
+fn sequences_and_tables_without_rows_cost_nothing() {
+    let config = LstmConfig::new(2, 3);
+    let weights = LstmWeights::pytorch(&config, &[0.1; 24], &[0.1; 36], None, None).unwrap();
+    let lstm = Lstm::new(&config, &weights).unwrap();
+    let table = lstm.table(Matrix::new(&[], 0, 2)).unwrap();
+    assert_eq!((table.entries(), table.bytes()), (0, 0));
+    let (steps, mut workspace) = (usize::MAX - 1, lstm.workspace(0).unwrap());
+    let call = Forward::of_table(&table, StepIndices::time_major(&[0u8; 0], steps, 0));
+    lstm.forward(&mut workspace, call).unwrap();
+    lstm.forward(&mut workspace, Forward::of_sums(Sequence::time_major(&[], steps, 0, 12))).unwrap();
+    lstm.step_of_table(&mut lstm.state(0).unwrap(), &table, &[0u8; 0]).unwrap();
+    assert_refused(
+        lstm.step_of_table(&mut lstm.state(1).unwrap(), &table, &[0u8]),
+        Refused::NoSuchEntry { argument: "indices", step: 0, row: 0, entries: 0, found: 0 },
+    );
+}
+
+#[test]
 fn a_table_of_other_weights_is_refused() {
     let config = LstmConfig::new(1, 1);
     let weights = LstmWeights::pytorch(&config, &[0.1; 4], &[0.1; 4], None, None).unwrap();
