@@ -1,4 +1,4 @@
-"""Times quadgate beside other people's LSTMs, and makes tables and plots of the records."""
+"""Times quadgate beside other people's recurrent layers, and makes tables and plots of the records."""
 
 import argparse
 import pathlib
@@ -18,6 +18,7 @@ def main():
     command.add_argument("--peers", help="names or families, separated by commas; without, all that are installed")
     command.add_argument("--worker", action="append", default=[], metavar="NAME=PROGRAM", help="another peer, see README")
     command.add_argument("--threads", default="1,2", help="numbers of threads (default: %(default)s)")
+    command.add_argument("--cells", default="lstm", help="lstm, gru, gru-reset-before, rnn (default: %(default)s)")
     command.add_argument("--modes", default="forward,train,step,stream,pack", help="default: %(default)s")
     command.add_argument("--shapes", default="default", help="T,B,X,H;... or default, audio, deepbench, onednn")
     command.add_argument("--rounds", type=int, default=5, help="turns of each peer (default: %(default)s)")

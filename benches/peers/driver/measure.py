@@ -2,14 +2,17 @@
 
 import argparse
 import datetime
+import itertools
 import json
 import re
 import shlex
 import statistics
 import subprocess
 import sys
+from typing import NamedTuple
 
 import shapes
+from cells import CELLS
 from peers import HOME, TARGET, chosen, locked_version, outside
 from worker import Failure, Worker
 
@@ -28,9 +31,22 @@ def command(words):
     return shlex.join(["benches/peers/run", *others])
 
 
+class Setting(NamedTuple):
+    """What peers are compared at."""
+
+    cell: str
+    mode: str
+    threads: int
+    shape: shapes.Shape
+
+
 class Measurement:
     def __init__(self, settings):
         self.settings = settings
+        self.cells = settings.cells.split(",")
+        for cell in self.cells:
+            if cell not in CELLS:
+                raise SystemExit(f"there is no cell {cell}; there are {', '.join(CELLS)}")
         peers = chosen(settings.peers and settings.peers.split(","))
         peers += map(outside, settings.worker)
         self.peers = [peer for peer in peers if peer.is_installed()]
@@ -50,17 +66,18 @@ class Measurement:
             "left_out": [],
         }
         slug = re.sub(r"[^a-z0-9]+", "-", self.record["machine"]["cpu"].lower()).strip("-")
-        self.path = settings.record or HOME / "record" / f"{self.record['date']}-{slug}.json"
+        cells = "" if settings.cells == "lstm" else "-" + "-".join(self.cells)
+        self.path = settings.record or HOME / "record" / f"{self.record['date']}-{slug}{cells}.json"
 
     def run(self):
         modes = self.settings.modes.split(",")
         for threads in map(int, self.settings.threads.split(",")):
             try:
-                for mode in modes:
+                for cell, mode in itertools.product(self.cells, modes):
                     if mode in SERIAL and threads > 1:
                         continue
                     for shape in shapes.parse(self.settings.shapes, mode):
-                        self.measure(mode, threads, shape)
+                        self.measure(Setting(cell, mode, threads, shape))
                         self.save()
             finally:
                 for worker in self.workers.values():
@@ -68,15 +85,16 @@ class Measurement:
                 self.workers.clear()
         print(f"written to {self.path}")
 
-    def measure(self, mode, threads, shape):
-        print(f"{mode}, threads {threads}, shape {shape}", flush=True)
-        peers = [peer for peer in self.peers if mode in peer.modes]
+    def measure(self, setting):
+        print("{}, {}, threads {}, shape {}".format(*setting), flush=True)
         admitted = {}
-        for peer in peers:
+        for peer in self.peers:
+            if setting.mode not in peer.modes or setting.cell not in peer.cells:
+                continue
             try:
-                admitted[peer] = self.admit(peer, mode, threads, shape)
+                admitted[peer] = self.admit(peer, setting)
             except Failure as failure:
-                self.leave_out(peer, mode, threads, shape, str(failure))
+                self.leave_out(peer, setting, str(failure))
         answers = {peer: [] for peer in admitted}
         for turn in range(self.settings.rounds):
             for peer in rotated(list(admitted), turn):
@@ -85,19 +103,19 @@ class Measurement:
                 try:
                     answers[peer].append(self.turn(peer))
                 except Failure as failure:
-                    self.leave_out(peer, mode, threads, shape, str(failure))
+                    self.leave_out(peer, setting, str(failure))
                     del admitted[peer], answers[peer], self.workers[peer]
         for peer, error in admitted.items():
-            self.keep(peer, mode, threads, shape, error, answers[peer])
+            self.keep(peer, setting, error, answers[peer])
 
-    def admit(self, peer, mode, threads, shape):
+    def admit(self, peer, setting):
         """Loads the case and returns by how much the peer's answer is off."""
         import numpy
         import reference
 
-        folder = TARGET / "cases" / ",".join(map(str, shape))
-        reference.prepare(folder, shape, mode)
-        wanted = reference.expected(folder, shape, mode) if mode != "pack" else None
+        cell, mode, threads, shape = setting
+        folder = reference.prepare(cell, shape, mode)
+        wanted = reference.expected(folder, cell, shape, mode) if mode != "pack" else None
         try:
             if peer not in self.workers:
                 cores = self.settings.cores.split(",")
@@ -106,7 +124,7 @@ class Measurement:
             is_locked = peer.kind == "rust" and not worker.version
             self.record["versions"][peer.name] = locked_version(peer.family) if is_locked else worker.version
             # Relative to the worker's directory: a path with a space would be two words.
-            worker.ask("load", mode, *shape, folder.relative_to(HOME))
+            worker.ask("load", mode, *shape, folder.relative_to(HOME), cell)
             found = TARGET / "cases" / f"{peer.name}.f32"
             # Twice in training: gradients must not add up.
             for _ in range(2 if mode == "train" else 1):
@@ -116,7 +134,7 @@ class Measurement:
             raise
         if mode == "pack":
             return 0.0
-        error = reference.disagreement(numpy.fromfile(found, numpy.float32), wanted, shape, mode)
+        error = reference.disagreement(numpy.fromfile(found, numpy.float32), wanted, cell, shape, mode)
         found.unlink()
         if error > TOLERANCE:
             raise Failure(f"disagrees with the reference by {error:.1e}")
@@ -132,19 +150,19 @@ class Measurement:
         best = {peer: min(answer["min_ns"] for answer in answers[peer]) for peer in answers if answers[peer]}
         return best[peer] > max(self.settings.turn_ms * 1e6, 5 * min(best.values()))
 
-    def keep(self, peer, mode, threads, shape, error, answers):
+    def keep(self, peer, setting, error, answers):
+        cell, mode, _, shape = setting
         least = min(answer["min_ns"] for answer in answers)
+        # The operations are those of one call.
+        flops = shapes.of_call(shape, mode).flops(mode, CELLS[cell].gates)
         median = statistics.median(answer["median_ns"] for answer in answers)
         result = {
-            "mode": mode,
-            "threads": threads,
-            "shape": shape,
+            **setting._asdict(),
             "peer": peer.name,
             "family": peer.family,
             "min_ms": least / 1e6,
             "median_ms": median / 1e6,
-            # The operations are those of one call.
-            "gflops": None if mode == "pack" else round(shapes.of_call(shape, mode).flops(mode) / least, 3),
+            "gflops": None if mode == "pack" else round(flops / least, 3),
             "error": float(f"{error:.2g}"),
         }
         if mode == "step":
@@ -154,10 +172,9 @@ class Measurement:
         speed = "" if mode == "pack" else f"{result['gflops']:8.1f} GFLOP/s"
         print(f"  {peer.name:18}{least / 1e6:12.5f} ms, median {median / 1e6:12.5f} ms{speed}", flush=True)
 
-    def leave_out(self, peer, mode, threads, shape, reason):
+    def leave_out(self, peer, setting, reason):
         print(f"  {peer.name:18}left out: {reason}", flush=True)
-        entry = {"mode": mode, "threads": threads, "shape": shape, "peer": peer.name, "reason": reason}
-        self.record["left_out"].append(entry)
+        self.record["left_out"].append({**setting._asdict(), "peer": peer.name, "reason": reason})
 
     def save(self):
         # A result is a line.

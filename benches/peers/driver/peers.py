@@ -34,6 +34,7 @@ class Peer:
     name: str
     family: str
     modes: tuple
+    cells: tuple
     # "rust", "python", "onednn" or "outside"
     kind: str
     # of Rust: the package to build; of Python: the script; of oneDNN: the folder of the library,
@@ -85,16 +86,20 @@ def python(environment):
     return TARGET / "python" / environment / "bin" / "python"
 
 
-def rust(name, modes, package=None, feature=""):
-    return Peer(name, name.split("-")[0], modes, "rust", package or name, variant=feature)
+LSTM, GRUS, RNN = ("lstm",), ("gru", "gru-reset-before"), ("rnn",)
+CELLS = (*LSTM, *GRUS, *RNN)
 
 
-def scripted(name, modes, environment, script, variant=""):
-    return Peer(name, environment, modes, "python", script, environment, variant)
+def rust(name, modes, cells, package=None, feature=""):
+    return Peer(name, name.split("-")[0], modes, cells, "rust", package or name, variant=feature)
+
+
+def scripted(name, modes, cells, environment, script, variant=""):
+    return Peer(name, environment, modes, cells, "python", script, environment, variant)
 
 
 def onednn(version, folder):
-    return Peer(f"onednn-{version}", "onednn", (*ALL, "stream", "pack"), "onednn", folder)
+    return Peer(f"onednn-{version}", "onednn", EVERY, CELLS, "onednn", folder)
 
 
 def outside(text):
@@ -107,31 +112,32 @@ def outside(text):
     if not found:
         raise SystemExit(f"there is no program {program}")
     source = shlex.join([os.path.abspath(found), *arguments])
-    return Peer(name, name, (*ALL, "stream", "pack"), "outside", source)
+    return Peer(name, name, EVERY, CELLS, "outside", source)
 
 
 FORWARD, STEP, TRAIN = ("forward",), ("forward", "step"), ("forward", "train")
 ALL = ("forward", "train", "step")
+EVERY = (*ALL, "stream", "pack")
 
 PEERS = [
-    rust("quadgate", (*ALL, "stream", "pack")),
+    rust("quadgate", EVERY, CELLS),
     onednn("3.2", "python/onednn-3.2/lib"),
     onednn("3.6", "onednn-3.6"),
     onednn("3.13", "python/onednn-3.13/lib"),
-    scripted("onnxruntime", STEP, "onnxruntime", "onnxruntime_lstm.py"),
-    scripted("torch", (*ALL, "stream"), "torch", "torch_lstm.py", "plain"),
-    scripted("torch-packed", (*STEP, "stream"), "torch", "torch_lstm.py", "packed"),
-    scripted("openvino", FORWARD, "openvino", "openvino_lstm.py"),
-    scripted("jax", TRAIN, "jax", "jax_lstm.py"),
-    scripted("tensorflow-keras", TRAIN, "tensorflow", "tensorflow_lstm.py", "keras"),
-    scripted("tensorflow-xla", TRAIN, "tensorflow", "tensorflow_lstm.py", "xla"),
-    scripted("tensorflow-block", TRAIN, "tensorflow", "tensorflow_lstm.py", "block"),
-    rust("rten", STEP),
-    rust("tract", STEP),
-    rust("candle", ALL),
-    rust("candle-avx512", ALL, "candle", "avx512"),
-    rust("burn", ALL),
-    rust("burn-avx512", ALL, "burn", "avx512"),
+    scripted("onnxruntime", STEP, CELLS, "onnxruntime", "onnxruntime_layer.py"),
+    scripted("torch", (*ALL, "stream"), (*LSTM, "gru", *RNN), "torch", "torch_layer.py", "plain"),
+    scripted("torch-packed", (*STEP, "stream"), LSTM, "torch", "torch_layer.py", "packed"),
+    scripted("openvino", FORWARD, CELLS, "openvino", "openvino_layer.py"),
+    scripted("jax", TRAIN, CELLS, "jax", "jax_layer.py"),
+    scripted("tensorflow-keras", TRAIN, CELLS, "tensorflow", "tensorflow_layer.py", "keras"),
+    scripted("tensorflow-xla", TRAIN, CELLS, "tensorflow", "tensorflow_layer.py", "xla"),
+    scripted("tensorflow-block", TRAIN, LSTM, "tensorflow", "tensorflow_layer.py", "block"),
+    rust("rten", STEP, (*LSTM, "gru")),
+    rust("tract", STEP, CELLS),
+    rust("candle", ALL, (*LSTM, "gru")),
+    rust("candle-avx512", ALL, (*LSTM, "gru"), "candle", "avx512"),
+    rust("burn", ALL, CELLS),
+    rust("burn-avx512", ALL, CELLS, "burn", "avx512"),
 ]
 
 

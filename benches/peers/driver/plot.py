@@ -3,7 +3,7 @@
 import math
 from html import escape
 
-from table import FAMILIES, RUST, load, rows_of, settings_of
+from table import FAMILIES, RUST, load, prefix, rows_of, settings_of
 
 # The Rust libraries stand together. The colours differ in grey too.
 BARS = {name: words for name, words in FAMILIES.items() if name not in RUST} | {"rust": "best in Rust"}
@@ -69,15 +69,15 @@ def legend():
 def draw(record_path, svg_path):
     record = load(record_path)
     panels = [(*setting, rows_of(record, *setting)) for setting in settings_of(record)]
-    panels = [panel for panel in panels if panel[2]]
-    width = max([WIDTH, *(LEFT + GROUP * len(rows) for _, _, rows in panels)])
+    panels = [panel for panel in panels if panel[-1]]
+    width = max([WIDTH, *(LEFT + GROUP * len(rows) for *_, rows in panels)])
     place = f"{record['machine']['cpu']}, {record['date']}"
     title = f"Time of each peer ÷ time of quadgate. Above 1× quadgate is faster; bold: the fastest peer. {place}"
     parts = [text(LEFT, 22, title, size=15), *legend()]
     top = LEGEND
-    for mode, threads, rows in panels:
+    for cell, mode, threads, rows in panels:
         name = {"forward": "Forward pass", "train": "Training step", "step": "One step of a stream, p50", "stream": "A block of 64 steps"}[mode]
-        parts += panel(f"{name}, {threads} thread{'s' * (threads > 1)}", rows, top, width)
+        parts += panel(f"{prefix(cell)}{name}, {threads} thread{'s' * (threads > 1)}", rows, top, width)
         top += TITLE + PLOT + LABELS
     size = f'viewBox="0 0 {width} {top}" width="{width}" height="{top}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="Helvetica, Arial, sans-serif">'

@@ -12,9 +12,9 @@ class Shape(NamedTuple):
     def __str__(self):
         return ", ".join(map(str, self))
 
-    def flops(self, mode):
+    def flops(self, mode, gates):
         """Of the matrix products alone; a training step has three times as many."""
-        return 2 * self.t * self.b * 4 * self.h * (self.x + self.h) * (3 if mode == "train" else 1)
+        return 2 * self.t * self.b * gates * self.h * (self.x + self.h) * (3 if mode == "train" else 1)
 
 
 # Steps that a stream goes through before it starts again; even, so that two states can take turns.

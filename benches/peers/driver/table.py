@@ -4,6 +4,7 @@ import json
 import math
 from collections import defaultdict
 
+from cells import CELLS
 from shapes import Shape
 
 # Family names as they are written, in the order of the columns.
@@ -41,14 +42,18 @@ class Row:
 
 
 def load(path):
-    return json.loads(path.read_text())
+    """A record, older ones of the LSTM alone in the form of today's."""
+    record = json.loads(path.read_text())
+    for entry in record["results"] + record["left_out"]:
+        entry.setdefault("cell", "lstm")
+    return record
 
 
-def rows_of(record, mode, threads):
-    """Of one mode and number of threads, quadgate's weakest shapes first; steps by size."""
+def rows_of(record, cell, mode, threads):
+    """Of one cell, mode and number of threads, quadgate's weakest shapes first; steps by size."""
     shapes = defaultdict(list)
     for result in record["results"]:
-        if (result["mode"], result["threads"]) == (mode, threads):
+        if (result["cell"], result["mode"], result["threads"]) == (cell, mode, threads):
             shapes[Shape(*result["shape"])].append(result)
     time = "p50_ns" if mode == "step" else "min_ms"
     rows = [Row(shape, results, time) for shape, results in shapes.items()]
@@ -57,8 +62,15 @@ def rows_of(record, mode, threads):
 
 
 def settings_of(record):
-    pairs = ((result["mode"], result["threads"]) for result in record["results"] if result["mode"] != "pack")
-    return list(dict.fromkeys(pairs))
+    """Cells, modes and numbers of threads."""
+    names = ("cell", "mode", "threads")
+    timed = (result for result in record["results"] if result["mode"] != "pack")
+    return list(dict.fromkeys(tuple(result[name] for name in names) for result in timed))
+
+
+def prefix(cell):
+    """Of a heading: where it says nothing it means the LSTM."""
+    return "" if cell == "lstm" else f"{CELLS[cell].title}: "
 
 
 def mean(rows, name):
@@ -110,15 +122,16 @@ def step_table(rows):
     return markdown(head, lines)
 
 
-def pack_table(record):
+def pack_table(record, cell):
     packing = defaultdict(dict)
-    for result in record["results"]:
+    results = [result for result in record["results"] if result["cell"] == cell]
+    for result in results:
         if result["mode"] == "pack":
             packing[result["shape"][2], result["shape"][3]][result["peer"]] = result["min_ms"]
     if not packing:
         return ""
     peers = list(dict.fromkeys(peer for times in packing.values() for peer in times))
-    own = [result for result in record["results"] if (result["peer"], result["threads"]) == ("quadgate", 1)]
+    own = [result for result in results if (result["peer"], result["threads"]) == ("quadgate", 1)]
     lines = []
     for (x, h), times in packing.items():
         calls = []
@@ -127,23 +140,24 @@ def pack_table(record):
             if result["mode"] == "forward" and sizes == [x, h]:
                 calls.append(f"{result['min_ms']:.3g} (T {t}, B {b})")
         lines.append([f"{x}, {h}", *(number(times.get(peer), "{:.3g}") for peer in peers), ", ".join(calls) or "—"])
-    return "\n## Making a layer, ms\n\n" + markdown(["X, H", *peers, "a forward pass of quadgate"], lines)
+    return f"\n## {prefix(cell)}Making a layer, ms\n\n" + markdown(["X, H", *peers, "a forward pass of quadgate"], lines)
 
 
 def show(path):
     record = load(path)
     print(f"\n{record['machine']['cpu']}, {record['date']}, quadgate {record['quadgate']}")
     print(", ".join(f"{name} {version}".strip() for name, version in record["versions"].items() if name != "quadgate"))
-    for mode, threads in settings_of(record):
-        rows = rows_of(record, mode, threads)
+    for cell, mode, threads in settings_of(record):
+        rows = rows_of(record, cell, mode, threads)
         if not rows:
             continue
         unit = "ns, p50 / p99" if mode == "step" else "GFLOP/s"
-        print(f"\n## {mode}, {threads} thread{'s' * (threads > 1)}, {unit}\n")
+        print(f"\n## {prefix(cell)}{mode}, {threads} thread{'s' * (threads > 1)}, {unit}\n")
         print(step_table(rows) if mode == "step" else main_table(rows), end="")
-    print(pack_table(record), end="")
+    for cell in dict.fromkeys(result["cell"] for result in record["results"]):
+        print(pack_table(record, cell), end="")
     if record["left_out"]:
         print("\n## Left out\n")
     for entry in record["left_out"]:
         shape = ", ".join(map(str, entry["shape"]))
-        print(f"- {entry['peer']}, {entry['mode']}, {entry['threads']} thread(s), {shape}: {entry['reason']}")
+        print(f"- {prefix(entry['cell'])}{entry['peer']}, {entry['mode']}, {entry['threads']} thread(s), {shape}: {entry['reason']}")

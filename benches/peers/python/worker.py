@@ -15,20 +15,35 @@ THREADS, VARIANT = int(sys.argv[1]), sys.argv[2]
 BLOCK = 64
 
 
+# Rows of W and of R for each unit, and biases of each.
+SIZES = {"lstm": (4, 4), "gru": (3, 4), "gru-reset-before": (3, 3), "rnn": (1, 1)}
+
+
 class Case:
-    """A layer and its input, weights as in PyTorch: [4H, X], [4H, H], [4H], gates i, f, g, o."""
+    """A layer and its input, weights as in PyTorch: [4H, X], [4H, H], [4H], gates i, f, g, o; r, z, n of the GRUs."""
 
     def __init__(self, words):
-        self.mode, *shape, folder = words
+        self.mode, *shape, folder, self.cell = words
+        self.gates, biases = SIZES[self.cell]
         self.t, self.b, self.x, self.h = t, b, x, h = tuple(map(int, shape))
         # Steps of one call.
         self.steps = {"step": 1, "stream": BLOCK}.get(self.mode, t)
         self.model = pathlib.Path(folder, "step.onnx" if self.mode == "step" else "forward.onnx")
-        shapes = [(t, b, x), (4 * h, x), (4 * h, h), (4 * h,), (t, b, h)]
+        rows = self.gates * h
+        shapes = [(t, b, x), (rows, x), (rows, h), (biases * h,), (t, b, h)]
         values = numpy.fromfile(pathlib.Path(folder, "case.f32"), numpy.float32)
         ends = numpy.cumsum([numpy.prod(shape) for shape in shapes])
         parts = [part.reshape(shape) for part, shape in zip(numpy.split(values, ends), shapes)]
         self.input, self.weight_ih, self.weight_hh, self.bias, self.cotangent = parts
+
+    def biases(self):
+        """A bias of W and one of R, as large as PyTorch's: of R that of a GRU's n, and zeros."""
+        first, second = numpy.split(self.bias, [self.gates * self.h])
+        return first, numpy.concatenate([numpy.zeros(first.size - second.size, numpy.float32), second])
+
+    def joined(self, first, second):
+        """The gradient of the bias, of those of both biases."""
+        return numpy.concatenate([first, second[first.size - (self.bias.size - first.size) :]])
 
 
 def serve(version, load):

@@ -27,7 +27,7 @@ pub struct Options {
     /// Folder of records, by machine [default: benches/record]
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
-    /// A record of benches/peers [default: the newest there]
+    /// A record of benches/peers [default: the newest there that has LSTMs]
     #[arg(long, value_name = "FILE")]
     peers: Option<PathBuf>,
     /// The CSV of a sweep [default: the newest in benches/record]
@@ -66,16 +66,13 @@ pub fn run(options: &Options) -> Result<()> {
         return Err(error(format!("the records are of different machines, {a} and {b}; name those of one")));
     }
     let peers = match &options.peers {
-        Some(path) => Some(path.clone()),
-        None => files::with_extension(&repository.root.join("benches/peers/record"), "json")?
-            .into_iter()
-            .rfind(|path| !path.to_string_lossy().ends_with("-sets.json")),
+        Some(path) => Some(Peers::read(path)?),
+        None => newest_peers(&repository.root.join("benches/peers/record"))?,
     };
     let sweep = match &options.sweep {
         Some(path) => Some(path.clone()),
         None => files::with_extension(&kept, "csv")?.pop(),
     };
-    let peers = peers.map(|path| Peers::read(&path)).transpose()?;
     let sweep = sweep.map(|path| Sweep::read(&path)).transpose()?;
     let page =
         page::render(newest, &plots(&records.iter().collect::<Vec<_>>(), peers.as_ref(), sweep.as_ref())?);
@@ -90,6 +87,17 @@ pub fn draw_sweep(options: &SweepOptions) -> Result<()> {
     // On its own it has no page to take colors from.
     let svg = plot.svg.replace("currentColor", "#777").replace("var(--grid)", "#777");
     files::write(&options.svg, &svg)
+}
+
+/// The newest record of LSTMs beside other people's, but for that of whole sets of shapes.
+fn newest_peers(folder: &Path) -> Result<Option<Peers>> {
+    for path in files::with_extension(folder, "json")?.into_iter().rev() {
+        let peers = Peers::read(&path)?;
+        if peers.has_lstms() && !path.to_string_lossy().ends_with("-sets.json") {
+            return Ok(Some(peers));
+        }
+    }
+    Ok(None)
 }
 
 /// All plots that there is data for.

@@ -20,6 +20,9 @@ pub struct Peers {
 
 #[derive(Debug, Deserialize)]
 struct Entry {
+    /// Older records are of the LSTM alone.
+    #[serde(default = "lstm")]
+    cell: String,
     mode: String,
     threads: usize,
     shape: [usize; 4],
@@ -28,7 +31,16 @@ struct Entry {
     p50_ns: Option<f64>,
 }
 
+fn lstm() -> String {
+    "lstm".to_owned()
+}
+
 impl Peers {
+    /// Whether there is anything of LSTMs in it.
+    pub fn has_lstms(&self) -> bool {
+        self.results.iter().any(|entry| entry.cell == lstm())
+    }
+
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Self> {
         let name = path.display();
@@ -37,9 +49,11 @@ impl Peers {
     }
 
     /// Shape by shape, families as fast as their fastest members.
-    fn ratios(&self, mode: &str, threads: usize) -> BTreeMap<[usize; 4], Ratios> {
+    fn ratios(&self, cell: &str, mode: &str, threads: usize) -> BTreeMap<[usize; 4], Ratios> {
         let mut times: BTreeMap<[usize; 4], Ratios> = BTreeMap::new();
-        for entry in self.results.iter().filter(|entry| entry.mode == mode && entry.threads == threads) {
+        let wanted = (cell, mode, threads);
+        let setting = |entry: &&Entry| (entry.cell.as_str(), entry.mode.as_str(), entry.threads) == wanted;
+        for entry in self.results.iter().filter(setting) {
             let time = entry.p50_ns.map_or(entry.min_ms, |ns| 1e-6 * ns);
             let least = times.entry(entry.shape).or_default().entry(entry.family.clone()).or_insert(time);
             *least = least.min(time);
@@ -52,15 +66,16 @@ impl Peers {
         times
     }
 
-    /// A plot for each mode and number of threads.
+    /// A plot for each cell, mode and number of threads.
     pub fn plots(&self) -> Result<Vec<Plot>> {
-        let mut settings: Vec<(String, usize)> =
-            self.results.iter().map(|entry| (entry.mode.clone(), entry.threads)).collect();
+        let setting = |entry: &Entry| (entry.cell.clone(), entry.mode.clone(), entry.threads);
+        let mut settings: Vec<(String, String, usize)> = self.results.iter().map(setting).collect();
         settings.sort();
         settings.dedup();
-        settings.retain(|(mode, _)| mode != "pack");
-        let plot = |(mode, threads): (String, usize)| {
-            let ratios = self.ratios(&mode, threads);
+        settings.retain(|(_, mode, _)| mode != "pack");
+        let plot = |(cell, mode, threads): (String, String, usize)| {
+            let ratios = self.ratios(&cell, &mode, threads);
+            let mode = if cell == lstm() { mode } else { format!("{cell}, {mode}") };
             let s = if threads == 1 { "" } else { "s" };
             let title = format!("Peers: {mode}, {threads} thread{s}, of {}", self.date);
             (!ratios.is_empty()).then(|| plot(title, &ratios))
@@ -119,9 +134,10 @@ mod tests {
             {"mode": "forward", "threads": 1, "shape": [1, 2, 3, 4], "family": "quadgate", "min_ms": 2.0},
             {"mode": "forward", "threads": 1, "shape": [1, 2, 3, 4], "family": "torch", "min_ms": 6.0},
             {"mode": "forward", "threads": 1, "shape": [1, 2, 3, 4], "family": "torch", "min_ms": 3.0},
+            {"cell": "gru", "mode": "forward", "threads": 1, "shape": [1, 2, 3, 4], "family": "torch", "min_ms": 1.0},
             {"mode": "forward", "threads": 1, "shape": [9, 9, 9, 9], "family": "torch", "min_ms": 3.0}]}"#;
         let peers: Peers = serde_json::from_str(text).expect("it is right");
-        let ratios = peers.ratios("forward", 1);
+        let ratios = peers.ratios("lstm", "forward", 1);
         assert_eq!(ratios.len(), 1);
         assert_eq!(ratios[&[1, 2, 3, 4]]["torch"], 1.5);
     }

@@ -2,12 +2,12 @@
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var};
-use candle_nn::rnn::{LSTM, LSTMConfig, LSTMState, RNN, lstm};
+use candle_nn::rnn::{GRUConfig, LSTMConfig, RNN, gru, lstm};
 use candle_nn::{VarBuilder, VarMap};
-use worker::{Call, Case, Mode, serve_in_pool, swap_batch};
+use worker::{Call, Case, Cell, Mode, serve_in_pool, swap_batch};
 
-struct Candle {
-    lstm: LSTM,
+struct Candle<L: RNN> {
+    layer: L,
     mode: Mode,
     /// x and the parameters.
     variables: Vec<Var>,
@@ -17,21 +17,22 @@ struct Candle {
     /// The steps of a stream, `[1, X]`.
     steps: Vec<Tensor>,
     next: usize,
-    state: LSTMState,
+    state: L::State,
     case: Case,
 }
 
-impl Candle {
-    fn new(mode: Mode, case: Case) -> Result<Self> {
+impl<L: RNN> Candle<L> {
+    fn new(mode: Mode, case: Case, layer: fn([usize; 2], VarBuilder) -> Result<L>) -> Result<Self> {
         let &Case { t, b, x, h, .. } = &case;
         let device = &Device::Cpu;
+        let (rows, [first, second]) = (case.cell.gates() * h, case.biases());
         let variable =
             |values: &[f32], shape: &[usize]| Var::from_tensor(&Tensor::from_slice(values, shape, device)?);
         let named = [
-            ("weight_ih_l0", variable(&case.weight_ih, &[4 * h, x])?),
-            ("weight_hh_l0", variable(&case.weight_hh, &[4 * h, h])?),
-            ("bias_ih_l0", variable(&case.bias, &[4 * h])?),
-            ("bias_hh_l0", variable(&vec![0.0; 4 * h], &[4 * h])?),
+            ("weight_ih_l0", variable(&case.weight_ih, &[rows, x])?),
+            ("weight_hh_l0", variable(&case.weight_hh, &[rows, h])?),
+            ("bias_ih_l0", variable(&first, &[rows])?),
+            ("bias_hh_l0", variable(&second, &[rows])?),
         ];
         let mut variables = vec![variable(&swap_batch(&case.input, [t, b], x), &[b, t, x])?];
         variables.extend(named.iter().map(|(_, variable)| variable.clone()));
@@ -45,26 +46,27 @@ impl Candle {
                 named.iter().map(|(name, variable)| (name.to_string(), variable.as_detached_tensor()));
             VarBuilder::from_tensors(tensors.collect(), DType::F32, device)
         };
-        let lstm = lstm(x, h, LSTMConfig::default(), builder)?;
+        let layer = layer([x, h], builder)?;
         let cotangent = Tensor::from_slice(&swap_batch(&case.cotangent, [t, b], h), (b, t, h), device)?;
         let step = |values: &[f32]| Tensor::from_slice(values, (1, x), device);
         let steps = case.input.chunks(x).map(step).collect::<Result<_>>()?;
-        let state = lstm.zero_state(1)?;
+        let state = layer.zero_state(1)?;
         let (hidden, gradients) = (None, None);
-        Ok(Self { lstm, mode, variables, cotangent, hidden, gradients, steps, next: 0, state, case })
+        Ok(Self { layer, mode, variables, cotangent, hidden, gradients, steps, next: 0, state, case })
     }
 
     fn try_run(&mut self) -> Result<()> {
         if self.mode == Mode::Step {
-            self.state = self.lstm.step(&self.steps[self.next], &self.state)?;
+            self.state = self.layer.step(&self.steps[self.next], &self.state)?;
             self.next = (self.next + 1) % self.steps.len();
-            self.hidden = Some(self.state.h().clone());
             return Ok(());
         }
         let training = self.mode == Mode::Train;
         let input = &self.variables[0];
         let input = if training { input.as_tensor().clone() } else { input.as_detached_tensor() };
-        let hidden = self.lstm.states_to_tensor(&self.lstm.seq(&input)?)?;
+        // candle's GRU joins steps without a dimension of their own.
+        let hidden =
+            self.layer.states_to_tensor(&self.layer.seq(&input)?)?.reshape(self.cotangent.shape())?;
         if training {
             self.gradients = Some((&hidden * &self.cotangent)?.sum_all()?.backward()?);
         }
@@ -73,7 +75,7 @@ impl Candle {
     }
 }
 
-impl Call for Candle {
+impl<L: RNN> Call for Candle<L> {
     fn run(&mut self) {
         self.try_run().expect("shapes fit");
     }
@@ -83,22 +85,34 @@ impl Call for Candle {
         let values = |tensor: &Tensor| -> Vec<f32> {
             tensor.flatten_all().and_then(|tensor| tensor.to_vec1()).expect("f32")
         };
-        let hidden = values(self.hidden.as_ref().expect("run before"));
         if self.mode == Mode::Step {
-            return hidden;
+            return values(&self.layer.states_to_tensor(std::slice::from_ref(&self.state)).expect("a state"));
         }
+        let hidden = values(self.hidden.as_ref().expect("run before"));
         let mut answer = swap_batch(&hidden, [b, t], h);
         if let Some(gradients) = &self.gradients {
             let gradient = |index: usize| values(gradients.get(&self.variables[index]).expect("a gradient"));
             answer.extend(swap_batch(&gradient(0), [b, t], x));
-            answer.extend((1..4).flat_map(gradient));
+            answer.extend((1..3).flat_map(gradient));
+            answer.extend(self.case.joined(&gradient(3), &gradient(4)));
         }
         answer
     }
 }
 
 fn load(mode: Mode, case: Case) -> Box<dyn Call> {
-    Box::new(Candle::new(mode, case).expect("shapes fit"))
+    const FITS: &str = "shapes fit";
+    match case.cell {
+        Cell::Lstm => {
+            let layer = |[x, h]: [usize; 2], builder: VarBuilder| lstm(x, h, LSTMConfig::default(), builder);
+            Box::new(Candle::new(mode, case, layer).expect(FITS))
+        }
+        Cell::Gru => {
+            let layer = |[x, h]: [usize; 2], builder: VarBuilder| gru(x, h, GRUConfig::default(), builder);
+            Box::new(Candle::new(mode, case, layer).expect(FITS))
+        }
+        Cell::GruResetBefore | Cell::Rnn => unimplemented!("candle has no such layer"),
+    }
 }
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {

@@ -1,23 +1,15 @@
 //! quadgate.
 
+mod layer;
+
+use layer::{FITS, Layer};
 use quadgate::{
-    Backward, Forward, GradientMode, Lstm, LstmConfig, LstmWeights, Matrix, MatrixMut, Sequence, SequenceMut,
-    State, Tape, Threads, Workspace,
+    Backward, Forward, GradientMode, Matrix, MatrixMut, Sequence, SequenceMut, State, Tape, Workspace,
 };
-use worker::{BLOCK, Call, Case, Mode, serve_in_pool, threads};
-
-const FITS: &str = "made for this shape";
-
-fn layer(case: &Case, mode: Mode) -> Lstm {
-    let config = LstmConfig::new(case.x, case.h);
-    let config = if mode == Mode::Train { config.training() } else { config };
-    let config = if threads() == 1 { config.threads(Threads::Serial) } else { config };
-    let weights = LstmWeights::pytorch(&config, &case.weight_ih, &case.weight_hh, Some(&case.bias), None);
-    Lstm::new(&config, &weights.expect(FITS)).expect(FITS)
-}
+use worker::{BLOCK, Call, Case, Cell, Mode, serve_in_pool};
 
 struct Whole {
-    lstm: Lstm,
+    layer: Layer,
     workspace: Workspace,
     hidden: Vec<f32>,
     training: Option<Training>,
@@ -32,14 +24,14 @@ struct Training {
 
 impl Whole {
     fn new(mode: Mode, case: Case) -> Self {
-        let lstm = layer(&case, mode);
+        let layer = Layer::new(&case, mode).expect(FITS);
         let training = (mode == Mode::Train).then(|| Training {
-            tape: lstm.tape(case.t, case.b).expect(FITS),
+            tape: layer.tape(case.t, case.b).expect(FITS),
             input_gradient: vec![0.0; case.input.len()],
-            parameter_gradients: vec![0.0; lstm.config().parameters().expect(FITS).total()],
+            parameter_gradients: vec![0.0; layer.parameters().expect(FITS)],
         });
-        let workspace = lstm.workspace(case.b).expect(FITS);
-        Self { lstm, workspace, hidden: vec![0.0; case.t * case.b * case.h], training, case }
+        let workspace = layer.workspace(case.b).expect(FITS);
+        Self { layer, workspace, hidden: vec![0.0; case.t * case.b * case.h], training, case }
     }
 }
 
@@ -49,14 +41,14 @@ impl Call for Whole {
         let input = Sequence::time_major(&self.case.input, t, b, x);
         let call = Forward::new(input).output(SequenceMut::time_major(&mut self.hidden, t, b, h));
         let Some(training) = &mut self.training else {
-            return self.lstm.forward(&mut self.workspace, call).expect(FITS);
+            return self.layer.forward(&mut self.workspace, call);
         };
-        self.lstm.forward(&mut self.workspace, call.tape(&mut training.tape)).expect(FITS);
+        self.layer.forward(&mut self.workspace, call.tape(&mut training.tape));
         let call = Backward::new(input)
             .output_cotangent(Sequence::time_major(&self.case.cotangent, t, b, h))
             .input_gradient(SequenceMut::time_major(&mut training.input_gradient, t, b, x))
             .parameter_gradients(&mut training.parameter_gradients, GradientMode::Overwrite);
-        self.lstm.backward(&mut self.workspace, &mut training.tape, call).expect(FITS);
+        self.layer.backward(&mut self.workspace, &mut training.tape, call);
     }
 
     fn answer(&mut self) -> Vec<f32> {
@@ -70,7 +62,7 @@ impl Call for Whole {
 }
 
 struct Stream {
-    lstm: Lstm,
+    layer: Layer,
     state: State,
     next: usize,
     case: Case,
@@ -79,7 +71,7 @@ struct Stream {
 impl Call for Stream {
     fn run(&mut self) {
         let input = &self.case.input[self.next * self.case.x..][..self.case.x];
-        self.lstm.step(&mut self.state, Matrix::new(input, 1, self.case.x)).expect(FITS);
+        self.layer.step(&mut self.state, Matrix::new(input, 1, self.case.x));
         self.next = (self.next + 1) % self.case.t;
     }
 
@@ -89,7 +81,7 @@ impl Call for Stream {
 }
 
 struct Blocks {
-    lstm: Lstm,
+    layer: Layer,
     workspace: Workspace,
     hidden: Vec<f32>,
     /// h and c, those that a block begins with and those that it ends with.
@@ -104,13 +96,14 @@ impl Call for Blocks {
         let &Case { b, x, h, .. } = &self.case;
         let input = &self.case.input[self.next * b * x..][..BLOCK * b * x];
         let ([hidden, cell], [last_hidden, last_cell]) = (&self.first, &mut self.last);
-        let call = Forward::new(Sequence::time_major(input, BLOCK, b, x))
+        let mut call = Forward::new(Sequence::time_major(input, BLOCK, b, x))
             .initial_hidden(Matrix::new(hidden, b, h))
-            .initial_cell(Matrix::new(cell, b, h))
             .output(SequenceMut::time_major(&mut self.hidden, BLOCK, b, h))
-            .last_hidden(MatrixMut::new(last_hidden, b, h))
-            .last_cell(MatrixMut::new(last_cell, b, h));
-        self.lstm.forward(&mut self.workspace, call).expect(FITS);
+            .last_hidden(MatrixMut::new(last_hidden, b, h));
+        if self.case.cell == Cell::Lstm {
+            call = call.initial_cell(Matrix::new(cell, b, h)).last_cell(MatrixMut::new(last_cell, b, h));
+        }
+        self.layer.forward(&mut self.workspace, call);
         std::mem::swap(&mut self.first, &mut self.last);
         self.next = (self.next + BLOCK) % self.case.t;
     }
@@ -121,13 +114,13 @@ impl Call for Blocks {
 }
 
 struct Packing {
-    lstm: Option<Lstm>,
+    layer: Option<Layer>,
     case: Case,
 }
 
 impl Call for Packing {
     fn run(&mut self) {
-        self.lstm = Some(layer(&self.case, Mode::Pack));
+        self.layer = Some(Layer::new(&self.case, Mode::Pack).expect(FITS));
     }
 
     fn answer(&mut self) -> Vec<f32> {
@@ -139,17 +132,17 @@ fn load(mode: Mode, case: Case) -> Box<dyn Call> {
     match mode {
         Mode::Forward | Mode::Train => Box::new(Whole::new(mode, case)),
         Mode::Step => {
-            let lstm = layer(&case, mode);
-            let state = lstm.state(1).expect(FITS);
-            Box::new(Stream { lstm, state, next: 0, case })
+            let layer = Layer::new(&case, mode).expect(FITS);
+            let state = layer.state(1).expect(FITS);
+            Box::new(Stream { layer, state, next: 0, case })
         }
         Mode::Stream => {
-            let lstm = layer(&case, mode);
-            let workspace = lstm.workspace(case.b).expect(FITS);
+            let layer = Layer::new(&case, mode).expect(FITS);
+            let workspace = layer.workspace(case.b).expect(FITS);
             let states = [(); 2].map(|()| vec![0.0; case.b * case.h]);
             let (first, last) = (states.clone(), states);
             Box::new(Blocks {
-                lstm,
+                layer,
                 workspace,
                 hidden: vec![0.0; BLOCK * case.b * case.h],
                 first,
@@ -158,7 +151,7 @@ fn load(mode: Mode, case: Case) -> Box<dyn Call> {
                 case,
             })
         }
-        Mode::Pack => Box::new(Packing { lstm: None, case }),
+        Mode::Pack => Box::new(Packing { layer: None, case }),
     }
 }
 

@@ -8,9 +8,9 @@ use worker::{Call, Case, Mode, serve};
 
 struct Rten {
     model: Model,
-    /// X, and for a step h₀ and c₀.
+    /// X, and for a step h₀, and c₀ of an LSTM.
     inputs: Vec<NodeId>,
-    /// Y, or for a step Y_h and Y_c.
+    /// Y, or for a step Y_h, and Y_c of an LSTM.
     outputs: Vec<NodeId>,
     /// The whole sequence, or each of its steps.
     sequences: Vec<NdTensor<f32, 3>>,
@@ -25,7 +25,7 @@ impl Call for Rten {
         let state = mem::take(&mut self.state).into_iter().map(ValueOrView::Value);
         inputs.extend(self.inputs[1..].iter().copied().zip(state));
         let mut outputs = self.model.run(inputs, &self.outputs, None).expect("the model runs");
-        if outputs.len() == 1 {
+        if self.inputs.len() == 1 {
             self.hidden = outputs.pop();
         } else {
             self.state = outputs;

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use tract_linalg::multithread::{Executor, set_default_executor};
 use tract_onnx::prelude::*;
-use worker::{Call, Case, Mode, serve, threads};
+use worker::{Call, Case, Cell, Mode, serve, threads};
 
 struct Tract {
     model: Arc<TypedRunnableModel>,
     /// The whole sequence, or each of its steps.
     sequences: Vec<TValue>,
     next: usize,
-    /// h and c of a stream.
+    /// h, and c of an LSTM.
     state: TVec<TValue>,
+    is_stream: bool,
     outputs: TVec<TValue>,
 }
 
@@ -20,7 +21,7 @@ impl Call for Tract {
         let mut inputs = tvec![self.sequences[self.next].clone()];
         inputs.extend(self.state.drain(..));
         self.outputs = self.model.run(inputs).expect("the model runs");
-        if self.outputs.len() > 1 {
+        if self.is_stream {
             self.state = self.outputs.clone();
         }
         self.next = (self.next + 1) % self.sequences.len();
@@ -44,8 +45,10 @@ fn load(mode: Mode, case: Case) -> Box<dyn Call> {
     let sequence = |values: &[f32]| tensor(&[t, case.b, case.x], values);
     let sequences = case.input.chunks(t * case.b * case.x).map(sequence).collect();
     let zeros = tensor(&[1, case.b, case.h], &vec![0.0; case.b * case.h]);
-    let state = if mode == Mode::Step { tvec![zeros.clone(), zeros] } else { tvec![] };
-    Box::new(Tract { model, sequences, next: 0, state, outputs: tvec![] })
+    let is_stream = mode == Mode::Step;
+    let states = if case.cell == Cell::Lstm { 2 } else { 1 };
+    let state = if is_stream { (0..states).map(|_| zeros.clone()).collect() } else { tvec![] };
+    Box::new(Tract { model, sequences, next: 0, state, is_stream, outputs: tvec![] })
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -27,8 +27,37 @@ pub enum Mode {
 /// Steps of a block.
 pub const BLOCK: usize = 64;
 
-/// A layer and its input. Weights are laid out as in PyTorch: `[4H, X]`, `[4H, H]`, `[4H]`, gates i, f, g, o.
+/// What a layer computes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Cell {
+    Lstm,
+    /// The reset gate after the product.
+    Gru,
+    /// Before it.
+    GruResetBefore,
+    /// With tanh.
+    Rnn,
+}
+
+impl Cell {
+    /// Rows of W and of R for each unit.
+    pub fn gates(self) -> usize {
+        match self {
+            Cell::Lstm => 4,
+            Cell::Gru | Cell::GruResetBefore => 3,
+            Cell::Rnn => 1,
+        }
+    }
+
+    fn biases(self) -> usize {
+        if self == Cell::Gru { 4 } else { self.gates() }
+    }
+}
+
+/// A layer and its input. Weights are laid out as in PyTorch: `[4H, X]`, `[4H, H]`, `[4H]`, gates i, f, g, o, of a GRU
+/// r, z, n.
 pub struct Case {
+    pub cell: Cell,
     pub t: usize,
     pub b: usize,
     pub x: usize,
@@ -42,6 +71,21 @@ pub struct Case {
     pub cotangent: Vec<f32>,
     /// Where the layer lies as an ONNX model.
     pub model: PathBuf,
+}
+
+impl Case {
+    /// A bias of W and one of R, as large as PyTorch's: of R that of a GRU's n, and zeros.
+    pub fn biases(&self) -> [Vec<f32>; 2] {
+        let (first, second) = self.bias.split_at(self.cell.gates() * self.h);
+        let zeros = vec![0.0; first.len() - second.len()];
+        [first.to_vec(), [&zeros, second].concat()]
+    }
+
+    /// The gradient of the bias, of those of both biases.
+    pub fn joined(&self, first: &[f32], second: &[f32]) -> Vec<f32> {
+        let own = self.bias.len() - first.len();
+        [first, &second[second.len() - own..]].concat()
+    }
 }
 
 /// A loaded case.
@@ -63,7 +107,7 @@ pub fn serve(load: fn(Mode, Case) -> Box<dyn Call>) -> Result<()> {
         let line = line?;
         let words: Vec<&str> = line.split(' ').collect();
         match (words.as_slice(), &mut call) {
-            (["load", mode, t, b, x, h, folder], call) => {
+            (["load", mode, t, b, x, h, folder, cell], call) => {
                 *call = None;
                 let mode = match *mode {
                     "forward" => Mode::Forward,
@@ -72,6 +116,13 @@ pub fn serve(load: fn(Mode, Case) -> Box<dyn Call>) -> Result<()> {
                     "stream" => Mode::Stream,
                     _ => Mode::Pack,
                 };
+                let cell = match *cell {
+                    "lstm" => Cell::Lstm,
+                    "gru" => Cell::Gru,
+                    "gru-reset-before" => Cell::GruResetBefore,
+                    "rnn" => Cell::Rnn,
+                    _ => return Err(line.into()),
+                };
                 let shape = [t.parse()?, b.parse()?, x.parse()?, h.parse()?];
                 // A stream's answer is that of all its steps.
                 let runs = match mode {
@@ -79,7 +130,7 @@ pub fn serve(load: fn(Mode, Case) -> Box<dyn Call>) -> Result<()> {
                     Mode::Stream => shape[0] / BLOCK,
                     _ => 1,
                 };
-                *call = Some((load(mode, read(shape, Path::new(folder), mode)?), runs));
+                *call = Some((load(mode, read(cell, shape, Path::new(folder), mode)?), runs));
                 println!("{{}}");
             }
             (["write", file], Some((call, runs))) => {
@@ -117,14 +168,15 @@ pub fn threads() -> usize {
     std::env::args().nth(1).and_then(|word| word.parse().ok()).expect("usage: WORKER THREADS")
 }
 
-fn read([t, b, x, h]: [usize; 4], folder: &Path, mode: Mode) -> Result<Case> {
+fn read(cell: Cell, [t, b, x, h]: [usize; 4], folder: &Path, mode: Mode) -> Result<Case> {
     let bytes = std::fs::read(folder.join("case.f32"))?;
     let mut values = bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
     let mut take = |len| values.by_ref().take(len).collect();
-    let [input, weight_ih, weight_hh] = [t * b * x, 4 * h * x, 4 * h * h].map(&mut take);
-    let [bias, cotangent] = [4 * h, t * b * h].map(take);
+    let rows = cell.gates() * h;
+    let [input, weight_ih, weight_hh] = [t * b * x, rows * x, rows * h].map(&mut take);
+    let [bias, cotangent] = [cell.biases() * h, t * b * h].map(take);
     let model = folder.join(if mode == Mode::Step { "step.onnx" } else { "forward.onnx" });
-    Ok(Case { t, b, x, h, input, weight_ih, weight_hh, bias, cotangent, model })
+    Ok(Case { cell, t, b, x, h, input, weight_ih, weight_hh, bias, cotangent, model })
 }
 
 /// Swaps time and batch: `[a, b, n]` becomes `[b, a, n]`.

@@ -29,12 +29,13 @@ def load(case):
 
     if case.mode == "step":
         # Two states take turns, all the way round an even number of steps.
-        states = [[zeros(1, 1, case.h), zeros(1, 1, case.h)] for _ in range(2)]
+        names = ["h", "c"] if case.cell == "lstm" else ["h"]
+        states = [{name: zeros(1, 1, case.h) for name in names} for _ in range(2)]
         bindings = []
         for step in range(case.t):
-            (h, c), (next_h, next_c) = states[step % 2], states[1 - step % 2]
-            inputs = {"X": value(case.input[step : step + 1]), "initial_h": h, "initial_c": c}
-            bindings.append(bind(inputs, {"Y_h": next_h, "Y_c": next_c}))
+            first, last = states[step % 2], states[1 - step % 2]
+            inputs = {"X": value(case.input[step : step + 1])} | {f"initial_{name}": first[name] for name in names}
+            bindings.append(bind(inputs, {f"Y_{name}": last[name] for name in names}))
         turns = itertools.cycle(bindings)
     else:
         turns = itertools.repeat(bind({"X": value(case.input)}, {"Y": zeros(case.t, 1, case.b, case.h)}))

@@ -1,4 +1,4 @@
-"""TensorFlow: Keras' layer, plain or compiled by XLA, or the operation BlockLSTM.
+"""TensorFlow: Keras' layers, plain or compiled by XLA, or the operation BlockLSTM.
 
 Of BlockLSTM version 1: the gradient of version 2 calls version 1's kernel, whose gate order differs, and is wrong.
 """
@@ -20,13 +20,32 @@ def block(array, case):
     return numpy.ascontiguousarray(gates.reshape(array.shape))
 
 
+def keras_gates(array, case):
+    """Changes the order of gates, which are the last dimension, from a GRU's r, z, n to Keras' z, r, n or back."""
+    if not case.cell.startswith("gru"):
+        return array
+    r, z, n = numpy.split(array, 3, axis=-1)
+    return numpy.concatenate([z, r, n], axis=-1)
+
+
 def keras_layer(case):
     import keras
 
-    layer = keras.layers.LSTM(case.h, return_sequences=True)
+    arguments = dict(return_sequences=True)
+    if case.cell.startswith("gru"):
+        layer = keras.layers.GRU(case.h, reset_after=case.cell == "gru", **arguments)
+    else:
+        layer = {"lstm": keras.layers.LSTM, "rnn": keras.layers.SimpleRNN}[case.cell](case.h, **arguments)
     layer.build((case.b, case.t, case.x))
-    layer.set_weights([case.weight_ih.T, case.weight_hh.T, case.bias])
+    # With the reset gate after the product the biases of W and of R lie one above the other.
+    bias = numpy.stack(case.biases()) if case.cell == "gru" else case.bias
+    layer.set_weights([keras_gates(array, case) for array in (case.weight_ih.T, case.weight_hh.T, bias)])
     return layer, [variable.value for variable in layer.trainable_variables]
+
+
+def keras_gradients(gradients, case):
+    w, r, b = (keras_gates(gradient, case) for gradient in gradients)
+    return w, r, case.joined(*b) if case.cell == "gru" else b
 
 
 def block_layer(case):
@@ -69,8 +88,9 @@ def load(case):
         h, dx, *gradients = (result.numpy() for result in results)
         if is_block:
             weight, bias = (block(gradient, case) for gradient in gradients)
-            gradients = [weight[: case.x], weight[case.x :], bias]
-        w, r, b = gradients
+            w, r, b = weight[: case.x], weight[case.x :], bias
+        else:
+            w, r, b = keras_gradients(gradients, case)
         return [h.transpose(axes), dx.transpose(axes), w.T, r.T, b]
 
     return lambda: train(x, cotangent), answer
