@@ -10,6 +10,12 @@ import plot
 import table
 
 
+def leave(number, _):
+    """By way of `finally`, lest stopped workers stay behind; `timeout` sends its signal twice."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit("terminated")
+
+
 def main():
     parser = argparse.ArgumentParser(prog="run", description=__doc__)
     commands = parser.add_subparsers(dest="command", metavar="measure | table | plot")
@@ -43,8 +49,7 @@ def main():
     elif arguments.command == "table":
         table.show(arguments.record)
     else:
-        # Leaves by way of `finally`, lest stopped workers stay behind.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
+        signal.signal(signal.SIGTERM, leave)
         measurement = measure.Measurement(arguments)
         measurement.run()
         table.show(measurement.path)
