@@ -278,15 +278,27 @@ impl WithOptions<'_> {
             let [mask, share, projected] = [masks.recurrent, masks.hidden_keep, projected].map(of_row);
             let cotangent = cotangent.map(|cotangent| &cotangent.row(row)[..width]);
             let (hidden, carry) = (&mut hidden.row_mut(row)[..width], &mut carry.row_mut(row)[..width]);
-            for k in 0..width {
-                let through_gates = hidden[k] * mask.map_or(1.0, |mask| mask[k]);
-                let gradient = through_gates + cotangent.map_or(0.0, |cotangent| cotangent[k]) + carry[k];
-                let share = share.map_or(1.0, |share| share[k]);
-                let limit = self.options.clip.projection;
-                let is_clipped =
-                    projected.zip(limit).is_some_and(|(projected, limit)| projected[k].abs() > limit);
-                carry[k] = flush((1.0 - share) * gradient);
-                hidden[k] = if is_clipped { 0.0 } else { share * gradient };
+            // One loop after the other: the compiler makes vectors of each.
+            if let Some(mask) = mask {
+                hidden.iter_mut().zip(mask).for_each(|(hidden, mask)| *hidden *= mask);
+            }
+            if let Some(cotangent) = cotangent {
+                hidden.iter_mut().zip(cotangent).for_each(|(hidden, cotangent)| *hidden += cotangent);
+            }
+            hidden.iter_mut().zip(&*carry).for_each(|(hidden, carry)| *hidden += carry);
+            match share {
+                None => carry.fill(0.0),
+                Some(share) => {
+                    for ((hidden, carry), share) in hidden.iter_mut().zip(carry).zip(share) {
+                        *carry = flush((1.0 - share) * *hidden);
+                        *hidden *= share;
+                    }
+                }
+            }
+            if let Some((projected, limit)) = projected.zip(self.options.clip.projection) {
+                let is_clipped = |projected: &f32| projected.abs() > limit;
+                let clipped = hidden.iter_mut().zip(projected).filter(|(_, projected)| is_clipped(projected));
+                clipped.for_each(|(hidden, _)| *hidden = 0.0);
             }
         }
     }
