@@ -27,7 +27,9 @@ use crate::shared::SharedWeights;
 use crate::stack::dropout::Dropout;
 use crate::view::{Matrix, MatrixMut, Sequence, SequenceMut, StepMask, check_sequence};
 use crate::weights::LstmWeights;
-use quadgate_kernels::{Isa, Kernels, LstmRowSteps, Permutation, Rows, RowsMut, Start, Term, without_small};
+use quadgate_kernels::{
+    Caches, Isa, Kernels, LstmRowSteps, Permutation, Rows, RowsMut, Start, Term, without_small,
+};
 use std::mem;
 
 /// A single LSTM layer in one [direction](crate::Direction), with packed weights.
@@ -352,6 +354,7 @@ impl Lstm {
             units: config.hidden_size(),
             outputs: config.output_size(),
             lanes: kernels.lanes(),
+            caches: Caches::of_this_cpu(),
             kind: config.kind(),
             has_options: config.cell_has_extras(),
         };

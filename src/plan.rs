@@ -5,19 +5,24 @@ use crate::parallel;
 use crate::shape::Shape;
 use quadgate_kernels::Isa;
 
-/// Bytes of weights from which a step finds them in memory rather than in a cache, or in a cache that others use too.
-const LARGE_WEIGHTS: usize = 16 << 20;
+/// Bytes of weights from which a step finds them in memory rather than in a cache: half of the last cache. And no more than this,
+/// since others use that cache too.
+const MOST_OF_LAST_CACHE: usize = 16 << 20;
 
-/// Bytes of hoisted sums per call: small enough to share L2 with the weights of a narrow layer; for large weights so many
+fn large_weights(shape: Shape) -> usize {
+    MOST_OF_LAST_CACHE.min(shape.caches.last / 2)
+}
+
+/// Bytes of hoisted sums per call: a quarter of the second cache, which they share with the weights of a narrow layer; for large weights so many
 /// that these are read for all steps at once (at 25,16,1024,1024 with AVX-512 at one thread: 230 GFLOP/s for 16 MiB,
 /// 209 for 4 MiB, 174 for 256 KiB).
 fn sums_bytes(shape: Shape) -> usize {
-    if shape.weight_bytes() < LARGE_WEIGHTS { 256 << 10 } else { 16 << 20 }
+    if shape.weight_bytes() < large_weights(shape) { shape.caches.second / 4 } else { 16 << 20 }
 }
 
 /// Batch rows below which hoisting pays: few rows wait for the weights, in a cache or in memory.
 fn hoist_below(shape: Shape) -> usize {
-    if shape.weight_bytes() < LARGE_WEIGHTS { 6 } else { 48 }
+    if shape.weight_bytes() < large_weights(shape) { 6 } else { 48 }
 }
 
 /// Bytes of given sums that are copied before the steps which start from them: few enough to stay in the first cache.
@@ -27,12 +32,9 @@ const GIVEN_BYTES: usize = 16 << 10;
 const MIN_FLOPS_PER_THREAD: f64 = 2e6;
 
 /// What a step loses where a thread has r rows, times r, as a part of its products: few rows are tiles that ask the caches for
-/// more weights, and two threads with rows of their own both read all weights. For weights of less than [`SMALL_WEIGHTS`],
-/// of less than [`LARGE_WEIGHTS`], and of more. This and the next two are fitted to what [`StepCost`] lists.
+/// more weights, and two threads with rows of their own both read all weights. For weights that leave room in the second cache of a core,
+/// for those of less than [`large_weights`], and for more. This and the next two are fitted to what [`StepCost`] lists.
 const LOSS_OF_FEW_ROWS: [f64; 3] = [0.3, 0.5, 5.0];
-
-/// Bytes of weights that leave room in the second cache of a core.
-const SMALL_WEIGHTS: usize = 1 << 20;
 
 /// What reading h costs members of a team, for each other member, times X + H, as a part of their products: what another core
 /// has written must come from there.
@@ -182,7 +184,8 @@ impl StepCost {
     /// Rows over threads, in floating point operations of one.
     fn of_rows(self, threads: usize) -> f64 {
         let weights = self.shape.weight_bytes();
-        let size = usize::from(weights >= SMALL_WEIGHTS) + usize::from(weights >= LARGE_WEIGHTS);
+        let size = usize::from(weights >= self.shape.caches.second)
+            + usize::from(weights >= large_weights(self.shape));
         let rows = self.batch.div_ceil(threads).max(1) as f64;
         self.flops * largest_share(self.batch, threads) * (1.0 + LOSS_OF_FEW_ROWS[size] / rows)
     }
@@ -234,14 +237,15 @@ pub(crate) fn max_block_rows(shape: Shape, batch: usize) -> Option<usize> {
 }
 
 /// Whether weight gradients move the columns of dZ that they read together, of a block of so many rows. A tile reads some columns of
-/// all rows, and of large blocks each of them would be on a page, and soon in a cache, of its own.
+/// all rows, and of large blocks each of them would be on a page, and soon in a cache, of its own: from three eighths of the second
+/// cache on.
 ///
-/// Measured with AVX-512 at one thread on an Emerald Rapids, in percent of the multiply-add peak of the weight gradients, without and
+/// Measured with AVX-512 at one thread on an Emerald Rapids with a second cache of 2 MiB, in percent of the multiply-add peak of the weight gradients, without and
 /// with: 80 and 78 at T,B,X,H = 100,16,128,128 (0.6 MB of dZ), 77 and 82 at 100,32,192,192 (0.8), 78 and 84 at 100,32,256,256,
 /// 52 and 80 at 50,64,512,512, 64 and 73 at 20,128,1024,1024.
 pub(crate) fn gathers_columns(shape: Shape, rows: usize) -> bool {
-    const LARGE: usize = 768 << 10;
-    shape.gate_gradients_width().saturating_mul(rows) >= LARGE / size_of::<f32>()
+    let large = shape.caches.second / 8 * 3;
+    shape.gate_gradients_width().saturating_mul(rows) >= large / size_of::<f32>()
 }
 
 /// Steps in a block.
@@ -253,10 +257,27 @@ pub(crate) fn block_steps(shape: Shape, batch: usize) -> usize {
 mod tests {
     use super::*;
     use crate::cell::kind::CellKind;
+    use quadgate_kernels::Caches;
     use std::num::NonZeroUsize;
 
+    /// Of an old laptop, a Zen 2, a Zen 5 and an Emerald Rapids.
+    const CACHES: [Caches; 4] = [
+        Caches { second: 256 << 10, last: 4 << 20 },
+        Caches { second: 512 << 10, last: 16 << 20 },
+        Caches::USUAL,
+        Caches { second: 2 << 20, last: 260 << 20 },
+    ];
+
     fn shape(inputs: usize, units: usize) -> Shape {
-        Shape { inputs, units, outputs: units, lanes: 16, kind: CellKind::Lstm, has_options: false }
+        Shape {
+            inputs,
+            units,
+            outputs: units,
+            lanes: 16,
+            caches: Caches::USUAL,
+            kind: CellKind::Lstm,
+            has_options: false,
+        }
     }
 
     fn plan(config: &LstmConfig, steps: usize, batch: usize) -> Plan {
@@ -312,13 +333,15 @@ mod tests {
     #[test]
     fn memory_has_room_for_every_plan_of_its_batch_or_a_smaller_one() {
         for (inputs, units) in [(3, 5), (64, 64), (40, 100), (1024, 1024)] {
-            for threads in [Threads::Serial, Threads::Auto, exactly(3)] {
+            for (threads, caches) in
+                [Threads::Serial, Threads::Auto, exactly(3)].into_iter().flat_map(|t| CACHES.map(|c| (t, c)))
+            {
                 let config = LstmConfig::new(inputs, units).threads(threads);
-                let shape = shape(inputs, units);
+                let shape = Shape { caches, ..shape(inputs, units) };
                 for most in [1, 7, 50] {
                     let room = Plan::sums_len(&config, shape, most).unwrap();
                     for batch in 1..=most {
-                        let plan = plan(&config, 100, batch);
+                        let plan = Plan::new(&config, Isa::Portable, shape, [100, batch], usize::MAX);
                         let is_hoisted = plan.schedule == Schedule::Hoisted;
                         let steps = if is_hoisted { plan.block_steps } else { 0 };
                         assert!(steps * batch * shape.sums_width() <= room, "{config:?}, {most}, {plan:?}");
@@ -326,6 +349,39 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn hoisted_sums_of_a_narrow_layer_take_a_quarter_of_the_second_cache() {
+        let config = LstmConfig::new(64, 64).threads(Threads::Serial);
+        for caches in CACHES {
+            let shape = Shape { caches, ..shape(64, 64) };
+            let plan = Plan::new(&config, Isa::Portable, shape, [1000, 1], 1);
+            let bytes = plan.block_steps * shape.sums_width() * size_of::<f32>();
+            assert_eq!((plan.schedule, bytes), (Schedule::Hoisted, caches.second / 4));
+        }
+    }
+
+    #[test]
+    fn weights_that_do_not_stay_in_the_last_cache_are_hoisted_up_to_many_rows() {
+        // 2 MiB and 32 MiB of weights.
+        let schedules = |units: usize| {
+            CACHES.map(|caches| {
+                let config = LstmConfig::new(units, units).threads(Threads::Serial);
+                let shape = Shape { caches, ..shape(units, units) };
+                Plan::new(&config, Isa::Portable, shape, [10, 20], 1).schedule
+            })
+        };
+        let [hoisted, fused] = [Schedule::Hoisted, Schedule::Fused];
+        assert_eq!(schedules(256), [hoisted, fused, fused, fused]);
+        assert_eq!(schedules(1024), [hoisted; 4]);
+    }
+
+    #[test]
+    fn columns_of_a_block_are_moved_together_from_three_eighths_of_the_second_cache_on() {
+        // 256 rows of 100 units: 400 KiB of dZ.
+        let gathers = CACHES.map(|caches| gathers_columns(Shape { caches, ..shape(100, 100) }, 256));
+        assert_eq!(gathers, [true, true, true, false]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Sizes of a layer and of its rows, as memory and kernels have them.
 
 use crate::cell::kind::CellKind;
-use quadgate_kernels::{PANEL_VECTORS, PART_BYTES, PanelLayout};
+use quadgate_kernels::{Caches, PANEL_VECTORS, PART_BYTES, PanelLayout};
 use std::ops::Range;
 
 /// Elements of a cache line.
@@ -24,6 +24,8 @@ pub(crate) struct Shape {
     pub(crate) outputs: usize,
     /// Elements in a vector.
     pub(crate) lanes: usize,
+    /// Of the CPU: plans depend on them, results do not.
+    pub(crate) caches: Caches,
     pub(crate) kind: CellKind,
     /// Whether the cell has options. Then steps record their sums.
     pub(crate) has_options: bool,

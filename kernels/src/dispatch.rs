@@ -33,7 +33,7 @@ use crate::simd::aarch64;
 use crate::simd::isa::Isa;
 use crate::simd::{Simd, portable};
 #[cfg(target_arch = "x86_64")]
-use crate::simd::{cpu, x86_64};
+use crate::simd::{cpu::has_adders_beside_multipliers, x86_64};
 use crate::small::HasSmall;
 use core::fmt;
 
@@ -233,7 +233,7 @@ static PORTABLE: Kernels = table::<portable::Portable>(Isa::Portable, MOST_LINES
 static AVX2: Kernels = table::<x86_64::Avx2>(Isa::Avx2, MOST_LINES);
 #[cfg(target_arch = "x86_64")]
 static AVX512: Kernels = table::<x86_64::Avx512>(Isa::Avx512, MOST_LINES);
-/// For CPUs whose two units for vectors of 512 bits do all that there is to do, see [`cpu::has_adders_beside_multipliers`].
+/// For CPUs whose two units for vectors of 512 bits do all that there is to do, see [`has_adders_beside_multipliers`].
 #[cfg(target_arch = "x86_64")]
 static AVX512_SHARED_UNITS: Kernels = table::<x86_64::Avx512>(Isa::Avx512, 0);
 #[cfg(target_arch = "aarch64")]
@@ -254,7 +254,7 @@ impl Kernels {
             Isa::Avx2 => x86_64::Avx2::try_new().map(|_| &AVX2),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => x86_64::Avx512::try_new()
-                .map(|_| if cpu::has_adders_beside_multipliers() { &AVX512 } else { &AVX512_SHARED_UNITS }),
+                .map(|_| if has_adders_beside_multipliers() { &AVX512 } else { &AVX512_SHARED_UNITS }),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => aarch64::Neon::try_new().map(|_| &NEON),
             _ => None,

@@ -69,6 +69,7 @@ pub use dispatch::Kernels;
 pub use gemm::panel::{Blank, PANEL_VECTORS, Packed, PanelLayout};
 pub use gemm::sweep::PART_BYTES;
 pub use reordered::{Permutation, ReorderedMut, RowOrder};
+pub use simd::cpu::Caches;
 pub use simd::isa::Isa;
 pub use small::without_small;
 pub use threads::{BlockOrder, Progress, Shared, Slots, Stepped, Team, Turn, Visit, VisitParts, Wavefront};

@@ -380,12 +380,13 @@ mod tests {
     use crate::cell::kind::CellKind;
     use crate::row_steps::{Lengths, Padding};
     use crate::view::StepMask;
+    use quadgate_kernels::Caches;
 
     const DIRECTIONS: [Direction; 2] = [Direction::Forward, Direction::Reverse];
 
     fn buffers(batch: usize) -> RaggedBuffers {
-        let (kind, has_options) = (CellKind::Lstm, false);
-        let shape = Shape { inputs: 1, units: 1, outputs: 1, lanes: 16, kind, has_options };
+        let (kind, has_options, caches) = (CellKind::Lstm, false, Caches::USUAL);
+        let shape = Shape { inputs: 1, units: 1, outputs: 1, lanes: 16, caches, kind, has_options };
         RaggedBuffers::new(shape, &Options::default(), batch, true).unwrap()
     }
 

@@ -15,7 +15,6 @@
 
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod aarch64;
-#[cfg(target_arch = "x86_64")]
 pub(crate) mod cpu;
 pub(crate) mod isa;
 pub(crate) mod portable;
