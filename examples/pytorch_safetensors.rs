@@ -14,19 +14,22 @@
 //! ```
 //!
 //! For an LSTM inside a larger model, add what stands before the names of its tensors, such as `encoder.lstm.`.
+//!
+//! With `--save copy.safetensors` as its last arguments it writes the weights that the layers hold to another such file, which
+//! `nn.LSTM` loads, and reads it back.
 
 use quadgate::{
     Directions, LstmConfig, LstmStack, LstmWeights, MatrixMut, Orientation, Sequence, SequenceMut,
     StackConfig, StackForward,
 };
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use std::error::Error;
 use std::process::ExitCode;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-const USAGE: &str = "usage: pytorch_safetensors lstm.safetensors [prefix]";
+const USAGE: &str = "usage: pytorch_safetensors lstm.safetensors [prefix] [--save copy.safetensors]";
 const STEPS: usize = 100;
 
 fn main() -> ExitCode {
@@ -41,7 +44,11 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (path, prefix) = match arguments.as_slice() {
+    let (arguments, copy) = match arguments.as_slice() {
+        [arguments @ .., flag, copy] if flag == "--save" => (arguments, Some(copy)),
+        arguments => (arguments, None),
+    };
+    let (path, prefix) = match arguments {
         [path] => (path, ""),
         [path, prefix] => (path, prefix.as_str()),
         _ => return Err(USAGE.into()),
@@ -67,7 +74,50 @@ fn run() -> Result<()> {
     println!("sum of all h: {:.6}", output.iter().copied().map(f64::from).sum::<f64>());
     println!("last h: {}", start_of(&output[(STEPS - 1) * width..]));
     println!("last c of the last layer: {}", start_of(&last_cell[(rows - 1) * hidden..]));
+    if let Some(copy) = copy {
+        std::fs::write(copy, save(&stack)?).map_err(|error| format!("{copy}: {error}"))?;
+        let same = parameters(&load(&std::fs::read(copy)?, "")?)? == parameters(&stack)?;
+        println!("{copy}: read back {}", if same { "as written" } else { "otherwise than written" });
+    }
     Ok(())
+}
+
+/// All parameters of a stack.
+pub(crate) fn parameters(stack: &LstmStack) -> Result<Vec<f32>> {
+    let mut parameters = vec![0.0; stack.config().total_parameters()?];
+    stack.read_parameters(&mut parameters)?;
+    Ok(parameters)
+}
+
+/// A safetensors file of a stack, with PyTorch's names. The bias of W is the sum of both biases, that of R zero.
+pub(crate) fn save(stack: &LstmStack) -> Result<Vec<u8>> {
+    let (config, parameters) = (stack.config(), parameters(stack)?);
+    let directions = config.directions().count();
+    let mut tensors: Vec<(String, [usize; 2], Vec<u8>)> = Vec::new();
+    for index in 0..config.directed_layers() {
+        let (layer, ranges) = (config.directed_layer(index), config.parameters(index)?);
+        let (rows, outputs) = (4 * layer.hidden_size(), layer.output_size());
+        let suffix = format!("_l{}{}", index / directions, ["", "_reverse"][index % directions]);
+        let zeros = vec![0.0; rows];
+        for (kind, shape, numbers) in [
+            ("weight_ih", [rows, layer.input_size()], &parameters[ranges.weight_ih]),
+            ("weight_hh", [rows, outputs], &parameters[ranges.weight_hh]),
+            ("bias_ih", [rows, 0], &parameters[ranges.bias]),
+            ("bias_hh", [rows, 0], &zeros),
+            ("weight_hr", [outputs, layer.hidden_size()], &parameters[ranges.projection]),
+        ] {
+            let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+            tensors.push((format!("{kind}{suffix}"), shape, bytes));
+        }
+    }
+    let views =
+        tensors.iter().filter(|(name, _, bytes)| !(name.starts_with("weight_hr") && bytes.is_empty()));
+    let views = views.map(|(name, [rows, columns], bytes)| {
+        let shape = if name.starts_with("bias") { vec![*rows] } else { vec![*rows, *columns] };
+        Ok((name, TensorView::new(Dtype::F32, shape, bytes)?))
+    });
+    let views: Vec<_> = views.collect::<std::result::Result<_, SafeTensorError>>()?;
+    Ok(safetensors::serialize(views, None)?)
 }
 
 /// The tensors of one layer in one direction, as PyTorch names them.

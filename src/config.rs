@@ -2,6 +2,8 @@
 
 mod gru;
 mod rnn;
+#[cfg(feature = "serde")]
+mod serialized;
 
 pub use gru::{GruConfig, GruParameterRanges};
 pub use rnn::{RnnConfig, RnnParameterRanges};
@@ -19,6 +21,7 @@ use std::ops::Range;
 ///
 /// The results have the same bits either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Schedule {
     /// Both in one pass over the fused matrix, each step. Best for wide batches.
@@ -32,6 +35,7 @@ pub enum Schedule {
 ///
 /// The results have the same bits either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Split {
     /// Each thread takes some rows through all of time. They never wait for each other.
@@ -46,6 +50,7 @@ pub enum Split {
 ///
 /// The results have the same bits for any choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Threads {
     /// As many as pay, at most those of the current rayon pool.

@@ -12,6 +12,7 @@ use std::ops::Range;
 /// Either way the output at t belongs to x_t. The initial states are those before the first step that is run, the last
 /// ones those after the last: in reverse, after t = 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Direction {
     /// From the first time to the last.
     #[default]

@@ -182,6 +182,18 @@ pub enum Error {
         /// The argument.
         argument: &'static str,
     },
+    /// Bytes are no packed weights of this layer: no such weights at all, those of another layer, level or version, or damaged ones.
+    #[non_exhaustive]
+    StoredWeights {
+        /// The argument.
+        argument: &'static str,
+        /// What of them differs: an entry of their header, or the number of bytes.
+        property: &'static str,
+        /// What the layer needs.
+        expected: String,
+        /// What there is.
+        found: String,
+    },
     /// An index names no entry of the table.
     #[non_exhaustive]
     NoSuchEntry {
@@ -361,6 +373,9 @@ impl fmt::Display for Error {
                     f,
                     "{argument}: expected one made with the weights that the layer has, found one of others"
                 )
+            }
+            Error::StoredWeights { argument, property, expected, found } => {
+                write!(f, "{argument}: expected packed weights of {property} {expected}, found {found}")
             }
             Error::NoSuchEntry { argument, step, row, entries, found } => write!(
                 f,

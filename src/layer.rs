@@ -101,6 +101,28 @@ macro_rules! layer_methods {
                 Ok(Self { config: config.clone(), layer })
             }
 
+            /// A layer of packed weights that `save_packed` wrote; see [`Lstm::from_packed`](crate::Lstm::from_packed).
+            ///
+            /// # Errors
+            /// As there.
+            pub fn from_packed(config: &$config, bytes: &[u8]) -> Result<Self, $crate::Error> {
+                let layer = $crate::Lstm::from_packed(&config.layer, bytes)?;
+                Ok(Self { config: config.clone(), layer })
+            }
+
+            /// Writes the packed weights to bytes; see [`Lstm::save_packed`](crate::Lstm::save_packed).
+            ///
+            /// # Errors
+            /// As there.
+            pub fn save_packed(&self, bytes: &mut [u8]) -> Result<(), $crate::Error> {
+                self.layer.save_packed(bytes)
+            }
+
+            /// Bytes that `save_packed` writes.
+            pub fn saved_packed_len(&self) -> usize {
+                self.layer.saved_packed_len()
+            }
+
             /// Replaces the weights, as after an optimizer's step; see [`Lstm::set_weights`](crate::Lstm::set_weights).
             ///
             /// # Errors

@@ -69,6 +69,12 @@
 //! or f64, with gradients by hand. The crate's own tests compare with it, and so may yours:
 //! `quadgate = { version = "0.1", features = ["reference"] }` in `[dev-dependencies]`.
 //!
+//! # Data
+//!
+//! With the feature `serde`, off by default, configurations are `Serialize` and `Deserialize`: [`LstmConfig`], [`GruConfig`],
+//! [`RnnConfig`] and [`StackConfig`], checked when they are read. Weights are a list of numbers: [`Lstm::read_parameters`],
+//! [`LstmWeights::from_parameters`].
+//!
 //! # Environment
 //!
 //! `QUADGATE_ISA` names the instruction set of layers whose configuration names none: `portable`, `avx2`, `avx512` or `neon`, in
@@ -87,6 +93,7 @@ mod config;
 mod direction;
 mod environment;
 mod error;
+mod fingerprint;
 mod given;
 mod gru;
 mod indices;
@@ -108,6 +115,7 @@ mod row_steps;
 mod shape;
 mod shared;
 mod stack;
+mod stored;
 mod table;
 mod training;
 mod view;

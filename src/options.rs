@@ -10,6 +10,11 @@ use std::mem;
 ///
 /// Outside a limit the gradient is zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
 pub struct Clip {
     /// Of what enters the activations of the gates.
     pub gate: Option<f32>,
@@ -54,6 +59,11 @@ impl Clip {
 /// This is the expectation, for evaluation. For training, a call gets random shares in
 /// [`Forward::hidden_share`](crate::Forward::hidden_share) and [`Forward::cell_share`](crate::Forward::cell_share).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
 pub struct Zoneout {
     /// Of h.
     pub hidden: f32,
@@ -63,6 +73,11 @@ pub struct Zoneout {
 
 /// All options of a layer. Numbers are compared by their bits, so that configurations can be keys of a map.
 #[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
 pub(crate) struct Options {
     /// P
     pub(crate) projection: Option<usize>,

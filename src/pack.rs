@@ -1,5 +1,6 @@
 //! Weights in the order in which the tiles read them.
 
+mod bytes;
 mod unpack;
 
 use crate::config::{LstmConfig, Threads};

@@ -1,6 +1,7 @@
 //! Which steps of which rows a call runs, and what the output of the others is.
 
 use crate::error::Error;
+use crate::fingerprint;
 use crate::integers::integers;
 use crate::view::{Sequence, StepMask};
 use quadgate_kernels::Kernels;
@@ -135,16 +136,15 @@ impl RowSteps<'_> {
 
     /// What a tape remembers of it, for a sequence of a shape; nothing of all steps, which is as good as no word of them.
     pub(crate) fn recorded(self, [steps, batch]: [usize; 2]) -> Option<Recorded> {
-        // FNV-1a, a word at a time.
-        let hash = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x0100_0000_01b3);
-        let start = 0xcbf2_9ce4_8422_2325;
         let (argument, fingerprint) = match self.steps {
-            Steps::Lengths(lengths) => {
-                ("lengths", (0..batch).fold(start, |h, row| hash(h, lengths.of(row) as u64)))
-            }
+            Steps::Lengths(lengths) => (
+                "lengths",
+                (0..batch)
+                    .fold(fingerprint::EMPTY, |sum, row| fingerprint::with(sum, lengths.of(row) as u64)),
+            ),
             Steps::Mask(mask) => {
                 let all = (0..steps).flat_map(|t| (0..batch).map(move |row| mask.runs(t, row)));
-                ("mask", all.fold(start, |h, runs| hash(h, u64::from(runs))))
+                ("mask", all.fold(fingerprint::EMPTY, |sum, runs| fingerprint::with(sum, u64::from(runs))))
             }
             Steps::All => return None,
         };

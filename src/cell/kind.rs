@@ -7,6 +7,7 @@ use std::ops::Range;
 ///
 /// It decides what a layer computes, so it must be that of the framework from which its weights come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum ResetGate {
     /// n = tanh(W·x + b + r ∘ (R·h + b′)): PyTorch, cuDNN, candle, Keras' `reset_after=True`, ONNX's `linear_before_reset=1`,
     /// oneDNN's `lbr_gru`. The products of all gates are one.
@@ -19,6 +20,7 @@ pub enum ResetGate {
 
 /// A kind of cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub(crate) enum CellKind {
     Lstm,
     /// With the reset gate after the product, its sums are x̂, r, z and ĥ: the products of the candidate stay apart. With the gate

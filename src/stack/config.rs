@@ -1,5 +1,8 @@
 //! What a stack is, apart from its weights.
 
+#[cfg(feature = "serde")]
+mod serialized;
+
 use crate::memory::buffer::filled;
 use crate::stack::kinds::LayerConfig;
 use crate::{Direction, Error, Initialization, Isa, LstmConfig, Schedule, Split, Threads};
@@ -9,6 +12,7 @@ use std::marker::PhantomData;
 ///
 /// The results have the same bits either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Arrangement {
     /// One directed layer after the other. Threads share the rows or the hidden units of each, as its
@@ -22,6 +26,7 @@ pub enum Arrangement {
 
 /// Which way the layers of a stack read, and what becomes of two directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Directions {
     /// One direction, from the first step to the last.

@@ -39,6 +39,11 @@ fn an_lstm_of_pytorch_of_any_depth_direction_and_projection_answers_as_recorded(
         }
         stack.forward(&mut stack.workspace(steps, batch).unwrap(), call).unwrap();
         assert_relative(name, &widen(&output), &golden.tensor("out"), 1e-6);
+        let saved = pytorch_safetensors::save(&stack).unwrap();
+        let again = pytorch_safetensors::load(&saved, "").unwrap();
+        assert_eq!(again.config(), stack.config());
+        let parameters = [&stack, &again].map(|stack| pytorch_safetensors::parameters(stack).unwrap());
+        assert_eq!(parameters[0], parameters[1], "{name}");
     }
 }
 

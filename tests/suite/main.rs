@@ -31,11 +31,14 @@ mod oracle;
 mod plan;
 mod reference;
 mod rnn;
+#[cfg(feature = "serde")]
+mod serialized;
 mod silero;
 mod small_numbers;
 mod stack;
 mod stack_cells;
 mod stack_layers;
 mod state_rows;
+mod stored;
 mod train_digits;
 mod weights;

@@ -14,6 +14,11 @@ use crate::simd::{Operation, Simd};
 
 /// An activation function of [ONNX's LSTM](https://onnx.ai/onnx/operators/onnx__LSTM.html), α and β said aloud.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case", deny_unknown_fields)
+)]
 #[allow(missing_docs)] // alpha and beta are the α and β of the equations.
 #[non_exhaustive]
 pub enum ActivationFunction {

@@ -33,6 +33,7 @@ pub(crate) const OUTPUT: usize = 3;
 
 /// Whether the gates i and f are two, or one and its complement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Coupling {
     /// Two gates.
@@ -46,6 +47,11 @@ pub enum Coupling {
 
 /// The three activation functions of a cell, which ONNX calls f, g and h.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
 pub struct Activations {
     /// f, of the gates i, f and o.
     pub gate: ActivationFunction,

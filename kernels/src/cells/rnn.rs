@@ -12,6 +12,7 @@ use crate::views::RawRowsMut;
 
 /// The function of a plain recurrent cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Nonlinearity {
     /// tanh

@@ -4,6 +4,7 @@ use core::fmt;
 
 /// An instruction set with kernels of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Isa {
     /// Whatever the compile target guarantees: SSE2 on x86-64, NEON on AArch64, scalar elsewhere.

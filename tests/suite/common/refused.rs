@@ -44,6 +44,7 @@ refused! {
     NothingRecorded { argument: &'static str }
     NoSuchRow { argument: &'static str, row: usize, rows: usize }
     WeightsReplaced { argument: &'static str }
+    StoredWeights { argument: &'static str, property: &'static str, expected: String, found: String }
     OtherWeights { argument: &'static str }
     NoSuchEntry { argument: &'static str, step: usize, row: usize, entries: usize, found: i128 }
     RowLength { argument: &'static str, row: usize, expected: usize, found: usize }
