@@ -10,6 +10,7 @@ mod cell_goldens;
 mod cell_output;
 mod cells;
 mod common;
+mod denoise;
 mod determinism;
 mod direction;
 mod dropout;
