@@ -20,7 +20,8 @@ use crate::weights::{GruGateOrder, GruWeights};
 ///
 /// (Cho et al. 2014, with the reset gate after the product: PyTorch, cuDNN, Keras with `reset_after`, ONNX with
 /// `linear_before_reset`, oneDNN's `lbr_gru`.) With [`ResetGate::BeforeProduct`](crate::ResetGate::BeforeProduct) it is
-/// n = tanh(W_n·x_t + R_n·(r ∘ h_{t−1}) + b_n), as in that paper. Calls take the same arguments as those of [`Lstm`]; there is no c, so one that names
+/// n = tanh(W_n·x_t + R_n·(r ∘ h_{t−1}) + b_n), as in that paper. [`GruConfig`] has options that change this cell: other functions, a
+/// limit, layer normalization, zoneout and recurrent dropout. Calls take the same arguments as those of [`Lstm`]; there is no c, so one that names
 /// c is refused.
 ///
 /// ```

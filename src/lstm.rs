@@ -148,7 +148,7 @@ macro_rules! mask_builders {
     ($name:ident) => {
         impl<'a> $name<'a> {
             /// Zoneout of h: how much of the new h to take, `[T, B, H]` (`[T, B, P]` with a projection) in any strides,
-            /// instead of 1 − rate. For a layer with [`LstmConfig::zoneout`](crate::LstmConfig::zoneout).
+            /// instead of 1 − rate. For a layer with [`LstmConfig::zoneout`](crate::LstmConfig::zoneout), or that of another cell.
             ///
             /// h_t = share ∘ h̃_t + (1 − share) ∘ h_{t−1}; in training, share is 0 or 1 at random.
             pub fn hidden_share(mut self, share: $crate::Sequence<'a>) -> Self {
@@ -156,7 +156,7 @@ macro_rules! mask_builders {
                 self
             }
 
-            /// The same of c, `[T, B, H]`.
+            /// The same of c, `[T, B, H]`, of an LSTM.
             pub fn cell_share(mut self, share: $crate::Sequence<'a>) -> Self {
                 self.masks.cell_share = Some(share);
                 self
@@ -164,7 +164,9 @@ macro_rules! mask_builders {
 
             /// Recurrent dropout: factors of h, `[B, H]` (`[B, P]` with a projection), on its way into the gates at every
             /// step: R·(mask ∘ h_{t−1}). For a layer with
-            /// [`LstmConfig::recurrent_dropout`](crate::LstmConfig::recurrent_dropout).
+            /// [`LstmConfig::recurrent_dropout`](crate::LstmConfig::recurrent_dropout), or that of another cell. A gated recurrent
+            /// unit whose reset gate comes before the product has R·(r ∘ mask ∘ h_{t−1}) in its candidate, and mixes that with h as
+            /// it was.
             ///
             /// (Gal and Ghahramani 2016; Keras' `recurrent_dropout`, whose factors are 0 or 1 / (1 − rate).)
             pub fn recurrent_mask(mut self, mask: $crate::Matrix<'a>) -> Self {

@@ -1,6 +1,7 @@
 //! Weights of gated recurrent units as other frameworks store them.
 
 use super::export::write;
+use super::hint::{GruTensor, check_gru_tensor};
 use super::layout::{Orientation, Place, check, keras_cudnn_index};
 use super::{GateMatrix, check_presence};
 use crate::Error;
@@ -162,10 +163,11 @@ fn check_lengths(
     biases: [Option<usize>; 2],
 ) -> Result<(), Error> {
     let rows = check_units(units)?;
-    check(input_name, rows, inputs, input)?;
-    check(recurrent_name, rows, units, recurrent)?;
+    let check = |tensor, name, shape, found| check_gru_tensor(tensor, name, shape, found, [inputs, units]);
+    check(GruTensor::Input, input_name, [rows, inputs], input)?;
+    check(GruTensor::Recurrent, recurrent_name, [rows, units], recurrent)?;
     for (name, bias) in [first_name, second_name].into_iter().zip(biases) {
-        bias.map_or(Ok(()), |len| check(name, GATES, units, len))?;
+        bias.map_or(Ok(()), |len| check(GruTensor::Bias, name, [GATES, units], len))?;
     }
     Ok(())
 }
@@ -526,7 +528,7 @@ impl<'a> GruWeights<'a> {
         check_lengths(names, sizes, [input.len(), recurrent.len()], [None; 2])?;
         let mut biases = [[None; GATES]; 2];
         if let Some(bias) = bias {
-            check(names[2], sums(reset_gate), sizes[1], bias.len())?;
+            check_gru_tensor(GruTensor::Sums, names[2], [sums(reset_gate), sizes[1]], bias.len(), sizes)?;
             let (of_gates, apart) = bias.split_at(GATES * sizes[1]);
             biases[0] = layout.parts(Some(of_gates), thirds);
             biases[1][2] = (!apart.is_empty()).then_some(apart);
@@ -706,7 +708,8 @@ impl<'a> GruWeights<'a> {
         check_lengths(names, self.sizes(), [input.len(), recurrent.len()], [None; 2])?;
         let mut biases = [[None, None, None], [None, None, None]];
         if let Some(bias) = bias {
-            check(names[2], sums(self.reset_gate), self.hidden_size, bias.len())?;
+            let shape = [sums(self.reset_gate), self.hidden_size];
+            check_gru_tensor(GruTensor::Sums, names[2], shape, bias.len(), self.sizes())?;
             let (of_gates, apart) = bias.split_at_mut(GATES * self.hidden_size);
             biases[0] = layout.parts(Some(of_gates), thirds_mut);
             biases[1][2] = (!apart.is_empty()).then_some(apart);
@@ -800,6 +803,31 @@ impl<'a> GruWeights<'a> {
         Ok(Self { layer_normalization: [r, z, n, recurrent], ..self })
     }
 
+    /// Writes the scales of the layer normalization, as [`GruWeights::with_layer_normalization`] reads them.
+    ///
+    /// # Errors
+    /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Missing`] the scales if there are none, or room for the
+    /// last one; [`Error::Unexpected`] room for it where there is none. Nothing is written then.
+    pub fn export_layer_normalization(
+        &self,
+        scales: [&mut [f32]; GATES],
+        recurrent: Option<&mut [f32]>,
+    ) -> Result<(), Error> {
+        let [r, z, n, apart] = self.layer_normalization;
+        let (Some(r), Some(z), Some(n)) = (r, z, n) else {
+            return Err(Error::Missing { argument: "layer normalization" });
+        };
+        check_presence(SCALES[GATES], apart.is_some(), recurrent.is_some())?;
+        let lengths = scales.iter().chain(&recurrent).map(|scale| scale.len());
+        for (len, name) in lengths.zip(SCALES) {
+            check(name, 1, self.hidden_size, len)?;
+        }
+        for (to, from) in scales.into_iter().chain(recurrent).zip([r, z, n].into_iter().chain(apart)) {
+            to.copy_from_slice(from);
+        }
+        Ok(())
+    }
+
     /// `Ok` if there is what a layer of `config` needs, of its sizes, and nothing else.
     pub(crate) fn check(&self, config: &GruConfig) -> Result<(), Error> {
         Error::check_dimension("weights", "input size", config.input_size(), self.input_size)?;
@@ -847,6 +875,11 @@ fn check_tensorflow(
     check("b_c", 1, units, b_c)
 }
 
+/// `Ok` if a tensor has the length of the bias of W and that of R.
+fn check_two_biases(name: &'static str, units: usize, found: usize) -> Result<(), Error> {
+    check_gru_tensor(GruTensor::TwoBiases, name, [2 * GATES, units], found, [0, units])
+}
+
 /// The bias of W and that of R in one tensor.
 fn halves<'a>(
     name: &'static str,
@@ -854,7 +887,7 @@ fn halves<'a>(
     bias: Option<&'a [f32]>,
 ) -> Result<[Option<&'a [f32]>; 2], Error> {
     let Some(bias) = bias else { return Ok([None; 2]) };
-    check(name, 2 * GATES, units, bias.len())?;
+    check_two_biases(name, units, bias.len())?;
     let (input, recurrent) = bias.split_at(GATES * units);
     Ok([Some(input), Some(recurrent)])
 }
@@ -866,7 +899,7 @@ fn halves_mut<'a>(
     bias: Option<&'a mut [f32]>,
 ) -> Result<[Option<&'a mut [f32]>; 2], Error> {
     let Some(bias) = bias else { return Ok([None, None]) };
-    check(name, 2 * GATES, units, bias.len())?;
+    check_two_biases(name, units, bias.len())?;
     let (input, recurrent) = bias.split_at_mut(GATES * units);
     Ok([Some(input), Some(recurrent)])
 }

@@ -31,17 +31,12 @@ pub(super) fn check_tensor(
     found: usize,
     sizes: Sizes,
 ) -> Result<(), Error> {
-    check(argument, rows, columns, found).map_err(|error| match error {
-        Error::Length { argument, expected, found, .. } => {
-            Error::Length { argument, expected, found, hint: hint(tensor, sizes, found) }
-        }
-        other => other,
-    })
+    with_hint(check(argument, rows, columns, found), || hint(tensor, sizes, found))
 }
 
 fn hint(tensor: Tensor, Sizes { inputs, units, outputs }: Sizes, found: usize) -> Option<&'static str> {
     let times = |number: usize, columns: usize| units.saturating_mul(columns).saturating_mul(number) == found;
-    let known: &[(bool, &str)] = match tensor {
+    let known: &[(bool, &'static str)] = match tensor {
         _ if found == 0 => &[],
         Tensor::Input | Tensor::Recurrent => {
             let columns = if tensor == Tensor::Input { inputs } else { outputs };
@@ -79,5 +74,85 @@ fn hint(tensor: Tensor, Sizes { inputs, units, outputs }: Sizes, found: usize) -
             (times(4, 1), "four gates have: there is none of g"),
         ],
     };
+    first(known)
+}
+
+/// A tensor of a gated recurrent unit that holds all gates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GruTensor {
+    Input,
+    Recurrent,
+    /// Of W, or of R.
+    Bias,
+    /// Both of these in one.
+    TwoBiases,
+    /// Biases that were added up as far as they can be.
+    Sums,
+}
+
+const LSTM: &str = "the four gates of an LSTM have";
+const ONE_GATE_OF_GRU: &str = "one gate has: give a tensor for each to `GruWeights::separate`";
+const ADDED_UP: &str =
+    "biases have that were added up, as oneDNN's and OpenVINO's: see `GruWeights::onednn_ldigo`";
+const RESET_BEFORE: &str =
+    "a layer has whose reset gate comes before the product: see `GruConfig::reset_gate`";
+
+/// `Ok` if a tensor of a gated recurrent unit has `rows` × `columns` elements; else an error that says what has as many as came.
+pub(super) fn check_gru_tensor(
+    tensor: GruTensor,
+    argument: &'static str,
+    [rows, columns]: [usize; 2],
+    found: usize,
+    [inputs, units]: [usize; 2],
+) -> Result<(), Error> {
+    let times = |number: usize, columns: usize| units.saturating_mul(columns).saturating_mul(number) == found;
+    with_hint(check(argument, rows, columns, found), || match tensor {
+        _ if found == 0 => None,
+        GruTensor::Input | GruTensor::Recurrent => {
+            let columns = if tensor == GruTensor::Input { inputs } else { units };
+            first(&[
+                (times(6, columns), TWO_DIRECTIONS),
+                (times(4, columns), LSTM),
+                (times(1, columns), ONE_GATE_OF_GRU),
+                (
+                    times(2, inputs.saturating_add(units)),
+                    "w_ru of TensorFlow's GRUBlockCell has: see `GruWeights::tensorflow_block`",
+                ),
+            ])
+        }
+        GruTensor::Bias => first(&[
+            (times(6, 1), "both biases have in one, as ONNX's B, and Keras' bias with reset_after"),
+            (times(4, 1), ADDED_UP),
+            (times(1, 1), ONE_GATE_OF_GRU),
+        ]),
+        GruTensor::TwoBiases => first(&[
+            (times(3, 1), RESET_BEFORE),
+            (times(4, 1), ADDED_UP),
+            (times(12, 1), TWO_DIRECTIONS),
+            (times(8, 1), LSTM),
+        ]),
+        GruTensor::Sums => first(&[
+            (times(3, 1), RESET_BEFORE),
+            (
+                times(4, 1),
+                "a layer has whose reset gate comes after the product: see `GruConfig::reset_gate`",
+            ),
+            (times(6, 1), "both biases have in one, not added up: see `GruWeights::onnx`"),
+        ]),
+    })
+}
+
+/// The first of what is known.
+fn first(known: &[(bool, &'static str)]) -> Option<&'static str> {
     known.iter().find(|(is_known, _)| *is_known).map(|&(_, hint)| hint)
+}
+
+/// The same with a hint, if it is an error of a length.
+fn with_hint(result: Result<(), Error>, hint: impl FnOnce() -> Option<&'static str>) -> Result<(), Error> {
+    result.map_err(|error| match error {
+        Error::Length { argument, expected, found, .. } => {
+            Error::Length { argument, expected, found, hint: hint() }
+        }
+        other => other,
+    })
 }

@@ -200,6 +200,17 @@ impl<'a> RnnWeights<'a> {
         self.export(Orientation::GatesByInputs, w, r, [first, second])
     }
 
+    /// Writes the scale of the layer normalization, as [`RnnWeights::with_layer_normalization`] reads it.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if the tensor has another length; [`Error::Missing`] if there is no scale. Nothing is written then.
+    pub fn export_layer_normalization(&self, scale: &mut [f32]) -> Result<(), Error> {
+        let own = self.layer_normalization.ok_or(Error::Missing { argument: "layer normalization" })?;
+        check("layer_normalization", 1, self.hidden_size, scale.len())?;
+        scale.copy_from_slice(own);
+        Ok(())
+    }
+
     /// `Ok` if there is what a layer of `config` needs, of its sizes, and nothing else.
     pub(crate) fn check(&self, config: &RnnConfig) -> Result<(), Error> {
         Error::check_dimension("weights", "input size", config.input_size(), self.input_size)?;

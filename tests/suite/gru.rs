@@ -433,6 +433,63 @@ fn tensors_of_other_sizes_are_refused_by_name() {
 }
 
 #[test]
+fn an_error_of_a_length_says_which_convention_has_as_many_elements() {
+    let zeros = &[0.0; 100];
+    let after = &GruConfig::new(3, 2);
+    let before = &GruConfig::new(3, 2).reset_gate(ResetGate::BeforeProduct);
+    let hint = |result: Result<GruWeights<'_>, Error>| match result.unwrap_err() {
+        Error::Length { hint, .. } => hint.unwrap_or_default(),
+        other => panic!("{other}"),
+    };
+    let keras = |config, w: usize, r: usize, b: usize| {
+        hint(GruWeights::keras(config, &zeros[..w], &zeros[..r], Some(&zeros[..b])))
+    };
+    assert!(keras(after, 18, 12, 6).contains("before the product"));
+    assert!(keras(after, 18, 12, 8).contains("added up"));
+    assert!(keras(before, 18, 12, 12).contains("reset_after"));
+    assert!(keras(before, 24, 12, 6).contains("LSTM"));
+    assert!(keras(before, 18, 4, 6).contains("separate"));
+    assert!(keras(before, 36, 12, 6).contains("two directions"));
+    assert!(keras(before, 20, 12, 6).contains("tensorflow_block"));
+    assert_eq!(keras(before, 19, 12, 6), "");
+    let openvino =
+        |config, b: usize| hint(GruWeights::openvino(config, &zeros[..18], &zeros[..12], Some(&zeros[..b])));
+    assert!(openvino(after, 6).contains("before the product"));
+    assert!(openvino(before, 8).contains("after the product"));
+    assert!(openvino(after, 12).contains("onnx"));
+}
+
+#[test]
+fn scales_of_a_normalization_are_written_as_they_were_read() {
+    for reset_gate in [ResetGate::AfterProduct, ResetGate::BeforeProduct] {
+        let config = GruConfig::new(1, 2).reset_gate(reset_gate);
+        let weights = GruWeights::pytorch(&config, &[0.5; 6], &[0.5; 12], None, None).unwrap();
+        let (mut to, mut apart) = ([[0.0; 2]; 3], [0.0; 2]);
+        let is_apart = reset_gate == ResetGate::AfterProduct;
+        let mut export = |weights: GruWeights<'_>| {
+            let scales = to.each_mut().map(|scale| &mut scale[..]);
+            weights.export_layer_normalization(scales, is_apart.then_some(&mut apart[..]))
+        };
+        let refused = export(weights).unwrap_err();
+        assert!(matches!(refused, Error::Missing { argument: "layer normalization", .. }), "{refused}");
+        let own = is_apart.then_some(&[7.0f32, 8.0][..]);
+        let scales: [&[f32]; 3] = [&[1.0, 2.0], &[3.0, 4.0], &[5.0, 6.0]];
+        export(weights.with_layer_normalization(scales, own).unwrap()).unwrap();
+        assert_eq!(
+            (to, apart),
+            ([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], if is_apart { [7.0, 8.0] } else { [0.0; 2] })
+        );
+    }
+    let config = RnnConfig::new(1, 2);
+    let weights = RnnWeights::pytorch(&config, &[0.5; 2], &[0.5; 4], None, None).unwrap();
+    let mut to = [0.0; 2];
+    weights.with_layer_normalization(&[1.0, 2.0]).unwrap().export_layer_normalization(&mut to).unwrap();
+    assert_eq!(to, [1.0, 2.0]);
+    let refused = weights.export_layer_normalization(&mut to).unwrap_err();
+    assert!(matches!(refused, Error::Missing { argument: "layer normalization", .. }), "{refused}");
+}
+
+#[test]
 fn a_bias_without_room_is_not_dropped() {
     let case = case(1, [1, 1, 2, 3], ResetGate::AfterProduct);
     let config = GruConfig::new(2, 3);
