@@ -7,6 +7,7 @@ use crate::cell::kind::{CellKind, ResetGate};
 use crate::cell::lstm::PlainLstm;
 use crate::cell::options::WithOptions;
 use crate::cell::rnn::PlainRnn;
+use crate::cell::row;
 use crate::cell::step::{Masks, Step, StepExtras};
 use crate::config::{LstmConfig, Schedule};
 use crate::error::Error;
@@ -28,7 +29,7 @@ use crate::stack::dropout::Dropout;
 use crate::view::{Matrix, MatrixMut, Sequence, SequenceMut, StepMask, check_sequence};
 use crate::weights::LstmWeights;
 use quadgate_kernels::{
-    Caches, Isa, Kernels, LstmRowSteps, Permutation, Rows, RowsMut, Start, Term, without_small,
+    Caches, Isa, Kernels, NarrowRow, Permutation, Rows, RowsMut, Start, Term, without_small,
 };
 use std::mem;
 
@@ -77,6 +78,8 @@ pub struct Lstm {
     pub(crate) config: LstmConfig,
     pub(crate) kernels: &'static Kernels,
     pub(crate) weights: SharedWeights,
+    /// Whether steps of a row alone are led by one call of a kernel.
+    leads_rows: bool,
 }
 
 /// The arguments of [`Lstm::forward`] or, with another tape, of [`LstmStack::forward`](crate::LstmStack::forward): the input,
@@ -361,7 +364,8 @@ impl Lstm {
             has_options: config.cell_has_extras(),
         };
         let weights = SharedWeights::new(shape, config.options(), config.is_for_training())?;
-        Ok(Self { config: config.clone(), kernels, weights })
+        let leads_rows = weights.options().is_none() && row::is_led(kernels, shape, shape.inputs);
+        Ok(Self { config: config.clone(), kernels, weights, leads_rows })
     }
 
     /// Replaces the weights, as after an optimizer's step. Allocates nothing, unless a clone shares the weights that there were;
@@ -639,12 +643,42 @@ impl Lstm {
         let batch = state.batch();
         let x = input.checked("input", batch, self.config.input_size())?;
         self.check_state(state, batch)?;
-        if batch == 0 {
-            return Ok(());
+        // What other rows need takes longer than some units, so it is elsewhere.
+        if batch == 1 && self.leads_rows && !self.kernels.has_small(x.row(0)) {
+            self.step_row(state, x);
+        } else if batch > 0 {
+            self.step_rows(state, x);
         }
+        Ok(())
+    }
+
+    /// The next step of a state that was made for this layer, of one row that has nothing too small to compute with; the layer leads
+    /// rows.
+    #[inline]
+    fn step_row(&self, state: &mut State, x: Rows<'_>) {
+        let weights = &*self.weights;
+        let (order, hidden, cell) = state.row_in_turn();
+        let row = NarrowRow {
+            start: Start::Bias(weights.bias()),
+            input: x,
+            weights: weights.packed(),
+            steps: 1,
+            is_reverse: false,
+            order,
+            hidden,
+            output: None,
+            units: self.config.hidden_size(),
+        };
+        row::lead(self.kernels, self.config.kind(), row, cell);
+        state.advance(1);
+    }
+
+    /// The next step of a state that was made for this layer, of any rows.
+    #[inline(never)]
+    fn step_rows(&self, state: &mut State, x: Rows<'_>) {
+        let batch = x.rows();
         if (0..batch).all(|row| !self.kernels.has_small(x.row(row))) {
-            self.run_step_of(state, x);
-            return Ok(());
+            return self.run_step_of(state, x);
         }
         // Out of the state meanwhile, since a step borrows that.
         let mut clean = mem::take(&mut state.input);
@@ -655,39 +689,20 @@ impl Lstm {
         }
         self.run_step_of(state, views::rows(&clean, batch, width));
         state.input = clean;
-        Ok(())
     }
 
-    /// The next step of a state that was made for this layer, of rows that have nothing too small to compute with.
-    #[inline]
+    /// The same, of rows that have nothing too small to compute with.
     fn run_step_of(&self, state: &mut State, x: Rows<'_>) {
+        if x.rows() == 1 && self.leads_rows {
+            return self.step_row(state, x);
+        }
         self.run_step(state, Start::Bias(self.weights.bias()), self.weights.input_term(x));
     }
 
-    /// The same, with what the sums of all rows start from, and what is added to that.
-    #[inline]
+    /// The next step of a state that was made for this layer, with what the sums of all rows start from, and what is added to that.
     pub(crate) fn run_step(&self, state: &mut State, start: Start<'_>, input: Option<Term<'_>>) {
-        let batch = state.batch();
-        let (cell, weights) = (self.cell(Masks::default()), &self.weights);
-        if let (Cell::Lstm(lstm), 1) = (&cell, batch)
-            && lstm.is_narrow(input.map_or(0, |term| term.rows.width()))
-        {
-            let (order, hidden, cell) = state.hidden_in_turn();
-            lstm.row(LstmRowSteps {
-                start,
-                input,
-                recurrent: weights.recurrent(),
-                steps: 1,
-                is_reverse: false,
-                order,
-                hidden,
-                cell,
-                output: None,
-                units: self.config.hidden_size(),
-            });
-            state.advance(1);
-            return;
-        }
+        let (batch, weights) = (state.batch(), &*self.weights);
+        let cell = self.cell(Masks::default());
         let StepRows { order, from, to, cell: cell_state, preactivations, scratch } = state.step_rows();
         let mut extras = cell.has_extras().then(|| StepExtras {
             masks: cell.masks_of(&(0..batch), [None, None]),
@@ -711,15 +726,18 @@ impl Lstm {
     }
 
     /// The options, if there are any.
+    #[inline]
     fn options(&self) -> Option<&Options> {
         self.weights.options().map(|_| self.config.options())
     }
 
     /// `Ok` if a state is that of this layer, with at least `batch` rows.
+    #[inline]
     pub(crate) fn check_state(&self, state: &State, batch: usize) -> Result<(), Error> {
         state.check("state", self.shape(), self.options(), batch)
     }
 
+    #[inline]
     pub(crate) fn shape(&self) -> Shape {
         self.weights.shape()
     }

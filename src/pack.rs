@@ -175,6 +175,7 @@ impl PackedWeights {
     }
 
     /// The sizes.
+    #[inline]
     pub(crate) fn shape(&self) -> Shape {
         self.shape
     }
@@ -189,6 +190,12 @@ impl PackedWeights {
     #[inline]
     pub(crate) fn recurrent(&self) -> Packed<'_> {
         packed(self.shape.recurrent_layout(), &self.recurrent)
+    }
+
+    /// W and R as they are packed.
+    #[inline]
+    pub(crate) fn packed(&self) -> [&[f32]; 2] {
+        [&self.input, &self.recurrent]
     }
 
     /// W·x, if there is any x.
@@ -226,6 +233,7 @@ impl PackedWeights {
     }
 
     /// The tensors of the options; `None` for a plain layer.
+    #[inline]
     pub(crate) fn options(&self) -> Option<&PackedOptions> {
         self.options.as_deref()
     }

@@ -339,6 +339,7 @@ impl<'a> Sequence<'a> {
 
 impl<'a> Matrix<'a> {
     /// The rows, if they have the shape that a call demands.
+    #[inline]
     pub(crate) fn checked(
         self,
         argument: &'static str,

@@ -5,22 +5,22 @@
 
 use crate::cells::activation::{Apply, Reciprocal};
 use crate::cells::function::{Activate, ActivationFunction, Slopes};
-use crate::cells::gru::GruRows;
+use crate::cells::gru::{GruRowCell, GruRows};
 use crate::cells::gru_backward::GruBackwardRows;
 use crate::cells::gru_options::GruOptionsRows;
 use crate::cells::gru_options_backward::GruOptionsBackwardRows;
 use crate::cells::gru_reset_before::{GruCandidateRows, GruGateRows};
 use crate::cells::gru_reset_before_backward::GruResetBeforeBackwardRows;
 use crate::cells::lines::Finish;
-use crate::cells::lstm::LstmRows;
+use crate::cells::lstm::{LstmRowCell, LstmRows};
 use crate::cells::lstm_backward::LstmBackwardRows;
 use crate::cells::lstm_options::LstmOptionsRows;
 use crate::cells::lstm_options_backward::LstmOptionsBackwardRows;
-use crate::cells::lstm_row::LstmRow;
 use crate::cells::rnn::RnnRows;
 use crate::cells::rnn_backward::RnnBackwardRows;
 use crate::cells::rnn_options::RnnOptionsRows;
 use crate::cells::rnn_options_backward::RnnOptionsBackwardRows;
+use crate::cells::row::Row;
 use crate::gemm::column_sums::ColumnSums;
 use crate::gemm::micro::{Deferred, Immediate, ImmediateStaggered, MOST_LINES, RunTile, Sums, Tile};
 use crate::gemm::pack::Rearrange;
@@ -43,9 +43,10 @@ pub struct Kernels {
     pub(crate) tiles: Tiles,
     pub(crate) store: Epilogue<Store>,
     pub(crate) lstm: Epilogue<LstmRows>,
-    pub(crate) lstm_row: unsafe fn(LstmRow),
+    pub(crate) lstm_row: unsafe fn(&Row<LstmRowCell>),
     pub(crate) lstm_backward: Epilogue<LstmBackwardRows>,
     pub(crate) gru: Epilogue<GruRows>,
+    pub(crate) gru_row: unsafe fn(&Row<GruRowCell>),
     pub(crate) gru_backward: Epilogue<GruBackwardRows>,
     pub(crate) gru_gates: Epilogue<GruGateRows>,
     pub(crate) gru_candidate: Epilogue<GruCandidateRows>,
@@ -84,9 +85,10 @@ macro_rules! kernels {
 kernels! {
     fn store(to: &Store, tiles: &[Sums]) { FinishStore::new(to, tiles) }
     fn lstm(rows: &LstmRows, tiles: &[Sums]) { Finish::new(rows, tiles) }
-    fn lstm_row(row: LstmRow) { row }
+    fn lstm_row(row: &Row<LstmRowCell>) { row }
     fn lstm_backward(rows: &LstmBackwardRows, tiles: &[Sums]) { Finish::new(rows, tiles) }
     fn gru(rows: &GruRows, tiles: &[Sums]) { Finish::new(rows, tiles) }
+    fn gru_row(row: &Row<GruRowCell>) { row }
     fn gru_backward(rows: &GruBackwardRows, tiles: &[Sums]) { Finish::new(rows, tiles) }
     fn gru_gates(rows: &GruGateRows, tiles: &[Sums]) { Finish::new(rows, tiles) }
     fn gru_candidate(rows: &GruCandidateRows, tiles: &[Sums]) { Finish::new(rows, tiles) }
@@ -204,6 +206,7 @@ const fn table<S: Simd<Element = f32>>(isa: Isa, hiding_rows: usize) -> Kernels 
         lstm_row: lstm_row::<S>,
         lstm_backward: immediate(lstm_backward::<S>),
         gru: immediate(gru::<S>),
+        gru_row: gru_row::<S>,
         gru_backward: immediate(gru_backward::<S>),
         gru_gates: immediate(gru_gates::<S>),
         gru_candidate: immediate(gru_candidate::<S>),
@@ -278,6 +281,7 @@ impl Kernels {
     }
 
     /// Elements of a vector: hidden units per panel of an LSTM.
+    #[inline]
     pub fn lanes(&self) -> usize {
         self.tiles.lanes
     }

@@ -4,7 +4,7 @@
 //! instruction set in [`Isa`], one table of [`Kernels`]:
 //!
 //! - [`Kernels::lstm_step`]: a fused gate GEMM and cell update for rows of one time step,
-//! - [`Kernels::lstm_row_steps`]: all steps of one row of a narrow layer,
+//! - [`Kernels::lstm_row_steps`] and [`Kernels::gru_row_steps`]: all steps of one row of a narrow layer,
 //! - [`Kernels::lstm_backward_step`]: its backward pass, fused with the product that carries gradients back in time,
 //! - [`Kernels::lstm_options_step`] and [`Kernels::lstm_options_backward_step`]: the cell with the options of the LSTM family,
 //! - [`Kernels::gru_step`] and [`Kernels::gru_backward_step`]: the same of the gated recurrent unit,
@@ -61,10 +61,11 @@ pub use checked::gemm::{ColumnProduct, Order, Product, Start, Term};
 pub use checked::gru::{GruBackwardStep, GruStep};
 pub use checked::gru_options::{GruOptions, GruOptionsBackwardStep, GruOptionsStep, GruSums};
 pub use checked::gru_reset_before::{GruResetBeforeBackwardStep, GruResetBeforeStep};
-pub use checked::lstm::{LstmBackwardStep, LstmRowSteps, LstmStep, Tape};
+pub use checked::lstm::{LstmBackwardStep, LstmStep, Tape};
 pub use checked::lstm_options::{LstmOptions, LstmOptionsBackwardStep, LstmOptionsStep};
 pub use checked::rnn::{RnnBackwardStep, RnnStep};
 pub use checked::rnn_options::{RnnOptionsBackwardStep, RnnOptionsStep};
+pub use checked::row::NarrowRow;
 pub use dispatch::Kernels;
 pub use gemm::panel::{Blank, PANEL_VECTORS, Packed, PanelLayout};
 pub use gemm::sweep::PART_BYTES;

@@ -509,6 +509,12 @@ raw_rows!(RawRows, *const f32, core::ptr::null());
 raw_rows!(RawRowsMut, *mut f32, core::ptr::null_mut());
 
 impl RawRowsMut {
+    /// One row.
+    #[inline]
+    pub(crate) fn one(row: &mut [f32]) -> Self {
+        Self { base: row.as_mut_ptr(), stride: 0 }
+    }
+
     /// Elements between two rows.
     #[inline(always)]
     pub(crate) fn stride(self) -> usize {
@@ -529,6 +535,14 @@ impl RawRowsMut {
     #[inline]
     pub(crate) fn to_read(self) -> RawRows {
         RawRows { base: self.base, stride: self.stride }
+    }
+}
+
+impl RawRows {
+    /// One row for any number of them.
+    #[inline]
+    pub(crate) fn one(row: &[f32]) -> Self {
+        Self { base: row.as_ptr(), stride: 0 }
     }
 }
 

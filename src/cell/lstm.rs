@@ -2,7 +2,7 @@
 
 use crate::cell::step::{BackwardStep, Step};
 use crate::shape::Shape;
-use quadgate_kernels::{Kernels, LstmBackwardStep, LstmRowSteps, LstmStep, Start};
+use quadgate_kernels::{Kernels, LstmBackwardStep, LstmStep, Start};
 
 /// The plain LSTM.
 #[derive(Clone, Copy)]
@@ -11,25 +11,7 @@ pub(crate) struct PlainLstm {
     pub(crate) shape: Shape,
 }
 
-/// Bytes of weights up to which a row is led through all of its steps in one call, wherever epilogues of larger layers can hide
-/// beside K loops that wait for the second cache.
-const NARROW_BYTES: usize = 40 << 10;
-
 impl PlainLstm {
-    /// Whether a row alone is best led by [`PlainLstm::row`]. `inputs` count unless W·x is hoisted.
-    #[inline]
-    pub(crate) fn is_narrow(&self, inputs: usize) -> bool {
-        let units = self.shape.units;
-        let fits = self.shape.blocks() <= LstmRowSteps::MOST_PANELS;
-        fits && (16 * units * (units + inputs) <= NARROW_BYTES || !self.kernels.hides_epilogues())
-    }
-
-    /// All steps of one row.
-    #[inline]
-    pub(crate) fn row(&self, row: LstmRowSteps<'_>) {
-        self.kernels.lstm_row_steps(row);
-    }
-
     /// One step of some panels and rows.
     #[inline]
     pub(crate) fn step(&self, step: Step<'_, '_>) {

@@ -13,6 +13,7 @@ pub(crate) mod options;
 pub(crate) mod options_backward;
 pub(crate) mod rnn;
 pub(crate) mod rnn_options;
+pub(crate) mod row;
 pub(crate) mod step;
 
 use crate::memory::views;

@@ -176,6 +176,7 @@ impl State {
     }
 
     /// `Ok` if the state fits a layer and has at least `batch` rows.
+    #[inline]
     pub(crate) fn check(
         &self,
         argument: &'static str,
@@ -227,17 +228,14 @@ impl State {
         }
     }
 
-    /// The direction in which panels are walked, where h of the next step goes and where h is, and c.
+    /// The direction in which panels are walked, where h of the next step goes and where h is, and c, of a state of one row.
     #[inline]
-    pub(crate) fn hidden_in_turn(&mut self) -> (Order, [RowsMut<'_>; 2], RowsMut<'_>) {
-        let (shape, rows) = (self.shape, self.batch);
-        let hidden = in_turn(&mut self.hidden, self.slot);
-        let hidden = hidden.map(|hidden| views::rows_mut(hidden, rows, shape.padded_outputs()));
-        let order = Order::zigzag(1 - self.slot);
-        (order, hidden, views::rows_mut(&mut self.cell, rows, shape.padded_cell()))
+    pub(crate) fn row_in_turn(&mut self) -> (Order, [&mut [f32]; 2], &mut [f32]) {
+        (Order::zigzag(1 - self.slot), in_turn(&mut self.hidden, self.slot), &mut self.cell)
     }
 
     /// Says that `steps` steps were run on [`State::rows`].
+    #[inline]
     pub(crate) fn advance(&mut self, steps: usize) {
         self.slot = (self.slot + steps % 2) % 2;
     }

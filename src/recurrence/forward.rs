@@ -15,7 +15,7 @@
 //! threads add the same terms in the same order, so they yield the same bits.
 
 use crate::cell::Cell;
-use crate::cell::lstm::PlainLstm;
+use crate::cell::row;
 use crate::cell::step::{Step, StepExtras};
 use crate::config::{Schedule, Split};
 use crate::direction::Direction;
@@ -28,7 +28,7 @@ use crate::plan::Plan;
 use crate::recurrence::ragged::{Room, gathered_steps};
 use crate::recurrence::source::{Block, GatheredRows, Sink, Source};
 use quadgate_kernels::{
-    Kernels, LstmRowSteps, Order, Product, Progress, ReorderedMut, Rows, RowsMut, SequenceMut, Shared, Slots,
+    Kernels, NarrowRow, Order, Product, Progress, ReorderedMut, Rows, RowsMut, SequenceMut, Shared, Slots,
     Start, Tape, Team, Term,
 };
 use std::ops::Range;
@@ -181,12 +181,11 @@ impl<'a> Pass<'a> {
             return;
         }
         let panels = 0..self.panels();
-        if let (Cell::Lstm(lstm), None, None, 1, 2) =
-            (&self.cell, &recorded, &self.source.ragged, rows.len(), slots)
-            && lstm.is_narrow(self.stepped_inputs())
-            && matches!(cell_output, Sink::None)
+        if let (None, None, 1, 2, Sink::None) =
+            (&recorded, &self.source.ragged, rows.len(), slots, &cell_output)
+            && self.leads_rows()
         {
-            return self.run_row(lstm, first, [&mut hidden, &mut cell], slot % 2, &mut hoisted, &mut output);
+            return self.run_row(first, [&mut hidden, &mut cell], slot % 2, &mut hoisted, &mut output);
         }
         let (mut now, mut next) = (slot % slots, 0);
         while let Some(block) = self.source.next_block(next, &rows, &self.cell, &mut gathered) {
@@ -247,15 +246,16 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Elements of x that a step multiplies.
-    fn stepped_inputs(&self) -> usize {
-        if self.plan.schedule == Schedule::Fused { self.weights.shape().inputs } else { 0 }
+    /// Whether a row alone is best led by one call of a kernel.
+    fn leads_rows(&self) -> bool {
+        let shape = self.weights.shape();
+        let inputs = if self.plan.schedule == Schedule::Fused { shape.inputs } else { 0 };
+        !self.cell.has_extras() && row::is_led(self.kernels, shape, inputs)
     }
 
-    /// One row of a narrow LSTM; `states` are h and c, of which step 0 writes slot `now`.
+    /// One row of a narrow layer; `states` are h and c, of which step 0 writes slot `now`.
     fn run_row(
         &self,
-        lstm: &PlainLstm,
         row: usize,
         states: [&mut SequenceMut<'_>; 2],
         mut now: usize,
@@ -272,30 +272,37 @@ impl<'a> Pass<'a> {
             }
             let times = direction.times(first_step + begin..first_step + end, input.shape[0]);
             let sums;
-            let (start, input) = if self.plan.schedule == Schedule::Hoisted {
+            let (start, x) = if self.plan.schedule == Schedule::Hoisted {
                 self.hoist(begin..end, &(row..row + 1), 0..self.panels(), hoisted);
                 sums = views::row_of_steps(hoisted, 0..end - begin);
-                (Start::Sums(sums.read()), None)
+                (Start::Sums(sums.read()), views::no_rows())
             } else {
                 let x = input.time_rows(times.start, end - begin, row);
-                (Start::Bias(self.weights.bias()), self.weights.input_term(x))
+                (Start::Bias(self.weights.bias()), x)
             };
-            let [first, second] = views::two_slots(hidden);
-            lstm.row(LstmRowSteps {
+            let [mut first, mut second] = views::two_slots(hidden);
+            let hidden = [first.row_mut(0), second.row_mut(0)];
+            let hidden = if now == 0 {
+                hidden
+            } else {
+                let [first, second] = hidden;
+                [second, first]
+            };
+            let row = NarrowRow {
                 start,
-                input,
-                recurrent: self.weights.recurrent(),
+                input: x,
+                weights: self.weights.packed(),
                 steps: end - begin,
                 is_reverse: direction == Direction::Reverse,
                 order: Order::zigzag(now),
-                hidden: if now == 0 { [first, second] } else { [second, first] },
-                cell: views::slot(cell, 0),
+                hidden,
                 output: match output {
                     Sink::Dense(output) => Some(views::row_of_steps(output, times)),
                     Sink::None | Sink::Scattered(_) => None,
                 },
                 units: self.weights.shape().units,
-            });
+            };
+            row::lead(self.kernels, self.weights.shape().kind, row, views::slot(cell, 0).row_mut(0));
             now = (now + end - begin) % 2;
             begin = end;
         }

@@ -178,8 +178,10 @@ fn exponential_of_twice<A: Arithmetic<Element = f32>>(
     constants: &Constants,
 ) -> Exponential<A::Vector> {
     let round = a.splat(constants.round);
-    let y = a.add(half, half);
-    let shifted = a.mul_add(a.sub(y, a.splat(constants.tanh_shift)), a.splat(constants.log2_e), round);
+    let (y, two) = (a.add(half, half), a.splat(constants.two));
+    // y less the shift, without waiting for y.
+    let below = a.mul_add(half, two, a.splat(-constants.tanh_shift));
+    let shifted = a.mul_add(below, a.splat(constants.log2_e), round);
     let n = a.sub(shifted, round);
     let r = a.neg_mul_add(n, a.splat(constants.ln_2), y);
     let power = a.power_of_two(shifted);

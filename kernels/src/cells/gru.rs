@@ -13,6 +13,7 @@
 
 use crate::cells::activation::{Constants, GATE_CONSTANTS, sigmoid, tanh_fraction};
 use crate::cells::lines::{Cell, Line};
+use crate::cells::row::RowCell;
 use crate::gemm::panel::PANEL_VECTORS;
 use crate::gemm::sweep::Destination;
 use crate::simd::{Arithmetic, Simd, Together};
@@ -38,6 +39,19 @@ pub(crate) struct GruRows {
 }
 
 impl Destination for GruRows {}
+
+/// A row that is led through its steps has no state beside h.
+pub(crate) struct GruRowCell;
+
+impl<S: Simd<Element = f32>> RowCell<S> for GruRowCell {
+    const IS_STAGGERED: bool = true;
+    type Step = GruRows;
+
+    #[inline(always)]
+    fn step(&self, previous: RawRows, hidden: RawRowsMut, output: RawRowsMut, units: usize) -> GruRows {
+        GruRows { previous_hidden: previous, hidden, output, units, recorded: RawRowsMut::NONE }
+    }
+}
 
 /// Of the sums of x̂, r and ĥ: n and σ(r).
 #[inline(always)]

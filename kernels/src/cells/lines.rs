@@ -135,7 +135,7 @@ impl<C> Finish<'_, C> {
 /// # Safety
 /// - `sums` is valid for reads of `width` vectors, 0 < `width` < 4, and `to` for writes of four.
 #[inline(always)]
-unsafe fn spread_gates<S: Simd<Element = f32>>(
+pub(crate) unsafe fn spread_gates<S: Simd<Element = f32>>(
     s: S,
     sums: *const f32,
     width: usize,

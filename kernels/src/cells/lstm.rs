@@ -15,6 +15,7 @@
 
 use crate::cells::activation::{Constants, GATE_CONSTANTS, sigmoid_denominator, tanh_fraction};
 use crate::cells::lines::{Cell, Line};
+use crate::cells::row::RowCell;
 use crate::gemm::micro::Deferred;
 use crate::gemm::panel::PANEL_VECTORS;
 use crate::gemm::sweep::Destination;
@@ -45,9 +46,25 @@ pub(crate) struct LstmRows {
 
 impl Destination for LstmRows {}
 
+/// c of a row that is led through its steps, replaced.
+pub(crate) struct LstmRowCell(pub(crate) RawRowsMut);
+
+impl<S: Simd<Element = f32>> RowCell<S> for LstmRowCell {
+    const IS_STAGGERED: bool = false;
+    type Step = LstmRows;
+
+    #[inline(always)]
+    fn step(&self, _previous: RawRows, hidden: RawRowsMut, output: RawRowsMut, units: usize) -> LstmRows {
+        let Self(cell) = *self;
+        LstmRows { previous_cell: cell.to_read(), cell, hidden, output, units, gates: RawRowsMut::NONE }
+    }
+}
+
 /// What the first piece of the cell yields: c', and what [`Update::gates`] makes gates of.
 struct Update<V> {
     cell: V,
+    /// c' before it was flushed: h' is the same for it, since tanh(c') · σ(o) is as small, and need not wait.
+    unflushed: V,
     input_denominator: V,
     candidate: [V; 2],
     reciprocal: V,
@@ -68,8 +85,8 @@ impl<V: Copy> Update<V> {
         let reciprocal = a.reciprocal(a.mul(input_denominator, candidate[1]));
         let forget = a.reciprocal(forget_denominator);
         let kept = a.mul_add(forget, previous, a.splat(constants.normal));
-        let cell = a.flush(a.mul_add(candidate[0], reciprocal, kept));
-        Self { cell, input_denominator, candidate, reciprocal, forget }
+        let unflushed = a.mul_add(candidate[0], reciprocal, kept);
+        Self { cell: a.flush(unflushed), unflushed, input_denominator, candidate, reciprocal, forget }
     }
 
     /// σ(i), σ(f) and tanh(g).
@@ -137,7 +154,7 @@ impl<S: Simd<Element = f32>> Cell<S> for LstmRows {
             let [input, forget, output] =
                 sigmoid_denominator(Together::<_, 3>(a), [input, forget, output], constants);
             let update = Update::new(a, [input, forget], candidate, previous, constants);
-            let [hidden, output] = expose(a, output, update.cell, constants);
+            let [hidden, output] = expose(a, output, update.unflushed, constants);
             for n in 0..W {
                 let Line { row, unit, .. } = lines[n];
                 s.store(self.cell.at(row, unit), update.cell[n]);

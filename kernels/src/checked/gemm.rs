@@ -56,6 +56,7 @@ pub enum Order {
 
 impl Order {
     /// Forward on even steps, backward on odd ones: each step starts with the weights that the last one left in cache.
+    #[inline]
     pub fn zigzag(step: usize) -> Self {
         if step.is_multiple_of(2) { Order::Forward } else { Order::Backward }
     }

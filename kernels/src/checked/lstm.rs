@@ -2,14 +2,12 @@
 
 use crate::cells::lstm::{LSTM_GATES, LstmRows};
 use crate::cells::lstm_backward::LstmBackwardRows;
-use crate::cells::lstm_row::{self, LstmRow};
 use crate::checked::gemm::{Order, Start, Term, check_rows, check_sweep, check_units};
 use crate::dispatch::Kernels;
-use crate::gemm::panel::{Packed, PanelLayout};
+use crate::gemm::panel::PanelLayout;
 use crate::gemm::sweep;
 use crate::views::{RawRows, RawRowsMut, Rows, RowsMut};
 use core::ops::Range;
-use core::ptr;
 
 /// What an LSTM step records for its backward pass.
 #[derive(Debug)]
@@ -75,104 +73,7 @@ pub struct LstmBackwardStep<'a> {
     pub scratch: &'a mut [f32],
 }
 
-/// All steps of one row of a narrow layer, of at most [`LstmRowSteps::MOST_PANELS`] panels.
-#[derive(Debug)]
-pub struct LstmRowSteps<'a> {
-    /// What the sums of each step start from: one bias, or a row for each step.
-    pub start: Start<'a>,
-    /// x, a row for each step, and its weights; none if W·x is in `start`.
-    pub input: Option<Term<'a>>,
-    /// R.
-    pub recurrent: Packed<'a>,
-    /// How many steps there are.
-    pub steps: usize,
-    /// Whether the first step is that of the last row of all that has a row for each step.
-    pub is_reverse: bool,
-    /// The direction in which the first step walks the panels; steps take turns.
-    pub order: Order,
-    /// Where h goes, in turn, a row each, padded to whole panels; the first step reads the second.
-    pub hidden: [RowsMut<'a>; 2],
-    /// c, replaced. A row padded to whole panels.
-    pub cell: RowsMut<'a>,
-    /// h of each step once more, one element per unit.
-    pub output: Option<RowsMut<'a>>,
-    /// Hidden units.
-    pub units: usize,
-}
-
-impl LstmRowSteps<'_> {
-    /// Most panels.
-    pub const MOST_PANELS: usize = lstm_row::MOST_PANELS;
-}
-
 impl Kernels {
-    /// All steps of one row: the same as a [`Kernels::lstm_step`] for each, without what that costs beside.
-    ///
-    /// # Panics
-    /// If the shapes do not fit each other. No element is written then.
-    #[inline]
-    pub fn lstm_row_steps(&self, row: LstmRowSteps<'_>) {
-        let LstmRowSteps {
-            start,
-            input,
-            recurrent,
-            steps,
-            is_reverse,
-            order,
-            hidden,
-            mut cell,
-            mut output,
-            units,
-        } = row;
-        check_units(units);
-        let layout = PanelLayout::of_gates(LSTM_GATES, units, self.lanes(), 1);
-        assert!(layout.panels() <= LstmRowSteps::MOST_PANELS, "panels of {units} units");
-        let padded = layout.panels() * self.lanes();
-        let depth = PanelLayout::of_gates(LSTM_GATES, units, self.lanes(), units);
-        assert_eq!(recurrent.layout(), depth, "layout of R");
-        let start = match start {
-            Start::Bias(bias) => {
-                Rows::new(bias, steps.min(1), layout.width(), 0).expect("a bias for every panel").raw()
-            }
-            Start::Sums(sums) => {
-                check_rows("sums", (sums.rows(), sums.width()), steps, layout.width());
-                sums.raw()
-            }
-            Start::Zero => panic!("a row starts from a bias or from sums"),
-        };
-        let (mut inputs, mut rows, mut input_weights) = (0, RawRows::NONE, ptr::null());
-        if let Some(Term { rows: x, weights, from }) = input {
-            inputs = x.width();
-            let depth = PanelLayout::of_gates(LSTM_GATES, units, self.lanes(), inputs);
-            assert!(weights.layout() == depth && from == 0, "layout of W");
-            assert_eq!(x.rows(), steps, "rows of x");
-            (rows, input_weights) = (x.raw(), weights.data().as_ptr());
-        }
-        for hidden in &hidden {
-            check_rows("h", (hidden.rows(), hidden.width()), 1, padded);
-        }
-        check_rows("c", (cell.rows(), cell.width()), 1, padded);
-        if let Some(output) = &output {
-            check_rows("output", (output.rows(), output.width()), steps, units);
-        }
-        let row = LstmRow {
-            steps,
-            is_reverse,
-            is_backward: order == Order::Backward,
-            start,
-            input: rows,
-            input_weights,
-            inputs,
-            recurrent_weights: recurrent.data().as_ptr(),
-            units,
-            hidden: hidden.map(|mut hidden| hidden.raw()),
-            cell: cell.raw(),
-            output: output.as_mut().map_or(RawRowsMut::NONE, RowsMut::raw),
-        };
-        // SAFETY: all that `LstmRow` asks for was checked; what is written is exclusively borrowed.
-        unsafe { (self.lstm_row)(row) }
-    }
-
     /// One LSTM step: σ and tanh of the gate sums, then c' = f∘c + i∘g and h' = o∘tanh(c').
     ///
     /// # Panics

@@ -11,4 +11,5 @@ pub(crate) mod lstm_options;
 mod pack;
 pub(crate) mod rnn;
 pub(crate) mod rnn_options;
+pub(crate) mod row;
 mod slices;

@@ -16,12 +16,6 @@ impl Kernels {
         unsafe { (self.reciprocals)(values) }
     }
 
-    /// Whether any number is not zero but below 2⁻⁶³, see [`without_small`](crate::without_small).
-    pub fn has_small(&self, values: &[f32]) -> bool {
-        // SAFETY: holding the table is the proof that the CPU has the instruction set.
-        unsafe { (self.has_small)(values) }
-    }
-
     /// Replaces each x by tanh(x).
     pub fn tanh(&self, values: &mut [f32]) {
         self.activate(ActivationFunction::Tanh, values);
