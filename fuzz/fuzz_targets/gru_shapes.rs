@@ -11,7 +11,7 @@
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use quadgate::reference::NaiveGru;
+use quadgate::reference::{NaiveActivation, NaiveGru, NaiveOptions};
 use quadgate::{
     Backward, Direction, Forward, GradientMode, Gru, GruConfig, GruWeights, Matrix, MatrixMut, ResetGate,
     Schedule, Sequence, SequenceMut, Split,
@@ -160,10 +160,13 @@ impl Case {
             input_size: inputs,
             hidden_size: units,
             resets_before: self.reset_gate == ResetGate::BeforeProduct,
+            gate: NaiveActivation::Sigmoid,
+            candidate: NaiveActivation::Tanh,
             weight_ih: widen(&data.weights[0]),
             weight_hh: widen(&data.weights[1]),
             bias_ih: bias(0),
             bias_hh: bias(1),
+            options: NaiveOptions::default(),
         };
         let mut state = gru.state(batch).unwrap();
         state.set_hidden(Matrix::new(&data.initial, batch, units)).unwrap();
