@@ -3,23 +3,7 @@
 //! Their products may be denormal numbers, which many CPUs compute up to a hundred times slower. Cells drop them; here is how weights
 //! and inputs are cleared of them.
 
-use crate::dispatch::Kernels;
 use crate::simd::{MAX_LANES, Operation, SMALLEST, Simd};
-
-/// Numbers up to which a loop over them takes less time than the call of a kernel.
-const FEW: usize = 4;
-
-impl Kernels {
-    /// Whether any number is not zero but below 2⁻⁶³, see [`without_small`].
-    #[inline]
-    pub fn has_small(&self, values: &[f32]) -> bool {
-        if values.len() <= FEW {
-            return values.iter().any(|&x| without_small(x) != x && !x.is_nan());
-        }
-        // SAFETY: holding the table is the proof that the CPU has the instruction set.
-        unsafe { (self.has_small)(values) }
-    }
-}
 
 /// Zero instead of what is too small; NaN stays NaN.
 #[inline(always)]

@@ -3,6 +3,10 @@
 use crate::cells::function::ActivationFunction;
 use crate::dispatch::Kernels;
 use crate::probe::{FmaLoop, Read};
+use crate::small::without_small;
+
+/// Numbers up to which a loop over them takes less time than the call of a kernel.
+const FEW: usize = 4;
 
 impl Kernels {
     /// Replaces each x by σ(x) = 1 / (1 + e⁻ˣ).
@@ -14,6 +18,16 @@ impl Kernels {
     pub fn reciprocals(&self, values: &mut [f32]) {
         // SAFETY: the table exists, so the CPU has its instruction set.
         unsafe { (self.reciprocals)(values) }
+    }
+
+    /// Whether any number is not zero but below 2⁻⁶³, see [`without_small`].
+    #[inline]
+    pub fn has_small(&self, values: &[f32]) -> bool {
+        if values.len() <= FEW {
+            return values.iter().any(|&x| without_small(x) != x && !x.is_nan());
+        }
+        // SAFETY: holding the table is the proof that the CPU has the instruction set.
+        unsafe { (self.has_small)(values) }
     }
 
     /// Replaces each x by tanh(x).
