@@ -122,8 +122,8 @@ impl PackedWeights {
         };
         Ok(Self {
             shape,
-            input: zeros("input weights", elements(shape.gates_layout(shape.inputs)))?,
-            recurrent: zeros("recurrent weights", elements(shape.gates_layout(shape.outputs)))?,
+            input: zeros("input weights", elements(shape.input_layout()))?,
+            recurrent: zeros("recurrent weights", elements(shape.recurrent_layout()))?,
             bias: zeros("bias", elements(shape.gates_layout(1)))?,
             transposed,
             options: if options.are_plain() {
@@ -151,8 +151,8 @@ impl PackedWeights {
             inputs[gate] = Some((kind.input_sum(gate), weights.input(gate)));
             recurrents[gate] = Some((kind.recurrent_sum(gate), weights.recurrent(gate)));
         }
-        packer.pack_sums(&mut self.input, shape, shape.inputs, &inputs);
-        packer.pack_sums(&mut self.recurrent, shape, shape.outputs, &recurrents);
+        packer.pack_sums(&mut self.input, shape, shape.input_layout(), &inputs);
+        packer.pack_sums(&mut self.recurrent, shape, shape.recurrent_layout(), &recurrents);
         // Where gates are normalized, the bias comes after that.
         let bias = match &mut self.options {
             Some(options) if !options.normalization[0].is_empty() => {
@@ -367,8 +367,8 @@ impl Packer {
     }
 
     /// Packs matrices by the sum that they feed. Padding stays as it is.
-    fn pack_sums(self, packed: &mut [f32], shape: Shape, depth: usize, matrices: &Matrices<'_>) {
-        let layout = shape.gates_layout(depth);
+    fn pack_sums(self, packed: &mut [f32], shape: Shape, layout: PanelLayout, matrices: &Matrices<'_>) {
+        let depth = layout.depth();
         let block = matrices.iter().flatten().map(|(_, matrix)| rows_at_a_time(matrix.strides[1])).max();
         let block = block.unwrap_or(1).min(depth.max(1));
         self.share(layout, packed, &|mut panels| {
@@ -432,7 +432,7 @@ impl Panels<'_> {
     /// Where the weight of a column and k lies, and the distance from one k to the next; `None` if these panels do not have it.
     fn at(&mut self, column: usize, k: usize) -> Option<(&mut [f32], usize)> {
         let (start, step) = self.layout.column(column);
-        let before = self.layout.columns_of(0..self.panels.start).end * self.layout.depth();
+        let before = self.layout.elements_before(self.panels.start);
         let to = self.data.get_mut((start + k * step).checked_sub(before)?..)?;
         (!to.is_empty()).then_some((to, step))
     }
@@ -446,7 +446,7 @@ impl parallel::Rows for Panels<'_> {
     fn split(self, at: usize) -> (Self, Self) {
         let Self { layout, panels: Range { start, end }, data } = self;
         let middle = start + at;
-        let (left, right) = data.split_at_mut(layout.columns_of(start..middle).len() * layout.depth());
+        let (left, right) = data.split_at_mut(layout.elements_before(middle) - layout.elements_before(start));
         (
             Self { layout, panels: start..middle, data: left },
             Self { layout, panels: middle..end, data: right },

@@ -1,14 +1,24 @@
 //! Packed weights: where each one lies, and copies into rows of another order.
 
-use quadgate_kernels::{Isa, Kernels, PanelLayout, without_small};
+use quadgate_kernels::{Blank, Isa, Kernels, PanelLayout, without_small};
 
 #[test]
 fn every_weight_has_a_position_of_its_own_inside_the_matrix() {
     for columns in 1..70 {
-        for layout in [PanelLayout::of_columns(columns, 4, 3), PanelLayout::of_gates(4, columns, 8, 3)] {
+        let full = PanelLayout::of_gates(4, 8 * columns, 8, 3);
+        for (layout, blank) in [
+            (PanelLayout::of_columns(columns, 4, 3), None),
+            (PanelLayout::of_gates(4, columns, 8, 3), None),
+            (full.with_blank(Blank::First), Some(0)),
+            (full.with_blank(Blank::Last), Some(3)),
+        ] {
             let mut seen = vec![false; layout.elements().unwrap()];
-            for column in 0..layout.width() {
+            assert_eq!(layout.elements_before(layout.panels()), seen.len());
+            let lanes = layout.lanes();
+            for column in (0..layout.width()).filter(|column| Some(column / lanes % 4) != blank) {
                 let (start, step) = layout.column(column);
+                let panel = column / lanes / 4;
+                assert!((layout.elements_before(panel)..layout.elements_before(panel + 1)).contains(&start));
                 for k in 0..3 {
                     assert!(!std::mem::replace(&mut seen[start + k * step], true));
                 }

@@ -12,12 +12,12 @@ impl PackedWeights {
     pub(crate) fn unpack(&self, ranges: &ParameterRanges, parameters: &mut [f32]) {
         let (shape, kind) = (self.shape, self.shape.kind);
         type SumOf = fn(CellKind, usize) -> usize;
-        let matrices: [(&[f32], usize, &Range<usize>, SumOf); 2] = [
-            (&self.input, shape.inputs, &ranges.weight_ih, CellKind::input_sum),
-            (&self.recurrent, shape.outputs, &ranges.weight_hh, CellKind::recurrent_sum),
+        let matrices: [(&[f32], PanelLayout, &Range<usize>, SumOf); 2] = [
+            (&self.input, shape.input_layout(), &ranges.weight_ih, CellKind::input_sum),
+            (&self.recurrent, shape.recurrent_layout(), &ranges.weight_hh, CellKind::recurrent_sum),
         ];
-        for (packed, depth, range, sum) in matrices {
-            let (layout, to) = (shape.gates_layout(depth), &mut parameters[range.clone()]);
+        for (packed, layout, range, sum) in matrices {
+            let (depth, to) = (layout.depth(), &mut parameters[range.clone()]);
             for gate in 0..kind.weight_gates() {
                 let to = &mut to[gate * shape.units * depth..][..shape.units * depth];
                 unpack_columns(packed, layout, to, [shape.units, depth], shape.lanes, |unit| {

@@ -229,7 +229,7 @@ impl<'a, S: Simd<Element = f32>, C: RowCell<S>> Step<'a, S, C> {
     }
 }
 
-/// Adds left · weights to sums, to the vectors `FROM..TO` of full panels: chains of at most [`CHAIN`] k, one after the other.
+/// Adds left · weights to sums, to the vectors `FROM..TO` of full panels, which have no others: chains of at most [`CHAIN`] k, one after the other.
 ///
 /// # Safety
 /// - `left` is valid for reads of `depth` elements, and `weights` are packed for so many inputs, with P full panels from panel `first`
@@ -246,7 +246,7 @@ unsafe fn add<S, const P: usize, const N: usize, const FROM: usize, const TO: us
 where
     S: Simd<Element = f32>,
 {
-    let panel_step = depth * PANEL_VECTORS * S::LANES;
+    let panel_step = depth * (TO - FROM) * S::LANES;
     let weights = weights.wrapping_add(first * panel_step);
     let mut k = 0;
     while k < depth {
@@ -316,10 +316,11 @@ where
     unsafe {
         let x = s.splat(*left.add(k));
         let (full, narrow) =
-            (weights.add(k * PANEL_VECTORS * S::LANES), weights.add(P * panel_step + k * N * S::LANES));
+            (weights.add(k * (TO - FROM) * S::LANES), weights.add(P * panel_step + k * N * S::LANES));
         for p in 0..P {
             for g in FROM..TO {
-                sums.0[p][g] = s.mul_add(x, s.load(full.add(p * panel_step + g * S::LANES)), sums.0[p][g]);
+                sums.0[p][g] =
+                    s.mul_add(x, s.load(full.add(p * panel_step + (g - FROM) * S::LANES)), sums.0[p][g]);
             }
         }
         for n in 0..N {

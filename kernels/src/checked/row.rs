@@ -48,7 +48,7 @@ impl Kernels {
     pub fn lstm_row_steps(&self, row: NarrowRow<'_>, cell: &mut [f32]) {
         assert!(cell.len() >= self.padded(row.units), "c of {} units", row.units);
         let layout = row_layout(row.units, self.lanes());
-        let row = self.checked_row(row, layout, LstmRowCell(RawRowsMut::one(cell)));
+        let row = self.checked_row(row, layout, layout.width(), LstmRowCell(RawRowsMut::one(cell)));
         // SAFETY: `checked_row` checked all but c, which has a vector for each panel; what is written is exclusively borrowed.
         unsafe { (self.lstm_row)(&row) }
     }
@@ -60,7 +60,8 @@ impl Kernels {
     #[inline]
     pub fn gru_row_steps(&self, row: NarrowRow<'_>) {
         let layout = row_layout(self.padded(row.units), self.lanes());
-        let row = self.checked_row(row, layout, GruRowCell);
+        // Of the four sums of a unit, W and R each feed three.
+        let row = self.checked_row(row, layout, layout.width() / 4 * 3, GruRowCell);
         // SAFETY: `checked_row` checked all of it; what is written is exclusively borrowed.
         unsafe { (self.gru_row)(&row) }
     }
@@ -71,16 +72,17 @@ impl Kernels {
         units.saturating_add(self.lanes() - 1) & !(self.lanes() - 1)
     }
 
-    /// A row whose sums are laid out so, after the checks of all that is no state of `cell`.
+    /// A row whose sums are laid out so, with so many weights for each element of x or h, after the checks of all that is no state
+    /// of `cell`.
     #[inline]
-    fn checked_row<C>(&self, row: NarrowRow<'_>, layout: PanelLayout, cell: C) -> Row<C> {
+    fn checked_row<C>(&self, row: NarrowRow<'_>, layout: PanelLayout, fed: usize, cell: C) -> Row<C> {
         let NarrowRow { start, input, weights, steps, is_reverse, order, hidden, mut output, units } = row;
         let [input_weights, recurrent_weights] = weights;
         let (padded, width, inputs) = (self.padded(units), layout.width(), input.width());
         assert!(padded <= NarrowRow::MOST_PANELS * self.lanes(), "panels of {units} units");
         // So few units that this does not overflow; rows of so many inputs may.
-        assert!(recurrent_weights.len() >= width * units, "R of {units} units");
-        let has_weights = inputs.checked_mul(width).is_some_and(|len| input_weights.len() >= len);
+        assert!(recurrent_weights.len() >= fed * units, "R of {units} units");
+        let has_weights = inputs.checked_mul(fed).is_some_and(|len| input_weights.len() >= len);
         assert!(has_weights, "W of {inputs} inputs and {units} units");
         assert!(inputs == 0 || input.rows() == steps, "{} rows of x for {steps} steps", input.rows());
         let start = match start {

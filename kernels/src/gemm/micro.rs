@@ -20,7 +20,8 @@
 //! 3. Left factors are read by rows, or by columns as in a weight gradient dZᵀ · x, and right ones from panels or from plain
 //!    rows: that is but two strides.
 //! 4. Terms may be staggered: the first adds to all vectors of a panel but the last, the second to all but the first. Those of
-//!    a gated recurrent unit are, whose four sums x̂, r, z and ĥ have three products each of W and of R.
+//!    a gated recurrent unit are, whose four sums x̂, r, z and ĥ have three products each of W and of R. Their panels have the
+//!    three vectors alone.
 //! 5. Totals stay in registers where there are enough, else between two chains they lie in memory.
 //! 6. Where the instruction set has registers to spare, a tile may take along the [`Deferred`] epilogue of the tile before it,
 //!    and do a piece of it every few k. An epilogue of activations is long chains of dependent operations: alone it leaves the
@@ -518,7 +519,7 @@ where
                 }
                 for p in 0..P {
                     for g in FROM..TO {
-                        let weight = s.load(right.add(p * panel_step + g * S::LANES));
+                        let weight = s.load(right.add(p * panel_step + (g - FROM) * S::LANES));
                         for r in 0..R {
                             sums[r][p][g] = s.mul_add(inputs[r], weight, sums[r][p][g]);
                         }

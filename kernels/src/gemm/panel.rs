@@ -24,7 +24,7 @@ pub const PANEL_VECTORS: usize = 4;
 /// A vector of each panel that is not there: nothing is added to its sums.
 ///
 /// The sums of a panel may be fed by two matrices that do not feed all of them: those of a gated recurrent unit are x̂, r, z and ĥ,
-/// and W has no ĥ, R no x̂. The place of the vector is kept, and never read.
+/// and W has no ĥ, R no x̂. The vector counts among the columns of the matrix, and takes no memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blank {
     /// All are there.
@@ -143,8 +143,29 @@ impl PanelLayout {
     /// Elements in the packed matrix; `None` if that overflows a `usize`.
     #[inline]
     pub const fn elements(&self) -> Option<usize> {
-        let Some(width) = self.vectors.checked_mul(self.lanes) else { return None };
+        let vectors = self.vectors - self.panels() * (self.group - self.stored());
+        let Some(width) = vectors.checked_mul(self.lanes) else { return None };
         width.checked_mul(self.depth)
+    }
+
+    /// Vectors in a full panel that take memory.
+    #[inline]
+    const fn stored(&self) -> usize {
+        match self.blank {
+            Blank::None => self.group,
+            Blank::First | Blank::Last => self.group - 1,
+        }
+    }
+
+    /// Elements in the first so many panels, of those that there are.
+    #[inline]
+    pub const fn elements_before(&self, panels: usize) -> usize {
+        let (vectors, panels) = if panels < self.panels() {
+            (panels * self.group, panels)
+        } else {
+            (self.vectors, self.panels())
+        };
+        (vectors - panels * (self.group - self.stored())) * self.lanes * self.depth
     }
 
     /// The column of one gate of one unit in a gate matrix.
@@ -156,21 +177,24 @@ impl PanelLayout {
         first * self.lanes + gate * gate_width + unit % self.lanes
     }
 
-    /// Where the weights of one column lie: the position of that of k = 0, and the distance from one k to the next.
+    /// Where the weights of one column that is not blank lie: the position of that of k = 0, and the distance from one k to the next.
     #[inline]
     pub const fn column(&self, column: usize) -> (usize, usize) {
-        let vector = column / self.lanes;
-        let first = vector - vector % self.group;
-        let rest = self.vectors - first;
-        let width = if rest < self.group { rest } else { self.group };
-        let start = (first * self.depth + vector % self.group) * self.lanes + column % self.lanes;
-        (start, width * self.lanes)
+        let (panel, vector) = (column / self.lanes / self.group, column / self.lanes % self.group);
+        let rest = self.vectors - panel * self.group;
+        let width = if rest < self.group { rest } else { self.stored() };
+        let vector = match self.blank {
+            Blank::First => vector - 1,
+            Blank::None | Blank::Last => vector,
+        };
+        debug_assert!(vector < width);
+        (panel * self.panel_stride() + vector * self.lanes + column % self.lanes, width * self.lanes)
     }
 
     /// Elements between two panels.
     #[inline]
     pub(crate) const fn panel_stride(&self) -> usize {
-        self.depth * self.group * self.lanes
+        self.depth * self.stored() * self.lanes
     }
 }
 

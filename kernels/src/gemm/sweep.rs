@@ -355,7 +355,13 @@ impl<C: Destination> Run<'_, C> {
     #[inline(always)]
     fn weights_of(&self, term: &Term, vector: usize) -> *const f32 {
         let panel = (vector / PANEL_VECTORS).wrapping_mul(term.right_stride);
-        term.right.wrapping_add(panel.wrapping_add(term.from * PANEL_VECTORS * self.tiles.lanes))
+        term.right.wrapping_add(panel.wrapping_add(term.from * self.stored(PANEL_VECTORS) * self.tiles.lanes))
+    }
+
+    /// Vectors of a panel of weights that has `width` vectors of sums.
+    #[inline(always)]
+    fn stored(&self, width: usize) -> usize {
+        width - usize::from(self.sweep.is_staggered)
     }
 
     /// Makes terms those of the next tile, from row 0 and vector `vector` on.
@@ -369,6 +375,7 @@ impl<C: Destination> Run<'_, C> {
         } else {
             PANEL_VECTORS.min(self.sweep.all_vectors - panel * PANEL_VECTORS)
         };
+        let right_step = self.stored(panel_width) * lanes;
         for (tile, term) in self.tile.terms.iter_mut().zip(terms) {
             tile.depth = term.depth;
             if term.depth == 0 {
@@ -380,7 +387,6 @@ impl<C: Destination> Run<'_, C> {
                 (tile.right_step, tile.panel_step) = (term.right_stride, PANEL_VECTORS * lanes);
                 tile.right = term.right.wrapping_add(vector * lanes);
             } else {
-                let right_step = panel_width * lanes;
                 (tile.row_step, tile.k_step) = (term.left_stride, 1);
                 (tile.right_step, tile.panel_step) = (right_step, term.right_stride);
                 let first = panel * term.right_stride + term.from * right_step + in_panel * lanes;
@@ -412,7 +418,7 @@ impl<C: Destination> Run<'_, C> {
             return;
         }
         // (5) above: each block of rows fetches one line per k.
-        let lines = if next.is_null() { 0 } else { (width * self.tiles.lanes).div_ceil(LINE) };
+        let lines = if next.is_null() { 0 } else { (self.stored(width) * self.tiles.lanes).div_ceil(LINE) };
         let (mut block, mut row) = (0, 0);
         while block < blocks.count {
             let is_taller = block < blocks.taller;
