@@ -68,10 +68,10 @@ pub(crate) struct Tile {
     pub(crate) start_stride: usize,
     /// What is added, in this order.
     pub(crate) terms: [TileTerm; 2],
-    /// Cache lines to fetch: [`LINE`] elements at each k of the first term that there is, for this many of the blocks. The address
-    /// need not be valid.
+    /// What to fetch meanwhile: so many elements from here on for each k of the first term that there is, those of the next block
+    /// behind those of this one. The address need not be valid.
     pub(crate) ahead: *const f32,
-    pub(crate) fetching: usize,
+    pub(crate) ahead_step: usize,
     /// Where the sums go.
     pub(crate) to: *mut f32,
     /// Elements between its rows.
@@ -116,7 +116,7 @@ impl Tile {
             start_stride: 0,
             terms: [term; 2],
             ahead: ptr::null(),
-            fetching: 0,
+            ahead_step: 0,
             to: ptr::null_mut(),
             to_stride: 0,
             into: ptr::null_mut(),
@@ -298,11 +298,8 @@ where
         let totals_fit = D::PIECES == 0 && 2 * G * P * R + R < S::REGISTERS;
         for block in 0..tile.blocks {
             let row = block * R;
-            let (mut ahead, mut ahead_step) = (tile.ahead, 0);
-            if block < tile.fetching {
-                ahead = ahead.wrapping_add(block * tile.fetching_depth() * LINE);
-                ahead_step = LINE;
-            }
+            let mut ahead_step = tile.ahead_step;
+            let ahead = tile.ahead.wrapping_add(block * tile.fetching_depth() * ahead_step);
             // SAFETY: `new`'s caller vouches for all of it.
             unsafe {
                 let adds = !tile.into.is_null();
