@@ -28,7 +28,7 @@ impl Activation {
     /// # Errors
     /// [`Error::UnsupportedIsa`] or [`Error::UnknownIsa`] if the variable demands what cannot be had.
     pub fn new() -> Result<Self, Error> {
-        Ok(Self { kernels: environment::kernels(None)? })
+        Ok(Self { kernels: environment::kernels(None, usize::MAX)? })
     }
 
     /// On the given instruction set.
@@ -36,7 +36,7 @@ impl Activation {
     /// # Errors
     /// [`Error::UnsupportedIsa`] if this CPU or this build lacks it.
     pub fn with_isa(isa: Isa) -> Result<Self, Error> {
-        Ok(Self { kernels: environment::kernels(Some(isa))? })
+        Ok(Self { kernels: environment::kernels(Some(isa), usize::MAX)? })
     }
 
     /// Replaces each x by σ(x) = 1 / (1 + e⁻ˣ).

@@ -262,7 +262,7 @@ impl LstmConfig {
     }
 
     /// Demands an instruction set. Without this, the environment variable `QUADGATE_ISA` decides, and without that
-    /// the CPU.
+    /// the CPU and the number of hidden units.
     pub fn isa(mut self, isa: Isa) -> Self {
         self.isa = Some(isa);
         self
@@ -424,9 +424,9 @@ impl LstmConfig {
         self.threads
     }
 
-    /// The kernels to use: those demanded here, else in the environment, else the best of the CPU.
+    /// The kernels to use: those demanded here, else in the environment, else the best of the CPU for a layer of this size.
     pub(crate) fn kernels(&self) -> Result<&'static Kernels, Error> {
-        environment::kernels(self.isa)
+        environment::kernels(self.isa, self.hidden_size())
     }
 }
 

@@ -9,13 +9,13 @@ use std::ffi::OsStr;
 
 const ISA_VARIABLE: &str = "QUADGATE_ISA";
 
-/// The kernels of `isa`, else of the environment's choice, else the best of the CPU.
-pub(crate) fn kernels(isa: Option<Isa>) -> Result<&'static Kernels, Error> {
+/// The kernels of `isa`, else of the environment's choice, else the best of the CPU for so many units.
+pub(crate) fn kernels(isa: Option<Isa>, units: usize) -> Result<&'static Kernels, Error> {
     let chosen = match isa {
         Some(isa) => Some(isa),
         None => named(std::env::var_os(ISA_VARIABLE).as_deref())?,
     };
-    let Some(isa) = chosen else { return Ok(Kernels::best()) };
+    let Some(isa) = chosen else { return Ok(Kernels::best_for(units)) };
     Kernels::new(isa).ok_or(Error::UnsupportedIsa { expected: isa, found: Kernels::best().isa() })
 }
 

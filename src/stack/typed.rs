@@ -159,7 +159,7 @@ impl<C: LayerConfig> Stack<C> {
         &self.config
     }
 
-    /// The instruction set in use.
+    /// The instruction set in use, by the first layer: one of few hidden units may use another than the others.
     pub fn isa(&self) -> Isa {
         self.layers.layers[0].isa()
     }

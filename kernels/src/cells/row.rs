@@ -166,12 +166,12 @@ impl<'a, S: Simd<Element = f32>, C: RowCell<S>> Step<'a, S, C> {
         // SAFETY: the caller vouches for the panels, whose sums are written before they are read.
         unsafe {
             match (panels, narrow) {
-                (1, 0) => self.sums::<1, 0>(s, first, sums),
+                (1, 0) => return self.panel::<1, 0>(s, first),
                 (2, 0) => self.sums::<2, 0>(s, first, sums),
                 (_, 0) if is_wide => self.sums::<3, 0>(s, first, sums),
-                (1, 1) if !C::IS_STAGGERED => self.sums::<0, 1>(s, first, sums),
-                (1, 2) if !C::IS_STAGGERED => self.sums::<0, 2>(s, first, sums),
-                (1, _) if !C::IS_STAGGERED => self.sums::<0, 3>(s, first, sums),
+                (1, 1) if !C::IS_STAGGERED => return self.panel::<0, 1>(s, first),
+                (1, 2) if !C::IS_STAGGERED => return self.panel::<0, 2>(s, first),
+                (1, _) if !C::IS_STAGGERED => return self.panel::<0, 3>(s, first),
                 (2, 1) if !C::IS_STAGGERED => self.sums::<1, 1>(s, first, sums),
                 (2, 2) if !C::IS_STAGGERED => self.sums::<1, 2>(s, first, sums),
                 (2, _) if !C::IS_STAGGERED => self.sums::<1, 3>(s, first, sums),
@@ -181,11 +181,26 @@ impl<'a, S: Simd<Element = f32>, C: RowCell<S>> Step<'a, S, C> {
                 _ => unreachable!("no more panels, and none narrow where terms are staggered"),
             }
             match panels {
-                1 => self.cell.lines(s, &[line(0)]),
                 2 => self.cell.lines(s, &[line(0), line(1)]),
                 _ if is_wide => self.cell.lines(s, &[line(0), line(1), line(2)]),
                 _ => {}
             }
+        }
+    }
+
+    /// One panel, full or of N vectors. Its cell is compiled for each width: a step of so few units waits for its sums, which stay in
+    /// registers here.
+    ///
+    /// # Safety
+    /// - As of [`Step::tile`]; P is 1 and N is 0, or P is 0.
+    #[inline(always)]
+    unsafe fn panel<const P: usize, const N: usize>(&self, s: S, first: usize) {
+        let mut buffer = Lines(MaybeUninit::uninit());
+        let sums: *mut f32 = buffer.0.as_mut_ptr().cast();
+        // SAFETY: the caller vouches for the panel, whose sums are written before they are read.
+        unsafe {
+            self.sums::<P, N>(s, first, sums);
+            self.cell.lines(s, &[Line { row: 0, unit: first * S::LANES, sums }]);
         }
     }
 
