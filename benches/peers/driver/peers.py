@@ -138,6 +138,7 @@ PEERS = [
     rust("candle-avx512", ALL, (*LSTM, "gru"), "candle", "avx512"),
     rust("burn", ALL, CELLS),
     rust("burn-avx512", ALL, CELLS, "burn", "avx512"),
+    rust("nam-rs", ("step", "stream"), LSTM),
 ]
 
 

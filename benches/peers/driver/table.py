@@ -19,8 +19,9 @@ FAMILIES = {
     "tract": "tract",
     "candle": "candle",
     "burn": "burn",
+    "nam": "nam-rs",
 }
-RUST = ("rten", "tract", "candle", "burn")
+RUST = ("rten", "tract", "candle", "burn", "nam")
 
 
 class Row:
