@@ -10,7 +10,7 @@ use crate::options::{Options, Zoneout};
 use crate::parallel;
 use crate::shape::Shape;
 use crate::weights::{GateMatrix, LstmWeights};
-use quadgate_kernels::{Kernels, PANEL_VECTORS, Packed, PanelLayout, Rows, Term, without_small};
+use quadgate_kernels::{Caches, Kernels, PANEL_VECTORS, Packed, PanelLayout, Rows, Term, without_small};
 use std::ops::Range;
 
 /// Bytes of a packed matrix that must fall to each thread before another one is woken.
@@ -371,6 +371,7 @@ impl Packer {
         let depth = layout.depth();
         let block = matrices.iter().flatten().map(|(_, matrix)| rows_at_a_time(matrix.strides[1])).max();
         let block = block.unwrap_or(1).min(depth.max(1));
+        let past_caches = is_written_past_caches(packed);
         self.share(layout, packed, &|mut panels| {
             for k in (0..depth).step_by(block) {
                 for unit in (0..shape.units).step_by(shape.lanes) {
@@ -380,7 +381,7 @@ impl Packer {
                         let column = shape.kind.column(&layout, sum, unit);
                         if let Some((to, step)) = panels.at(column, k) {
                             let from = &data[unit * by_unit + k * by_input..];
-                            self.kernels.rearrange(from, [by_input, by_unit], to, step, size);
+                            self.kernels.rearrange(from, [by_input, by_unit], to, step, size, past_caches);
                         }
                     }
                 }
@@ -397,6 +398,7 @@ impl Packer {
         [rows, columns]: [usize; 2],
         matrices: &[Option<(usize, GateMatrix<'_>)>],
     ) {
+        let past_caches = is_written_past_caches(packed);
         self.share(layout, packed, &|mut panels| {
             for &(first, GateMatrix { data, strides: [by_column, by_k] }) in matrices.iter().flatten() {
                 let block = rows_at_a_time(by_k).min(rows.max(1));
@@ -406,7 +408,7 @@ impl Packer {
                         let size = [block.min(rows - k), end.min(columns) - start];
                         if let Some((to, step)) = panels.at(start, first + k) {
                             let from = &data[start * by_column + k * by_k..];
-                            self.kernels.rearrange(from, [by_k, by_column], to, step, size);
+                            self.kernels.rearrange(from, [by_k, by_column], to, step, size, past_caches);
                         }
                     }
                 }
@@ -452,6 +454,11 @@ impl parallel::Rows for Panels<'_> {
             Self { layout, panels: middle..end, data: right },
         )
     }
+}
+
+/// Whether a matrix is written past the caches: if it does not stay in the second.
+fn is_written_past_caches(packed: &[f32]) -> bool {
+    size_of_val(packed) >= Caches::of_this_cpu().second
 }
 
 /// Rows of a packed matrix to fill before the next columns, where those of the caller's matrix are so far apart: all of them, if

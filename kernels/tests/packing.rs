@@ -68,11 +68,14 @@ fn every_element_lands_where_the_strides_say_and_nothing_else_is_written() {
                     // As short as can be, so that a read past the end would be one past the slice.
                     let len = last_row * strides[0] + last_column * strides[1] + 1;
                     let from: Vec<f32> = (0..len).map(|n| n as f32).collect();
-                    for to_row in [columns, columns + 3] {
+                    for (to_row, past_caches) in [(columns, false), (columns + 3, true), (80, true)] {
                         let to = vec![-1.0; last_row * to_row + columns];
-                        let mut found = to.clone();
-                        kernels.rearrange(&from, strides, &mut found, to_row, [rows, columns]);
-                        let expected = rearranged(&from, strides, &to, to_row, [rows, columns]);
+                        // From a cache line on.
+                        let mut room = vec![-1.0; to.len() + 16];
+                        let start = room.as_ptr().align_offset(64);
+                        let (found, size) = (&mut room[start..][..to.len()], [rows, columns]);
+                        kernels.rearrange(&from, strides, found, to_row, size, past_caches);
+                        let expected = rearranged(&from, strides, &to, to_row, size);
                         assert!(found == expected, "{rows} × {columns}, {strides:?}, {to_row}, {kernels:?}");
                     }
                 }
@@ -105,7 +108,7 @@ fn numbers_too_small_to_compute_with_become_zero_in_either_orientation() {
     for kernels in Isa::ALL.iter().filter_map(|&isa| Kernels::new(isa)) {
         for strides in [[1, rows], [columns, 1]] {
             let mut found = vec![-1.0; rows * columns];
-            kernels.rearrange(&from, strides, &mut found, columns, [rows, columns]);
+            kernels.rearrange(&from, strides, &mut found, columns, [rows, columns], false);
             let expected = rearranged(&from, strides, &vec![-1.0; rows * columns], columns, [rows, columns]);
             assert_eq!(bits(&found), bits(&expected), "{strides:?}, {kernels:?}");
         }
@@ -122,8 +125,9 @@ fn slices_that_end_too_soon_panic_before_anything_is_written() {
         (12, 12, [4, 1], usize::MAX),
     ] {
         let (from, mut to) = (vec![1.0; from_len], vec![-1.0; to_len]);
-        let call =
-            std::panic::AssertUnwindSafe(|| kernels.rearrange(&from, strides, &mut to, to_row, [3, 4]));
+        let call = std::panic::AssertUnwindSafe(|| {
+            kernels.rearrange(&from, strides, &mut to, to_row, [3, 4], false)
+        });
         assert!(std::panic::catch_unwind(call).is_err());
         assert!(to.iter().all(|&x| x == -1.0));
     }

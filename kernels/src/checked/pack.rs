@@ -7,7 +7,8 @@ impl Kernels {
     /// to\[r · to_row + c\] = from\[r · from_row + c · from_column\] for all `rows` and `columns`; zero where that is below
     /// 2⁻⁶³, see [`without_small`](crate::without_small).
     ///
-    /// Fast where either stride of `from` is 1: then rows are copied, or transposed in blocks.
+    /// Fast where either stride of `from` is 1: then rows are copied, or transposed in blocks. `past_caches` says that nobody will read
+    /// the result soon, or that it is larger than the caches.
     ///
     /// # Panics
     /// If a slice ends too soon. No element is written then.
@@ -18,6 +19,7 @@ impl Kernels {
         to: &mut [f32],
         to_row: usize,
         [rows, columns]: [usize; 2],
+        past_caches: bool,
     ) {
         if rows == 0 || columns == 0 {
             return;
@@ -32,7 +34,8 @@ impl Kernels {
         // is the proof that the CPU has the instruction set.
         unsafe {
             let strides = [from_row, from_column];
-            let rearrange = Rearrange::new(from.as_ptr(), strides, to.as_mut_ptr(), to_row, [rows, columns]);
+            let (from, to, size) = (from.as_ptr(), to.as_mut_ptr(), [rows, columns]);
+            let rearrange = Rearrange::new(from, strides, to, to_row, size, past_caches);
             (self.rearrange)(rearrange)
         }
     }

@@ -1,5 +1,6 @@
 //! Copies a matrix into rows of another order, without what is too small to compute with: how weights are packed.
 
+use crate::gemm::micro::LINE;
 use crate::simd::{MAX_LANES, Operation, Simd};
 use crate::small::without_small;
 use core::ptr;
@@ -16,6 +17,7 @@ pub(crate) struct Rearrange {
     to_row: usize,
     rows: usize,
     columns: usize,
+    past_caches: bool,
 }
 
 impl Rearrange {
@@ -29,20 +31,44 @@ impl Rearrange {
         to: *mut f32,
         to_row: usize,
         [rows, columns]: [usize; 2],
+        past_caches: bool,
     ) -> Self {
-        Self { from, from_row, from_column, to, to_row, rows, columns }
+        Self { from, from_row, from_column, to, to_row, rows, columns, past_caches }
+    }
+
+    /// Whether whole vectors of the result are written past the caches: if they are whole cache lines.
+    #[inline(always)]
+    fn streams<S: Simd<Element = f32>>(&self) -> bool {
+        let are_lines = S::LANES == LINE && self.to_row.is_multiple_of(LINE);
+        self.past_caches && are_lines && self.to.addr().is_multiple_of(size_of::<[f32; LINE]>())
+    }
+
+    /// Writes a vector of the result.
+    ///
+    /// # Safety
+    /// - It is one of the result, from a multiple of LANES columns on, and `streams` is what [`Rearrange::streams`] says.
+    #[inline(always)]
+    unsafe fn store<S: Simd<Element = f32>>(&self, s: S, to: *mut f32, value: S::Vector, streams: bool) {
+        // SAFETY: the caller vouches for the vector, which is a cache line if it is streamed.
+        unsafe { if streams { s.stream(to, value) } else { s.store(to, value) } }
     }
 
     /// Rows that lie in rows.
     #[inline(always)]
-    fn copy<S: Simd<Element = f32>>(self, s: S) {
+    fn copy<S: Simd<Element = f32>>(&self, s: S) {
+        let streams = self.streams::<S>();
         for row in 0..self.rows {
             for column in (0..self.columns).step_by(S::LANES) {
                 let count = S::LANES.min(self.columns - column);
                 // SAFETY: the columns of a row are consecutive in both matrices.
                 unsafe {
                     let x = s.load_first(self.from.add(row * self.from_row + column), count);
-                    s.store_first(self.to.add(row * self.to_row + column), s.flush(x), count);
+                    let to = self.to.add(row * self.to_row + column);
+                    if count == S::LANES {
+                        self.store(s, to, s.flush(x), streams);
+                    } else {
+                        s.store_first(to, s.flush(x), count);
+                    }
                 }
             }
         }
@@ -50,7 +76,8 @@ impl Rearrange {
 
     /// Rows that lie in columns: blocks of four rows, a vector of columns each, are transposed in registers.
     #[inline(always)]
-    fn transpose<S: Simd<Element = f32>>(self, s: S) {
+    fn transpose<S: Simd<Element = f32>>(&self, s: S) {
+        let streams = self.streams::<S>();
         for column in (0..self.columns).step_by(S::LANES) {
             let count = S::LANES.min(self.columns - column);
             // SAFETY: the first row has this column.
@@ -62,7 +89,7 @@ impl Rearrange {
                 unsafe {
                     let block = transposed(s, from.add(row), self.from_column);
                     for n in 0..ROWS {
-                        s.store(self.to_row(to, row + n), block[n]);
+                        self.store(s, self.to_row(to, row + n), block[n], streams);
                     }
                 }
             }
@@ -136,6 +163,9 @@ impl<S: Simd<Element = f32>> Operation<S> for Rearrange {
                     }
                 }
             }
+        }
+        if self.past_caches {
+            s.end_streams();
         }
     }
 }

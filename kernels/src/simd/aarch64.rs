@@ -63,6 +63,14 @@ mod four {
     }
 
     /// # Safety
+    /// - `to` is valid for writes of four elements.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) unsafe fn stream(to: *mut f32, value: f32x4) {
+        // SAFETY: the caller vouches for the elements; the type has the alignment of its element.
+        unsafe { *to.cast() = value }
+    }
+
+    /// # Safety
     /// - None: it is unsafe only because those of other instruction sets are.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(super) unsafe fn concat_shift(low: f32x4, high: f32x4, from: usize) -> f32x4 {

@@ -144,6 +144,27 @@ pub(crate) trait Simd: Arithmetic {
     /// - `to` is valid for writes of `LANES` elements.
     unsafe fn store(self, to: *mut Self::Element, value: Self::Vector);
 
+    /// The same past the caches, where a vector is a cache line: then the line is not read before. Others may see it only after
+    /// [`Simd::end_streams`].
+    ///
+    /// # Safety
+    /// - `to` is valid for writes of `LANES` elements, and a multiple of the size of a vector.
+    #[inline(always)]
+    unsafe fn stream(self, to: *mut Self::Element, value: Self::Vector) {
+        // SAFETY: the caller vouches for the elements.
+        unsafe { self.store(to, value) }
+    }
+
+    /// Lets others see what was written past the caches, like anything that was written before.
+    #[inline(always)]
+    fn end_streams(self) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: all CPUs of this architecture have it.
+        unsafe {
+            core::arch::x86_64::_mm_sfence()
+        }
+    }
+
     /// Loads `count` lanes; the others are zero. Any alignment.
     ///
     /// # Safety
@@ -321,6 +342,12 @@ macro_rules! simd_over_pulp {
             unsafe fn store(self, to: *mut f32, value: Self::Vector) {
                 // SAFETY: as in `load`.
                 unsafe { *to.cast() = value }
+            }
+            #[cfg_attr(not(unoptimized), inline(always))]
+            unsafe fn stream(self, to: *mut f32, value: Self::Vector) {
+                debug_assert!(to.addr().is_multiple_of(size_of::<Self::Vector>()));
+                // SAFETY: the caller vouches for the elements and their place, and holding `self` proves the features.
+                unsafe { $lanes::stream(to, value) }
             }
             #[cfg_attr(not(unoptimized), inline(always))]
             unsafe fn load_first(self, from: *const f32, count: usize) -> Self::Vector {

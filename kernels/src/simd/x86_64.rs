@@ -44,6 +44,16 @@ mod avx2 {
         unsafe { _mm256_maskstore_ps(to, mask(count), transmute::<f32x8, __m256>(value)) }
     }
 
+    /// Half a cache line is better written to a cache, where the other half joins it.
+    ///
+    /// # Safety
+    /// - The CPU has AVX2, and `to` is valid for writes of eight elements.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) unsafe fn stream(to: *mut f32, value: f32x8) {
+        // SAFETY: the caller vouches for the elements; the type has the alignment of its element.
+        unsafe { *to.cast() = value }
+    }
+
     /// # Safety
     /// - The CPU has AVX2.
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -136,6 +146,14 @@ mod avx512 {
     pub(super) unsafe fn store(to: *mut f32, value: f32x16, count: usize) {
         // SAFETY: masked lanes are not written; both types are sixteen f32.
         unsafe { _mm512_mask_storeu_ps(to, mask(count), transmute::<f32x16, __m512>(value)) }
+    }
+
+    /// # Safety
+    /// - The CPU has AVX-512F, and `to` is valid for writes of sixteen elements and a multiple of 64.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(super) unsafe fn stream(to: *mut f32, value: f32x16) {
+        // SAFETY: the caller vouches for the elements and their place; both types are sixteen f32.
+        unsafe { _mm512_stream_ps(to, transmute::<f32x16, __m512>(value)) }
     }
 
     /// # Safety
