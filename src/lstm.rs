@@ -78,8 +78,8 @@ pub struct Lstm {
     pub(crate) config: LstmConfig,
     pub(crate) kernels: &'static Kernels,
     pub(crate) weights: SharedWeights,
-    /// Whether steps of a row alone are led by one call of a kernel.
-    leads_rows: bool,
+    /// Most rows of a step that are led one after the other, each by one call of a kernel.
+    led_rows: usize,
 }
 
 /// The arguments of [`Lstm::forward`] or, with another tape, of [`LstmStack::forward`](crate::LstmStack::forward): the input,
@@ -364,8 +364,11 @@ impl Lstm {
             has_options: config.cell_has_extras(),
         };
         let weights = SharedWeights::new(shape, config.options(), config.is_for_training())?;
-        let leads_rows = weights.options().is_none() && row::is_led(kernels, shape, shape.inputs);
-        Ok(Self { config: config.clone(), kernels, weights, leads_rows })
+        let led_rows = match weights.options() {
+            None => row::most_led(kernels, shape, shape.inputs, true),
+            Some(_) => 0,
+        };
+        Ok(Self { config: config.clone(), kernels, weights, led_rows })
     }
 
     /// Replaces the weights, as after an optimizer's step. Allocates nothing, unless a clone shares the weights that there were;
@@ -644,20 +647,21 @@ impl Lstm {
         let x = input.checked("input", batch, self.config.input_size())?;
         self.check_state(state, batch)?;
         // What other rows need takes longer than some units, so it is elsewhere.
-        if batch == 1 && self.leads_rows && !self.kernels.has_small(x.row(0)) {
-            self.step_row(state, x);
+        if batch == 1 && self.led_rows > 0 && !self.kernels.has_small(x.row(0)) {
+            self.step_row(state, x, 0);
+            state.advance(1);
         } else if batch > 0 {
             self.step_rows(state, x);
         }
         Ok(())
     }
 
-    /// The next step of a state that was made for this layer, of one row that has nothing too small to compute with; the layer leads
+    /// The next step of one row of a state that was made for this layer, whose x has nothing too small to compute with; the layer leads
     /// rows.
     #[inline]
-    fn step_row(&self, state: &mut State, x: Rows<'_>) {
+    fn step_row(&self, state: &mut State, x: Rows<'_>, row: usize) {
         let weights = &*self.weights;
-        let (order, hidden, cell) = state.row_in_turn();
+        let (order, hidden, cell) = state.row_in_turn(row);
         let row = NarrowRow {
             start: Start::Bias(weights.bias()),
             input: x,
@@ -670,7 +674,6 @@ impl Lstm {
             units: self.config.hidden_size(),
         };
         row::lead(self.kernels, self.config.kind(), row, cell);
-        state.advance(1);
     }
 
     /// The next step of a state that was made for this layer, of any rows.
@@ -693,8 +696,11 @@ impl Lstm {
 
     /// The same, of rows that have nothing too small to compute with.
     fn run_step_of(&self, state: &mut State, x: Rows<'_>) {
-        if x.rows() == 1 && self.leads_rows {
-            return self.step_row(state, x);
+        if x.rows() <= self.led_rows {
+            for row in 0..x.rows() {
+                self.step_row(state, x.rows_of(row..row + 1), row);
+            }
+            return state.advance(1);
         }
         self.run_step(state, Start::Bias(self.weights.bias()), self.weights.input_term(x));
     }

@@ -228,10 +228,13 @@ impl State {
         }
     }
 
-    /// The direction in which panels are walked, where h of the next step goes and where h is, and c, of a state of one row.
+    /// The direction in which panels are walked, where h of the next step goes and where h is, and c, of a row.
     #[inline]
-    pub(crate) fn row_in_turn(&mut self) -> (Order, [&mut [f32]; 2], &mut [f32]) {
-        (Order::zigzag(1 - self.slot), in_turn(&mut self.hidden, self.slot), &mut self.cell)
+    pub(crate) fn row_in_turn(&mut self, row: usize) -> (Order, [&mut [f32]; 2], &mut [f32]) {
+        let hidden = in_turn(&mut self.hidden, self.slot);
+        let (hidden_start, cell_start) = (row * self.shape.padded_outputs(), row * self.shape.padded_cell());
+        let hidden = hidden.map(|hidden| &mut hidden[hidden_start..]);
+        (Order::zigzag(1 - self.slot), hidden, &mut self.cell[cell_start..])
     }
 
     /// Says that `steps` steps were run on [`State::rows`].

@@ -172,7 +172,15 @@ impl<'a> Pass<'a> {
     }
 
     /// All units of some rows, from row `first` on, on this thread.
-    pub(crate) fn run_rows(&self, first: usize, work: Work<'_>) {
+    pub(crate) fn run_rows(&self, first: usize, mut work: Work<'_>) {
+        if self.leads_rows(&work) {
+            for row in first..first + parallel::Rows::rows(&work) {
+                let (one, rest) = parallel::Rows::split(work, 1);
+                self.run_row(row, one);
+                work = rest;
+            }
+            return;
+        }
         let Work { states, mut gathered, mut hoisted, mut preactivations, scratch, .. } = work;
         let Work { mut output, mut cell_output, .. } = work;
         let States { mut hidden, first: slot, mut cell, mut recorded, mut projected } = states;
@@ -181,12 +189,6 @@ impl<'a> Pass<'a> {
             return;
         }
         let panels = 0..self.panels();
-        if let (None, None, 1, 2, Sink::None) =
-            (&recorded, &self.source.ragged, rows.len(), slots, &cell_output)
-            && self.leads_rows()
-        {
-            return self.run_row(first, [&mut hidden, &mut cell], slot % 2, &mut hoisted, &mut output);
-        }
         let (mut now, mut next) = (slot % slots, 0);
         while let Some(block) = self.source.next_block(next, &rows, &self.cell, &mut gathered) {
             next = block.steps.end;
@@ -246,24 +248,24 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Whether a row alone is best led by one call of a kernel.
-    fn leads_rows(&self) -> bool {
-        let shape = self.weights.shape();
+    /// Whether rows are best led one after the other, each by one call of a kernel.
+    fn leads_rows(&self, work: &Work<'_>) -> bool {
+        let Work { states: States { hidden, recorded, .. }, cell_output, .. } = work;
+        let (None, None, 2, Sink::None) = (recorded, &self.source.ragged, hidden.slots(), cell_output) else {
+            return false;
+        };
+        let (shape, steps) = (self.weights.shape(), self.source.steps);
         let inputs = if self.plan.schedule == Schedule::Fused { shape.inputs } else { 0 };
-        !self.cell.has_extras() && row::is_led(self.kernels, shape, inputs)
+        !self.cell.has_extras() && hidden.batch() <= row::most_led(self.kernels, shape, inputs, steps == 1)
     }
 
-    /// One row of a narrow layer; `states` are h and c, of which step 0 writes slot `now`.
-    fn run_row(
-        &self,
-        row: usize,
-        states: [&mut SequenceMut<'_>; 2],
-        mut now: usize,
-        hoisted: &mut SequenceMut<'_>,
-        output: &mut Sink<'_>,
-    ) {
+    /// One row of a narrow layer.
+    fn run_row(&self, row: usize, work: Work<'_>) {
         let Source { input, direction, first_step, steps, .. } = self.source;
-        let [hidden, cell] = states;
+        let Work {
+            states: States { mut hidden, first: slot, mut cell, .. }, mut hoisted, mut output, ..
+        } = work;
+        let mut now = slot % 2;
         let mut begin = 0;
         while begin < steps {
             let mut end = steps;
@@ -273,14 +275,14 @@ impl<'a> Pass<'a> {
             let times = direction.times(first_step + begin..first_step + end, input.shape[0]);
             let sums;
             let (start, x) = if self.plan.schedule == Schedule::Hoisted {
-                self.hoist(begin..end, &(row..row + 1), 0..self.panels(), hoisted);
-                sums = views::row_of_steps(hoisted, 0..end - begin);
+                self.hoist(begin..end, &(row..row + 1), 0..self.panels(), &mut hoisted);
+                sums = views::row_of_steps(&mut hoisted, 0..end - begin);
                 (Start::Sums(sums.read()), views::no_rows())
             } else {
                 let x = input.time_rows(times.start, end - begin, row);
                 (Start::Bias(self.weights.bias()), x)
             };
-            let [mut first, mut second] = views::two_slots(hidden);
+            let [mut first, mut second] = views::two_slots(&mut hidden);
             let hidden = [first.row_mut(0), second.row_mut(0)];
             let hidden = if now == 0 {
                 hidden
@@ -296,13 +298,13 @@ impl<'a> Pass<'a> {
                 is_reverse: direction == Direction::Reverse,
                 order: Order::zigzag(now),
                 hidden,
-                output: match output {
+                output: match &mut output {
                     Sink::Dense(output) => Some(views::row_of_steps(output, times)),
                     Sink::None | Sink::Scattered(_) => None,
                 },
                 units: self.weights.shape().units,
             };
-            row::lead(self.kernels, self.weights.shape().kind, row, views::slot(cell, 0).row_mut(0));
+            row::lead(self.kernels, self.weights.shape().kind, row, views::slot(&mut cell, 0).row_mut(0));
             now = (now + end - begin) % 2;
             begin = end;
         }
