@@ -29,7 +29,10 @@ fn hoist_below(shape: Shape) -> usize {
 const GIVEN_BYTES: usize = 16 << 10;
 
 /// Floating point operations that must fall to each thread before another one is woken.
-const MIN_FLOPS_PER_THREAD: f64 = 2e6;
+///
+/// Measured with AVX-512 and two threads on an Emerald Rapids, X = H, in calls one after the other, the time of two threads as a part of
+/// that of one: 0.65 of 20 steps of two rows of 48 units (1.5 million operations), 0.72 of six of 32 (2.0), 0.80 of eight of 32 (2.6).
+const MIN_FLOPS_PER_THREAD: f64 = 7e5;
 
 /// What a step loses where a thread has r rows, times r, as a part of its products: few rows are tiles that ask the caches for
 /// more weights, and two threads with rows of their own both read all weights. For weights that leave room in the second cache of a core,
@@ -41,8 +44,12 @@ const LOSS_OF_FEW_ROWS: [f64; 3] = [0.3, 0.5, 5.0];
 const LOSS_OF_FOREIGN_STATES: f64 = 10.0;
 
 /// What the wait after a step costs the members of a team, in floating point operations of one thread: of two members, and
-/// what each further one adds.
-const WAIT_FLOPS: [f64; 2] = [24e3, 6e3];
+/// what each further one adds. Where cores are close to each other, and where they are far apart: there the latter is assumed.
+const WAIT_FLOPS: [[f64; 2]; 2] = [[24e3, 6e3], [110e3, 27e3]];
+
+/// Bytes of the last cache from which it is one of many cores, which are far apart: a line goes from one to another and back within 0.4 µs
+/// on an Emerald Rapids.
+const LAST_CACHE_OF_MANY: usize = 64 << 20;
 
 /// Most threads that share hidden units: each more is one more to wait for after every step.
 const MAX_MEMBERS: usize = 64;
@@ -173,6 +180,9 @@ fn share(config: &LstmConfig, shape: Shape, [steps, batch]: [usize; 2], most: us
 /// at batch 2: 64 lose 12, 128 gain 36. Of 128 units: 49 at batch 3, 22 at batch 5, 4 at batch 6, −4 at batch 12. At batch
 /// 6, 12 and 32: 9, 5 and 4 of 320 units, 33, 2 and 3 of 512, 138, 87 and 25 of 1024. At batch 7: 15 to 23 of 240 to 400
 /// units. Where 272 units are 9 and 8 blocks: 2 at batch 8, −4 at batch 32.
+///
+/// Where cores are far apart (an Emerald Rapids), units over two threads against one thread, in percent of time: 64 units lose 55, 80 lose
+/// 25 to 50, 96 lose 15, 112 nothing to 25; 128 gain 7 to 20, 160 13 to 20, 256 30 to 37.
 #[derive(Clone, Copy)]
 struct StepCost {
     shape: Shape,
@@ -195,7 +205,8 @@ impl StepCost {
         let others = members as f64 - 1.0;
         let width = self.shape.inputs as f64 + self.shape.outputs as f64;
         let foreign = 1.0 + others * LOSS_OF_FOREIGN_STATES / width;
-        let wait = if members > 1 { WAIT_FLOPS[0] + WAIT_FLOPS[1] * (others - 1.0) } else { 0.0 };
+        let [first, further] = WAIT_FLOPS[usize::from(self.shape.caches.last >= LAST_CACHE_OF_MANY)];
+        let wait = if members > 1 { first + further * (others - 1.0) } else { 0.0 };
         self.flops * largest_share(self.shape.blocks(), members) * foreign + wait
     }
 }
@@ -328,6 +339,21 @@ mod tests {
     fn one_row_of_many_units_is_shared_by_units_and_many_rows_of_few_units_by_rows() {
         let of = |units, batch| plan(&LstmConfig::new(units, units).threads(exactly(2)), 100, batch).split;
         assert_eq!([of(512, 1), of(16, 64)], [Split::Units, Split::Rows]);
+    }
+
+    #[test]
+    fn fewer_units_are_shared_where_cores_are_close_to_each_other() {
+        // One row of so many units, over all of two threads.
+        let shares = |units: usize| {
+            CACHES.map(|caches| {
+                let cost = StepCost { shape: Shape { caches, ..shape(units, units) }, batch: 1, flops: 0.0 };
+                let cost = StepCost { flops: flops_per_step(cost.shape, 1), ..cost };
+                cost.of_units(2) < cost.of_units(1)
+            })
+        };
+        assert_eq!(shares(48), [false; 4]);
+        assert_eq!(shares(96), [true, true, true, false]);
+        assert_eq!(shares(160), [true; 4]);
     }
 
     #[test]

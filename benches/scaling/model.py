@@ -28,7 +28,7 @@ JITTER, AWAY_ONE_IN, AWAY = 0.05, 20000, 50_000.0
 LANES, TILE_ROWS = 16, 6
 
 # src/plan.rs
-MIN_FLOPS_PER_THREAD, MAX_MEMBERS, WAIT_FLOPS = 2e6, 64, (24e3, 6e3)
+MIN_FLOPS_PER_THREAD, MAX_MEMBERS, WAIT_FLOPS = 7e5, 64, (24e3, 6e3)
 LOSS_OF_FEW_ROWS, SMALL_WEIGHTS, LARGE_WEIGHTS, LOSS_OF_FOREIGN_STATES = [0.3, 0.5, 5.0], 1 << 20, 16 << 20, 10.0
 
 # T, B, X, H, and what was measured: GFLOP/s of one thread, and the speed-up of two.
