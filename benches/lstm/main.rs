@@ -75,17 +75,19 @@ const GROUPS: [(&str, RunGroup); 14] = [
 ];
 
 fn main() -> ExitCode {
-    let settings = match Settings::from_environment() {
+    let request = match Request::from_arguments() {
+        Ok(request) => request,
+        Err(message) => return finished(Err(message)),
+    };
+    let settings = match Settings::from_environment(request.is_some()) {
         Ok(settings) => settings,
         Err(message) => {
             eprintln!("error: {message}");
             return ExitCode::from(2);
         }
     };
-    match Request::from_arguments() {
-        Ok(None) => {}
-        Ok(Some(request)) => return finished(serve(request, &settings)),
-        Err(message) => return finished(Err(message)),
+    if let Some(request) = request {
+        return finished(serve(request, &settings));
     }
     if sweep::is_asked_for() {
         return finished(sweep::run(&settings));

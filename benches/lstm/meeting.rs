@@ -11,7 +11,7 @@ const TRIALS: usize = 20;
 /// Nanoseconds of a fork and join that gives each of `threads` threads nothing to do; `None` for one thread, or where
 /// no more can be had.
 pub(crate) fn fork_join_ns(threads: usize) -> Option<f64> {
-    let runner = Runner::new(threads).ok().filter(|_| threads > 1)?;
+    let runner = Runner::new(threads, false).ok().filter(|_| threads > 1)?;
     Some(runner.install(|| best(|| drop(rayon::broadcast(|_| ())))))
 }
 

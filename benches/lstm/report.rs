@@ -11,7 +11,7 @@ use crate::shapes::Shape;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Version of the schema.
 const SCHEMA: u32 = 1;
@@ -91,16 +91,25 @@ impl Report {
     /// # Errors
     /// A sentence on why it could not be written.
     pub(crate) fn write(&self) -> Result<(), String> {
-        let directory = output_directory();
-        let path = directory.join("bench.json");
-        let write = || -> std::io::Result<()> {
-            fs::create_dir_all(&directory)?;
-            fs::write(&path, serde_json::to_string_pretty(self)? + "\n")
-        };
-        write().map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        let text = serde_json::to_string_pretty(self).map_err(|error| error.to_string())?;
+        let path = output_directory().join("bench.json");
+        write(&path, &(text + "\n"))?;
         println!("written: {}", path.display());
         Ok(())
     }
+}
+
+/// Makes a file or replaces it: whole or not at all.
+///
+/// # Errors
+/// A sentence on why it could not be written.
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), String> {
+    let new = path.with_extension("new");
+    let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&new, text));
+    written.and_then(|()| fs::rename(&new, path)).map_err(|error| {
+        let _ = fs::remove_file(&new);
+        format!("cannot write {}: {error}", path.display())
+    })
 }
 
 /// Where results are written.

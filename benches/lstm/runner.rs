@@ -12,15 +12,17 @@ pub(crate) struct Runner {
 }
 
 impl Runner {
-    /// A runner with `threads` threads.
+    /// A runner with `threads` threads. With `joining`, which only one of them may ask for, the caller's is one of them, and
+    /// closures always run there.
     ///
     /// # Errors
     /// What rayon says if it cannot start them.
-    pub(crate) fn new(threads: usize) -> Result<Self, String> {
+    pub(crate) fn new(threads: usize, joining: bool) -> Result<Self, String> {
         let pool = match threads {
             0 | 1 => None,
             _ => {
-                let pool = ThreadPoolBuilder::new().num_threads(threads).build();
+                let pool = ThreadPoolBuilder::new().num_threads(threads);
+                let pool = if joining { pool.use_current_thread() } else { pool }.build();
                 Some(pool.map_err(|error| format!("cannot start {threads} threads: {error}"))?)
             }
         };

@@ -27,14 +27,14 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Reads the environment.
+    /// Reads the environment. Where one number of threads is `served`, the caller's is the first of them.
     ///
     /// # Errors
     /// A sentence that names the variable, what was expected and what was found.
-    pub(crate) fn from_environment() -> Result<Self, String> {
+    pub(crate) fn from_environment(served: bool) -> Result<Self, String> {
         Ok(Self {
             shapes: read("QUADGATE_SHAPES", shapes)?,
-            runners: read("QUADGATE_THREADS", runners)?,
+            runners: read("QUADGATE_THREADS", |text| runners(text, served))?,
             isa: read("QUADGATE_ISA", isa)?,
             sweep_sizes: read("QUADGATE_SWEEP", sweep_sizes)?,
             order_seed: read("QUADGATE_ORDER", order_seed)?,
@@ -48,15 +48,16 @@ fn read<V>(variable: &str, parse: impl FnOnce(Option<&str>) -> Result<V, String>
 }
 
 /// One thread and all threads, or the numbers given.
-fn runners(text: Option<&str>) -> Result<Vec<Runner>, String> {
+fn runners(text: Option<&str>, served: bool) -> Result<Vec<Runner>, String> {
     let counts = match text {
         None => vec![1, available_threads()],
         Some(text) => text.split(',').map(|count| parse_threads(count, text)).collect::<Result<_, _>>()?,
     };
+    let joining = served && counts.len() == 1;
     let mut runners: Vec<Runner> = Vec::new();
     for count in counts {
         if runners.iter().all(|runner| runner.requested() != count) {
-            runners.push(Runner::new(count)?);
+            runners.push(Runner::new(count, joining)?);
         }
     }
     Ok(runners)

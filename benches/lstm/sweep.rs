@@ -10,9 +10,7 @@ use crate::sequences::Pass;
 use crate::settings::Settings;
 use crate::shapes::Shape;
 use crate::{layer, report};
-use std::fs;
 use std::ops::RangeInclusive;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Operations of a call, as far as steps can be had for them.
@@ -34,8 +32,7 @@ pub(crate) fn is_asked_for() -> bool {
 /// A sentence on why a file could not be written.
 pub(crate) fn run(settings: &Settings) -> Result<(), String> {
     let runner = settings.runners.first().ok_or("no setting of threads")?;
-    let directory = report::output_directory();
-    let path = directory.join(format!("sweep-{}.csv", runner.requested()));
+    let path = report::output_directory().join(format!("sweep-{}.csv", runner.requested()));
     let mut grid = Grid::read(&path);
     for units in settings.sweep_sizes.clone() {
         let naive = layer::naive(shape_of(units, 1));
@@ -45,10 +42,7 @@ pub(crate) fn run(settings: &Settings) -> Result<(), String> {
             grid.keep_best(units, batch, rate(ForwardPass::call(&lstm, shape), shape, runner));
         }
     }
-    let write = |path: &Path, text| {
-        fs::create_dir_all(&directory).and_then(|()| fs::write(path, text)).map_err(|error| error.to_string())
-    };
-    write(&path, grid.to_csv())?;
+    report::write(&path, &grid.to_csv())?;
     for (name, worst) in [
         ("below 64 units, against the best of fewer units", worst(&grid, 8..=63, Against::Units)),
         ("from 64 units, against the best of fewer units", worst(&grid, 64..=264, Against::Units)),

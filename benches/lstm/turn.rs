@@ -10,6 +10,8 @@ const SOME: usize = 8;
 pub(crate) struct Turn {
     /// How many times were taken.
     pub(crate) times: usize,
+    /// How many calls there were, with those to get warm.
+    pub(crate) all_calls: usize,
     /// The least time.
     pub(crate) min: f64,
     /// A quarter of them is below.
@@ -53,16 +55,17 @@ impl Turn {
         }
         nanoseconds.sort_unstable_by(f64::total_cmp);
         let times = nanoseconds.len();
+        let all_calls = calls as usize + times * batch;
         let [min, quartile, median, p99] =
             [0, times / 4, times / 2, times * 99 / 100].map(|index| nanoseconds[index]);
-        Self { times, min, quartile, median, p99 }
+        Self { times, all_calls, min, quartile, median, p99 }
     }
 
     /// The turn as a line of JSON.
     pub(crate) fn to_json(self) -> String {
-        let Self { times, min, quartile, median, p99 } = self;
+        let Self { times, all_calls, min, quartile, median, p99 } = self;
         format!(
-            "{{\"calls\": {times}, \"min_ns\": {min:.2}, \"quartile_ns\": {quartile:.2}, \"median_ns\": {median:.2}, \
+            "{{\"calls\": {times}, \"all_calls\": {all_calls}, \"min_ns\": {min:.2}, \"quartile_ns\": {quartile:.2}, \"median_ns\": {median:.2}, \
              \"p99_ns\": {p99:.2}}}"
         )
     }

@@ -1,5 +1,6 @@
 //! `ab`: a revision against the working tree or another revision, by turns.
 
+use crate::counters::{self, Count, Event};
 use crate::error::{Result, error};
 use crate::files;
 use crate::repository::Repository;
@@ -18,7 +19,7 @@ use std::time::Duration;
 pub const SCHEMA: u32 = 1;
 
 /// Benchmarks of `--quick`, all of them short calls. Of activations, those of the instruction set of the others.
-const QUICK: [&str; 4] = [
+pub const QUICK: [&str; 4] = [
     "^forward/(100x1x64x64|100x1x128x128|100x16x128x128|28x32x28x50|100x8x40x100)/",
     "^train/(100x1x128x128|100x16x128x128|28x32x28x50)/",
     "^step/1x1x(32x32|128x128)/",
@@ -38,15 +39,19 @@ pub struct Options {
     /// A choice of short benchmarks: forward, train, step and activation on one thread and on all
     #[arg(long)]
     quick: bool,
-    /// Rounds of each benchmark
+    /// Rounds of each benchmark, at most: from 24 on those are left out that can be expected to change nothing
     #[arg(long, default_value_t = 72)]
     rounds: usize,
     /// Milliseconds of a turn; a round has two of each side
-    #[arg(long, default_value_t = 25)]
+    #[arg(long, default_value_t = 10)]
     turn_ms: u64,
     /// Empty the caches before each call
     #[arg(long)]
     cold: bool,
+    /// Count events of a call too, where the kernel can; those of hardware unless others are named
+    #[arg(long, value_enum, value_name = "EVENTS", value_delimiter = ',', num_args = 0.., require_equals = true,
+        default_missing_value = "cycles,instructions,cache-misses,branch-misses", conflicts_with = "cold")]
+    counters: Vec<Event>,
     /// Cores to use, the first n for n threads; without it, all that this process may use
     #[arg(long, value_delimiter = ',', value_name = "CORES")]
     cores: Vec<usize>,
@@ -132,14 +137,17 @@ pub fn run(options: &Options) -> Result<bool> {
             "{rounds} rounds of {count} benchmarks can say nothing; take {least} at least"
         )));
     }
+    let (events, not_counted) = counters::available(&options.counters);
     let plan = Plan {
         rounds: options.rounds,
+        criteria,
         turn: Duration::from_millis(options.turn_ms.max(1)),
         caches: if options.cold { Caches::Cold } else { Caches::Warm },
         cores,
         seed: options.seed,
+        events,
     };
-    let mut warnings = warnings::of_this_machine();
+    let mut warnings = [warnings::of_this_machine(), not_counted].concat();
     if files::same(&old.program, &new.program) {
         warnings.push("both sides are the same program to the last byte".to_owned());
     }
@@ -287,6 +295,24 @@ pub fn render(outcome: &Outcome, style: Style) -> String {
         ),
         Unit::Instructions => format!("Slower or faster: by more than {margin:.1} %.\n"),
     };
+    let counts =
+        judgments.iter().flat_map(|judgment| judgment.counts.iter().map(|count| (&judgment.id, count)));
+    let counts: Vec<[String; 5]> = counts
+        .map(|(id, &Count { event, old, new })| {
+            let change = if old == new { 1.0 } else { new / old };
+            [
+                id.clone(),
+                event.name(),
+                table::significant(old),
+                table::significant(new),
+                table::change(change),
+            ]
+        })
+        .collect();
+    if !counts.is_empty() {
+        let table = table::render(["benchmark", "event", "old", "new", "change"], &counts, style);
+        text += &format!("\nCounted, of a call:\n\n{table}");
+    }
     let mut list = |title: &str, lines: &[String]| {
         if !lines.is_empty() {
             text += &format!(
@@ -316,6 +342,7 @@ pub mod tests {
             old_ms: 1.0,
             new_ms: ratio,
             rounds: 36,
+            counts: vec![Count { event: Event::Instructions, old: 1000.0, new: 1000.0 * ratio }],
         };
         Outcome {
             schema: SCHEMA,
@@ -345,6 +372,7 @@ pub mod tests {
             "1 slower, 0 faster, 0 unclear, of 2",
             "load 3.0",
             "gru/",
+            "| step/1x1x8x8/avx2/1 | instructions | 1000 | 1050 | +5.0 % |",
         ] {
             place(words);
         }

@@ -116,6 +116,7 @@ fn judge(old: &Row, new: &Row, margin: f64) -> Judgment {
         old_ms: old.median_ms,
         new_ms: new.median_ms,
         rounds: 1,
+        counts: Vec::new(),
     }
 }
 

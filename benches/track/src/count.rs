@@ -136,6 +136,7 @@ fn judge(id: &str, old: f64, new: f64, margin: f64) -> Judgment {
         old_ms: old,
         new_ms: new,
         rounds: 1,
+        counts: Vec::new(),
     }
 }
 

@@ -5,6 +5,7 @@ mod bench;
 mod command;
 mod compare;
 mod count;
+mod counters;
 mod date;
 mod error;
 mod export;

@@ -1,11 +1,12 @@
 //! `record`: a run of the suite with all that must be known to compare it later.
 
+use crate::ab;
 use crate::bench::{self, Bench, Row};
 use crate::error::{Context, Result, error};
 use crate::machine::{self, Machine};
 use crate::repository::Repository;
 use crate::statistics::quantile;
-use crate::{date, files, interrupt, warnings};
+use crate::{command, date, files, warnings};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -127,11 +128,10 @@ fn measure(repository: &Repository, options: &Options) -> Result<Bench> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(["bench", "--bench", "lstm", "--"]).args(&options.arguments).current_dir(&repository.root);
     if options.quick {
-        command.arg("^(forward|train)/(100x1x128x128|100x16x128x128|28x32x28x50)/|^step/|^activation/");
+        command.arg(ab::QUICK.join("|"));
     }
     command.env("CARGO_TARGET_DIR", &target);
-    let status = command.status().context("cannot run cargo")?;
-    interrupt::check()?;
+    let status = command::attended(&mut command, |mut child| child.wait())?.context("cargo")?;
     if !status.success() {
         return Err(error(format!("the suite failed ({status})")));
     }

@@ -9,9 +9,8 @@ use serde::Deserialize;
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
 use std::hash::{Hash, Hasher};
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// Where the suite lies in a tree.
 const FOLDER: &str = "benches/lstm";
@@ -145,7 +144,8 @@ pub fn selected(benchmarks: Vec<Benchmark>, patterns: &[String]) -> Result<Vec<B
 fn build(tree: &Path, target: &Path, name: &str) -> Result<PathBuf> {
     interrupt::check()?;
     eprintln!("building the suite of {name}");
-    let mut child = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command
         .args([
             "build",
             "--profile",
@@ -160,21 +160,15 @@ fn build(tree: &Path, target: &Path, name: &str) -> Result<PathBuf> {
         .arg(target)
         .current_dir(tree)
         .env_remove("CARGO_TARGET_DIR")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot run cargo")?;
-    let mut program = None;
-    for line in BufReader::new(child.stdout.take().expect("it is piped")).lines() {
-        let message: serde_json::Value = serde_json::from_str(&line.context("cargo")?).unwrap_or_default();
-        if message["target"]["name"] == "lstm" && message["executable"].is_string() {
-            program = message["executable"].as_str().map(PathBuf::from);
-        }
-    }
-    let status = child.wait().context("cargo")?;
-    interrupt::check()?;
+        .stdout(Stdio::piped());
+    let said = command::attended(&mut command, Child::wait_with_output)?.context("cargo")?;
+    let messages =
+        said.stdout.split(|&byte| byte == b'\n').flat_map(serde_json::from_slice::<serde_json::Value>);
+    let program = messages
+        .filter(|message| message["target"]["name"] == "lstm")
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from));
     match program {
-        Some(program) if status.success() => Ok(program),
+        Some(program) if said.status.success() => Ok(program),
         _ => Err(error(format!("the suite of {name} does not build"))),
     }
 }

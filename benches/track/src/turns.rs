@@ -4,11 +4,12 @@
 //! round: where memory happens to lie makes some of them a few percent faster for all their life. All benchmarks come
 //! up in each pass, in any order, so that what disturbs the machine for a while disturbs a few rounds of each.
 
+use crate::counters::{Count, Counters, Event};
 use crate::error::{Result, error};
 use crate::random::Random;
 use crate::statistics::quantile;
 use crate::suite::{Benchmark, Suite};
-use crate::verdict::Rounds;
+use crate::verdict::{self, Criteria, Rounds};
 use crate::worker::{Caches, Worker};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::Duration;
@@ -16,8 +17,10 @@ use std::time::Duration;
 /// How long, how often and where.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Rounds of each benchmark.
+    /// Rounds of each benchmark, at most.
     pub rounds: usize,
+    /// When a benchmark needs no more of them.
+    pub criteria: Criteria,
     /// How long a turn is.
     pub turn: Duration,
     /// What is timed.
@@ -26,10 +29,19 @@ pub struct Plan {
     pub cores: Vec<usize>,
     /// Of orders and lots.
     pub seed: u64,
+    /// What is counted beside the time.
+    pub events: Vec<Event>,
 }
 
-/// Milliseconds of a call in a round, old and new.
-type Pair = [f64; 2];
+/// Rounds after which a benchmark may be done.
+const LEAST: usize = 24;
+
+/// What a round found of a call, old and new.
+struct Round {
+    ms: [f64; 2],
+    /// In the order of the events.
+    counts: [Vec<f64>; 2],
+}
 
 /// Takes all rounds of all benchmarks.
 pub fn take(suites: [&Suite; 2], benchmarks: &[Benchmark], plan: &Plan) -> Result<Vec<Rounds>> {
@@ -43,20 +55,31 @@ pub fn take(suites: [&Suite; 2], benchmarks: &[Benchmark], plan: &Plan) -> Resul
         cores(benchmark)?;
     }
     let mut random = Random::new(plan.seed);
-    let mut pairs: Vec<Vec<Pair>> = vec![Vec::new(); benchmarks.len()];
+    let mut rounds: Vec<Vec<Round>> = benchmarks.iter().map(|_| Vec::new()).collect();
+    let mut done = vec![false; benchmarks.len()];
     let bar = progress(plan.rounds * benchmarks.len());
     for _ in 0..plan.rounds {
         let mut order: Vec<usize> = (0..benchmarks.len()).collect();
         random.shuffle(&mut order);
         for index in order {
             let benchmark = &benchmarks[index];
-            bar.set_message(benchmark.id.clone());
-            pairs[index].push(round(suites, benchmark, cores(benchmark)?, random.below(2), plan)?);
             bar.inc(1);
+            if done[index] {
+                continue;
+            }
+            bar.set_message(benchmark.id.clone());
+            rounds[index].push(round(suites, benchmark, cores(benchmark)?, random.below(2), plan)?);
+            let may_end = rounds[index].len() >= LEAST;
+            done[index] =
+                may_end && verdict::is_done(&log_ratios(&rounds[index]), benchmarks.len(), plan.criteria);
         }
     }
     bar.finish_and_clear();
-    Ok(benchmarks.iter().zip(&pairs).map(|(benchmark, pairs)| rounds_of(benchmark, pairs)).collect())
+    Ok(benchmarks
+        .iter()
+        .zip(&rounds)
+        .map(|(benchmark, rounds)| rounds_of(benchmark, rounds, &plan.events))
+        .collect())
 }
 
 /// One round: two turns of each side, `first` begins and ends.
@@ -66,16 +89,29 @@ fn round(
     cores: &[usize],
     first: usize,
     plan: &Plan,
-) -> Result<Pair> {
+) -> Result<Round> {
     let threads = benchmark.requested_threads();
     let start = |side: usize| Worker::start(suites[side], &benchmark.id, threads, cores);
     let mut workers = [start(first)?, start(1 - first)?];
-    let mut logs = [0.0; 2];
-    for turn in abba(first) {
-        let worker = &mut workers[usize::from(turn != first)];
-        logs[turn] += 0.5 * worker.turn(plan.caches, plan.turn)?.quartile_ns.ln();
+    let mut counters = Vec::new();
+    for worker in &workers {
+        counters.push(Counters::start(worker.process(), &plan.events)?);
     }
-    Ok(logs.map(|log| 1e-6 * log.exp()))
+    let (mut logs, mut calls) = ([0.0; 2], [Some(0); 2]);
+    for side in abba(first) {
+        let turn = workers[usize::from(side != first)].turn(plan.caches, plan.turn)?;
+        logs[side] += 0.5 * turn.quartile_ns.ln();
+        calls[side] = calls[side].zip(turn.all_calls).map(|(sum, calls)| sum + calls);
+    }
+    let mut counts = [Vec::new(), Vec::new()];
+    for (side, calls) in calls.into_iter().enumerate().filter(|_| !plan.events.is_empty()) {
+        let unknown =
+            || error(format!("the suite of {} is too old to say how many calls it made", suites[side].name));
+        let calls = calls.ok_or_else(unknown)? as f64;
+        let totals = counters[usize::from(side != first)].totals()?;
+        counts[side] = totals.into_iter().map(|total| total / calls).collect();
+    }
+    Ok(Round { ms: logs.map(|log| 1e-6 * log.exp()), counts })
 }
 
 /// Whose turn it is.
@@ -84,13 +120,22 @@ fn abba(first: usize) -> [usize; 4] {
     [first, second, second, first]
 }
 
-fn rounds_of(benchmark: &Benchmark, pairs: &[Pair]) -> Rounds {
-    let side = |side: usize| quantile::median(&pairs.iter().map(|pair| pair[side]).collect::<Vec<_>>());
+fn log_ratios(rounds: &[Round]) -> Vec<f64> {
+    rounds.iter().map(|round| (round.ms[1] / round.ms[0]).ln()).collect()
+}
+
+fn rounds_of(benchmark: &Benchmark, rounds: &[Round], events: &[Event]) -> Rounds {
+    let median = |of: &dyn Fn(&Round) -> f64| quantile::median(&rounds.iter().map(of).collect::<Vec<_>>());
+    let count = |(index, &event): (usize, &Event)| {
+        let [old, new] = [0, 1].map(|side| median(&|round| round.counts[side][index]));
+        Count { event, old, new }
+    };
     Rounds {
         id: benchmark.id.clone(),
-        log_ratios: pairs.iter().map(|[old, new]| (new / old).ln()).collect(),
-        old_ms: side(0),
-        new_ms: side(1),
+        log_ratios: log_ratios(rounds),
+        old_ms: median(&|round| round.ms[0]),
+        new_ms: median(&|round| round.ms[1]),
+        counts: events.iter().enumerate().map(count).collect(),
     }
 }
 
@@ -118,9 +163,11 @@ mod tests {
     #[test]
     fn rounds_keep_ratios_of_pairs() {
         let benchmark = Benchmark { id: "step/a/b/1".to_owned(), threads: 1, flops: None };
-        let rounds = rounds_of(&benchmark, &[[1.0, 1.1], [2.0, 2.2], [4.0, 4.4]]);
+        let round = |old: f64| Round { ms: [old, 1.1 * old], counts: [vec![7.0], vec![8.0]] };
+        let rounds = rounds_of(&benchmark, &[1.0, 2.0, 4.0].map(round), &[Event::Cycles]);
         assert!(rounds.log_ratios.iter().all(|ratio| (ratio.exp() - 1.1).abs() < 1e-12));
         assert_eq!([rounds.old_ms, rounds.new_ms], [2.0, 2.2]);
+        assert_eq!(rounds.counts, [Count { event: Event::Cycles, old: 7.0, new: 8.0 }]);
     }
 
     #[test]
@@ -133,6 +180,8 @@ mod tests {
             caches: Caches::Warm,
             cores: vec![0, 1],
             seed: 1,
+            events: Vec::new(),
+            criteria: Criteria::default(),
         };
         let message =
             format!("{:?}", take([&suite, &suite], &benchmarks, &plan).expect_err("eight are too many"));

@@ -1,5 +1,6 @@
 //! What the rounds of each benchmark say about it: slower, faster, the same, or nothing.
 
+use crate::counters::Count;
 use crate::statistics::{holm, signed_rank};
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +68,9 @@ pub struct Judgment {
     pub new_ms: f64,
     /// Rounds.
     pub rounds: usize,
+    /// Events of a call, where they were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counts: Vec<Count>,
 }
 
 /// The rounds of a benchmark.
@@ -80,6 +84,8 @@ pub struct Rounds {
     pub old_ms: f64,
     /// The same of the new side.
     pub new_ms: f64,
+    /// Events of a call.
+    pub counts: Vec<Count>,
 }
 
 /// Judges all benchmarks of a run together.
@@ -113,9 +119,20 @@ pub fn judge(all: &[Rounds], criteria: Criteria) -> Vec<Judgment> {
                 old_ms: rounds.old_ms,
                 new_ms: rounds.new_ms,
                 rounds: rounds.log_ratios.len(),
+                counts: rounds.counts.clone(),
             }
         })
         .collect()
+}
+
+/// Whether more rounds can be left out: nothing is found, and the interval excludes half of what counts as a change. A
+/// benchmark that is done early is never called slower or faster, so looking at it again and again raises no alarm.
+pub fn is_done(log_ratios: &[f64], benchmarks: usize, criteria: Criteria) -> bool {
+    let margin = criteria.margin.ln_1p();
+    let found = [signed_rank::p_above(log_ratios, margin), signed_rank::p_below(log_ratios, -margin)];
+    let interval = signed_rank::interval(log_ratios, criteria.alpha / benchmarks as f64);
+    let near = (0.5 * criteria.resolution).ln_1p();
+    found.iter().all(|&p| p > criteria.alpha) && interval.iter().all(|end| end.abs() <= near)
 }
 
 /// The least number of rounds in which anything can be found among `benchmarks`.
@@ -145,6 +162,7 @@ mod tests {
                 log_ratios: (0..rounds).map(|_| ratio(slowdown)).collect(),
                 old_ms: 1.0,
                 new_ms: slowdown,
+                counts: Vec::new(),
             })
             .collect()
     }
@@ -221,7 +239,8 @@ mod tests {
     fn rounds_that_scatter_too_much_are_called_unclear() {
         let mut random = Random::new(15);
         let log_ratios = (0..12).map(|_| 0.2 * random.normal()).collect();
-        let rounds = Rounds { id: "wild".to_owned(), log_ratios, old_ms: 1.0, new_ms: 1.0 };
+        let rounds =
+            Rounds { id: "wild".to_owned(), log_ratios, old_ms: 1.0, new_ms: 1.0, counts: Vec::new() };
         assert_eq!(judge(&[rounds], Criteria::default())[0].verdict, Verdict::Unclear);
     }
 }

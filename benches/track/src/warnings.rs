@@ -1,6 +1,7 @@
 //! What spoils measurements on this machine.
 
 use std::fs;
+use std::path::Path;
 
 /// Sentences, none on a quiet machine that is set up well.
 pub fn of_this_machine() -> Vec<String> {
@@ -30,11 +31,21 @@ impl Facts {
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             governor: text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
             siblings: text("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list"),
-            quota: text("/sys/fs/cgroup/cpu.max").and_then(|text| quota(&text)),
+            quota: text("/proc/self/cgroup").and_then(|groups| {
+                let limits = of_groups(&groups).into_iter().filter_map(|path| quota(&text(&path)?));
+                limits.reduce(f64::min)
+            }),
             turbo_is_off: text("/sys/devices/system/cpu/intel_pstate/no_turbo")
                 .is_some_and(|text| text == "1"),
         }
     }
+}
+
+/// Where limits of this process may be: of its control group and of those around it, `0::/user.slice/some.scope`.
+fn of_groups(groups: &str) -> Vec<String> {
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
+    let around = Path::new(group).ancestors().map(|group| group.display().to_string());
+    around.map(|group| format!("/sys/fs/cgroup{}/cpu.max", group.trim_end_matches('/'))).collect()
 }
 
 /// `200000 100000`, or `max 100000`.
@@ -105,6 +116,10 @@ mod tests {
             assert!(found.len() == 1 && found[0].contains(words), "{found:?}");
         }
         assert_eq!(quota("max 100000"), None);
+        let expected =
+            ["/sys/fs/cgroup/a/b.scope/cpu.max", "/sys/fs/cgroup/a/cpu.max", "/sys/fs/cgroup/cpu.max"];
+        assert_eq!(of_groups("1:cpu:/x\n0::/a/b.scope\n"), expected);
+        assert_eq!(of_groups(""), expected[2..]);
     }
 
     #[test]

@@ -2,10 +2,11 @@
 //!
 //! As in `benches/peers`: words in, a line of JSON out.
 
+use crate::command::{self, LOOK};
 use crate::error::{Context, Result, error};
 use crate::interrupt;
 use crate::suite::Suite;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -20,9 +21,6 @@ const PROTOCOL: u32 = 1;
 
 /// How long a worker may take to prepare a benchmark, and to answer beyond the length of a turn.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// How often a wait looks for Ctrl-C.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// What is timed in a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +37,9 @@ pub struct Turn {
     /// A quarter of the times is below. What counts: a busy machine disturbs more than half of the calls at times, and
     /// the least time has more luck in it.
     pub quartile_ns: f64,
+    /// Calls, with those to get warm; older suites do not say it.
+    #[serde(default)]
+    pub all_calls: Option<u64>,
 }
 
 /// A worker that waits for its turn.
@@ -87,6 +88,7 @@ impl Worker {
             return Err(error(format!("{} speaks version {found}, this tool {PROTOCOL}", worker.name)));
         }
         worker.signal(Signal::STOP);
+        worker.spread(cores)?;
         Ok(worker)
     }
 
@@ -100,6 +102,21 @@ impl Worker {
         let turn = self.answer(PATIENCE + length)?;
         self.signal(Signal::STOP);
         Ok(turn)
+    }
+
+    /// Gives each thread a core of its own: on a busy machine the kernel may have two of them share one for long.
+    fn spread(&self, cores: &[usize]) -> Result<()> {
+        for (thread, &core) in command::threads(self.process())?.into_iter().zip(cores.iter().cycle()) {
+            let mut set = CpuSet::new();
+            set.set(core);
+            sched_setaffinity(Pid::from_raw(thread), &set).context(format!("cannot use the core {core}"))?;
+        }
+        Ok(())
+    }
+
+    /// Its process.
+    pub fn process(&self) -> u32 {
+        self.child.id()
     }
 
     fn answer<V: DeserializeOwned>(&mut self, patience: Duration) -> Result<V> {
@@ -128,10 +145,7 @@ impl Worker {
 
     /// To all its threads.
     fn signal(&self, signal: Signal) {
-        if let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            // It may have ended.
-            let _ = kill_process_group(group, signal);
-        }
+        command::signal(self.child.id(), signal);
     }
 }
 
