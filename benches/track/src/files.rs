@@ -6,8 +6,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Replaces a file, or makes it with the folders that it needs: readers see the old text or the new one, also if the
-/// disk is full or the machine stops.
+/// disk is full or the machine stops. What is no file, such as `/dev/stdout`, is written to.
 pub fn write(path: &Path, text: &str) -> Result<()> {
+    // What a link leads to is replaced, not the link.
+    let target = path.canonicalize();
+    let path = target.as_deref().unwrap_or(path);
+    if path.exists() && !path.is_file() && !path.is_dir() {
+        return fs::write(path, text).context(format!("cannot write {}", path.display()));
+    }
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
@@ -69,11 +75,19 @@ mod tests {
         assert!(message.contains("record.json"), "{message}");
         assert!(path.join("inside").is_dir());
         assert_eq!(fs::read_dir(folder.path()).expect("it is there").count(), 1);
-        // A full disk.
-        if Path::new("/dev/full").exists() {
-            let full =
-                File::options().write(true).open("/dev/full").expect("Linux has it").write_all(b"text");
-            assert!(full.is_err());
-        }
+    }
+
+    #[test]
+    fn a_link_stays_one_and_a_device_is_written_to() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [file, link] = ["file", "link"].map(|name| folder.path().join(name));
+        write(&file, "one")
+            .and_then(|()| Ok(std::os::unix::fs::symlink(&file, &link).expect("a link")))
+            .expect("a file");
+        write(&link, "two").expect("it is replaced");
+        assert!(link.is_symlink() && read(&file).expect("it is there") == "two");
+        let full = Path::new("/dev/full");
+        let message = format!("{:?}", write(full, "text").expect_err("it is full"));
+        assert!(message.contains("/dev/full") && !full.is_file(), "{message}");
     }
 }

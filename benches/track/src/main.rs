@@ -31,7 +31,7 @@ use std::process::ExitCode;
 
 /// Tracks quadgate's throughput. To be run in a checkout.
 #[derive(Parser)]
-#[command(name = "cargo track", version)]
+#[command(name = "cargo track", bin_name = "cargo track", version)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -167,6 +167,12 @@ impl Record {
         bench::check_schema(&value, SCHEMA, &name)?;
         let record: Self = serde_json::from_value(value).context(format!("{name} is no record"))?;
         record.bench.check(&name)?;
+        if record.quantiles_ms.len() != record.bench.results.len() {
+            return Err(error(format!("{name} has not as many quantiles as results")));
+        }
+        if !record.commit.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(error(format!("{name}: {:?} is no commit", record.commit)));
+        }
         Ok(record)
     }
 
@@ -232,6 +238,25 @@ pub mod tests {
         let message = format!("{:?}", Record::read(&path).expect_err("it is a part"));
         assert!(message.contains("only a part") && message.contains("ababababab"), "{message}");
         assert_eq!(files::read(&path).expect("it is there"), part);
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("record.json");
+        let spoil: [(fn(&mut Record), &str); 3] = [
+            (|record| drop(record.quantiles_ms.pop()), "not as many quantiles as results"),
+            (|record| record.commit = "é".repeat(20), "is no commit"),
+            (|record| record.bench.results.clear(), "has no results"),
+        ];
+        for (spoil, words) in spoil {
+            let mut record = sample("some-cpu-2", "ab", 1.0);
+            spoil(&mut record);
+            std::fs::write(&path, serde_json::to_string(&record).expect("words and numbers"))
+                .expect("a file");
+            let message = format!("{:?}", Record::read(&path).expect_err(words));
+            assert!(message.contains(words) && message.contains("record.json"), "{message}");
+        }
     }
 
     #[test]

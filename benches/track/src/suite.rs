@@ -180,6 +180,7 @@ fn keep(program: &Path, kept: &Path) -> Result<PathBuf> {
     fs::create_dir_all(folder)
         .and_then(|()| fs::copy(program, &new))
         .and_then(|_| fs::rename(&new, kept))
+        .inspect_err(|_| drop(fs::remove_file(&new)))
         .context(format!("cannot keep {}", kept.display()))?;
     Ok(kept.to_path_buf())
 }

@@ -198,6 +198,21 @@ mod tests {
     }
 
     #[test]
+    fn rounds_are_left_out_where_nothing_changes_and_not_where_something_does() {
+        let mut random = Random::new(16);
+        let mut ends_early = |slowdown: f64| {
+            let rounds = &run(&mut random, &[slowdown], ROUNDS)[0].log_ratios;
+            (24..ROUNDS).any(|so_far| is_done(&rounds[..so_far], 25, Criteria::default()))
+        };
+        let [same, slower, much_slower, faster] =
+            [1.0, 1.03, 1.05, 0.95].map(|slowdown| (0..100).filter(|_| ends_early(slowdown)).count());
+        assert!(
+            same >= 95 && slower <= 2 && much_slower + faster == 0,
+            "{same}, {slower}, {much_slower}, {faster}"
+        );
+    }
+
+    #[test]
     fn an_improvement_is_none_of_a_regression() {
         let judgments = judge(&run(&mut Random::new(13), &[0.9, 1.0], ROUNDS), Criteria::default());
         assert_eq!(judgments[0].verdict, Verdict::Faster);

@@ -31,6 +31,8 @@ fn main() {
                 println!("{{\"quartile_ns\": {}}}", time * factor);
             }
         }
+        // A run of the suite, for long.
+        [] => std::thread::sleep(std::time::Duration::from_secs(1000)),
         _ => std::process::exit(2),
     }
 }
@@ -93,14 +95,17 @@ impl Checkout {
         self.path().join("target/track/ab.json")
     }
 
+    /// Whether a process of a suite is there.
+    fn is_running(&self) -> bool {
+        let mut processes = fs::read_dir("/proc").expect("Linux has it").flatten();
+        processes.any(|entry| {
+            fs::read_link(entry.path().join("exe")).is_ok_and(|program| program.starts_with(self.path()))
+        })
+    }
+
     /// No tree but the checkout, and no process of a suite.
     fn is_tidy(&self) -> bool {
-        let trees = self.git(&["worktree", "list"]).lines().count();
-        let suites = self.path().join("target/track/suites");
-        let running = fs::read_dir("/proc").expect("Linux has it").flatten().filter(|entry| {
-            fs::read_link(entry.path().join("exe")).is_ok_and(|program| program.starts_with(&suites))
-        });
-        trees == 1 && running.count() == 0
+        self.git(&["worktree", "list"]).lines().count() == 1 && !self.is_running()
     }
 }
 
@@ -213,4 +218,26 @@ fn a_signal_ends_everything_and_keeps_what_was() {
     assert!(said(&output).contains("interrupted: nothing was written"), "{}", said(&output));
     assert_eq!(fs::read_to_string(checkout.outcome()).expect("it is there"), "kept");
     wait_until("the end of all workers", || checkout.is_tidy());
+}
+
+#[test]
+fn a_signal_ends_a_run_of_the_suite_and_nothing_is_recorded() {
+    let checkout = Checkout::new();
+    let mut child = checkout
+        .command(&["record"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it is built");
+    wait_until("the run", || {
+        assert_eq!(child.try_wait().expect("it can be asked"), None);
+        checkout.is_running()
+    });
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().expect("there is kill").success());
+    wait_until("the end of the run", || child.try_wait().expect("it can be asked").is_some());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(130), "{}", said(&output));
+    wait_until("the end of the suite", || checkout.is_tidy());
+    assert!(!checkout.path().join("benches/record").exists());
 }
