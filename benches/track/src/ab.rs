@@ -40,7 +40,7 @@ pub struct Options {
     #[arg(long)]
     quick: bool,
     /// Rounds of each benchmark, at most: from 24 on those are left out that can be expected to change nothing
-    #[arg(long, default_value_t = 72)]
+    #[arg(long, default_value_t = 120)]
     rounds: usize,
     /// Milliseconds of a turn; a round has two of each side
     #[arg(long, default_value_t = 10)]

@@ -125,14 +125,12 @@ pub fn judge(all: &[Rounds], criteria: Criteria) -> Vec<Judgment> {
         .collect()
 }
 
-/// Whether more rounds can be left out: nothing is found, and the interval excludes half of what counts as a change. A
-/// benchmark that is done early is never called slower or faster, so looking at it again and again raises no alarm.
+/// Whether more rounds can be left out: the ratio that fits best lies within the margin, and all that are likely are the
+/// same. Neither test finds anything then, so that looking again and again raises no alarm.
 pub fn is_done(log_ratios: &[f64], benchmarks: usize, criteria: Criteria) -> bool {
-    let margin = criteria.margin.ln_1p();
-    let found = [signed_rank::p_above(log_ratios, margin), signed_rank::p_below(log_ratios, -margin)];
     let interval = signed_rank::interval(log_ratios, criteria.alpha / benchmarks as f64);
-    let near = (0.5 * criteria.resolution).ln_1p();
-    found.iter().all(|&p| p > criteria.alpha) && interval.iter().all(|end| end.abs() <= near)
+    signed_rank::center(log_ratios).abs() <= criteria.margin.ln_1p()
+        && interval.iter().all(|end| end.abs() <= criteria.resolution.ln_1p())
 }
 
 /// The least number of rounds in which anything can be found among `benchmarks`.
@@ -146,7 +144,7 @@ mod tests {
     use crate::random::Random;
 
     /// As many as a run takes by default.
-    const ROUNDS: usize = 72;
+    const ROUNDS: usize = 120;
 
     /// A run of a noisy machine: rounds scatter by 2 %, and one in eight is disturbed tenfold.
     fn run(random: &mut Random, slowdowns: &[f64], rounds: usize) -> Vec<Rounds> {
@@ -202,12 +200,15 @@ mod tests {
         let mut random = Random::new(16);
         let mut ends_early = |slowdown: f64| {
             let rounds = &run(&mut random, &[slowdown], ROUNDS)[0].log_ratios;
-            (24..ROUNDS).any(|so_far| is_done(&rounds[..so_far], 25, Criteria::default()))
+            let end = (24..ROUNDS).find(|&so_far| is_done(&rounds[..so_far], 25, Criteria::default()))?;
+            let (found, margin) = (&rounds[..end], 0.01f64.ln_1p());
+            assert!(signed_rank::p_above(found, margin) > 0.4 && signed_rank::p_below(found, -margin) > 0.4);
+            Some(end)
         };
-        let [same, slower, much_slower, faster] =
-            [1.0, 1.03, 1.05, 0.95].map(|slowdown| (0..100).filter(|_| ends_early(slowdown)).count());
+        let [same, slower, much_slower, faster] = [1.0, 1.03, 1.05, 0.95]
+            .map(|slowdown| (0..100).filter(|_| ends_early(slowdown).is_some()).count());
         assert!(
-            same >= 95 && slower <= 2 && much_slower + faster == 0,
+            same >= 95 && slower <= 5 && much_slower + faster == 0,
             "{same}, {slower}, {much_slower}, {faster}"
         );
     }
