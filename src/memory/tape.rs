@@ -180,11 +180,11 @@ impl Tape {
     fn check_layer(&self, shape: Shape, options: &Options) -> Result<(), Error> {
         Error::check_dimension("tape", "hidden size", shape.units, self.shape.units)?;
         Error::check_dimension("tape", "output size", shape.outputs, self.shape.outputs)?;
-        Error::check_dimension("tape", "lanes", shape.lanes, self.shape.lanes)?;
         if shape.kind != self.shape.kind {
             let because = "a layer of another kind of cell than it was made for";
             return Err(Error::Unsupported { argument: "tape", because });
         }
+        Error::check_dimension("tape", "lanes", shape.lanes, self.shape.lanes)?;
         Options::check_same("tape", Some(options), Some(&self.options))
     }
 
