@@ -182,7 +182,8 @@ fn share(config: &LstmConfig, shape: Shape, [steps, batch]: [usize; 2], most: us
 /// units. Where 272 units are 9 and 8 blocks: 2 at batch 8, −4 at batch 32.
 ///
 /// Where cores are far apart (an Emerald Rapids), units over two threads against one thread, in percent of time: 64 units lose 55, 80 lose
-/// 25 to 50, 96 lose 15, 112 nothing to 25; 128 gain 7 to 20, 160 13 to 20, 256 30 to 37.
+/// 25 to 50, 96 lose 6 to 15, 112 nothing to 25; 128 gain 7 to 20, 160 13 to 35, 256 30 to 45. Against rows, at batch 2: 64 lose 38, 128 10;
+/// 160 gain 5, 256 23. At batch 4: 64 lose 33, 128 18, 160 12; 224 gain 15.
 #[derive(Clone, Copy)]
 struct StepCost {
     shape: Shape,

@@ -17,7 +17,8 @@ fn plan([steps, batch, inputs, units]: [usize; 4], threads: Threads) -> (Split, 
 #[test]
 fn narrow_batches_large_weights_and_odd_rows_share_units() {
     for shape in [
-        [100, 2, 128, 128],
+        [100, 1, 160, 160],
+        [100, 2, 320, 320],
         [100, 3, 128, 128],
         [50, 6, 320, 320],
         [20, 7, 400, 400],
