@@ -1,14 +1,14 @@
-//! Reads the LSTM nodes of an ONNX file into layers of [`quadgate`], as exporters write them.
+//! Reads the LSTM, GRU and RNN nodes of an ONNX file into layers of [`quadgate`], as exporters write them.
 //!
 //! ```no_run
 //! use quadgate_onnx::{Call, Model};
 //!
 //! let model = Model::open("model.onnx".as_ref())?;
-//! for lstm in model.lstms() {
+//! for node in model.nodes() {
 //!     let (steps, batch) = (100, 1);
-//!     let x = vec![0.0; steps * batch * lstm.input_size()];
-//!     let output = lstm.run(&Call::new(&x, steps, batch))?;
-//!     println!("{}: {} numbers", lstm.name(), output.y.len());
+//!     let x = vec![0.0; steps * batch * node.input_size()];
+//!     let output = node.run(&Call::new(&x, steps, batch))?;
+//!     println!("{} {}: {} numbers", node.operator(), node.name(), output.y.len());
 //! }
 //! println!("not run: {:?}", model.other_nodes());
 //! # Ok::<(), quadgate_onnx::Error>(())
@@ -17,25 +17,32 @@
 //! | of a node | what becomes of it |
 //! |---|---|
 //! | W, R, B, P | packed; in the file or beside it (external data), as initializers, constants, or copies of these |
-//! | `direction`, `layout`, `input_forget`, `clip`, `hidden_size` | as the operator says; [`Clipping`] says whose clip |
+//! | `direction`, `layout`, `input_forget`, `linear_before_reset`, `clip`, `hidden_size` | as the operator says; [`Clipping`] says whose clip an LSTM has |
 //! | `activations`, `activation_alpha`, `activation_beta` | for each direction by itself |
 //! | `initial_h`, `initial_c` | [`Initial`]: stored in the file, one number for any batch (`ConstantOfShape`, `Expand`), or to be given with each call |
-//! | `sequence_lens` | to be given with each call |
+//! | `sequence_lens` | [`RowLengths`]: stored in the file, or to be given with each call |
 //!
-//! What lies between LSTM nodes is not run, but named. A file without any says what it has instead.
+//! What lies between these nodes is not run, but named. A file without any says what it has instead. Tensors of other types than
+//! `FLOAT` are refused.
 //!
-//! Source: [operator LSTM](https://onnx.ai/onnx/operators/onnx__LSTM.html).
+//! Sources: operators [LSTM](https://onnx.ai/onnx/operators/onnx__LSTM.html),
+//! [GRU](https://onnx.ai/onnx/operators/onnx__GRU.html) and [RNN](https://onnx.ai/onnx/operators/onnx__RNN.html).
 
 #![forbid(unsafe_code)]
 
+mod attributes;
 mod call;
+mod layer;
 mod model;
 mod node;
+mod operator;
 mod tensors;
 
 pub use call::{Call, Output};
+pub use layer::{Clipping, Layer};
 pub use model::Model;
-pub use node::{Clipping, Initial, OnnxLstm};
+pub use node::{Initial, OnnxNode, RowLengths};
+pub use operator::Operator;
 
 use std::fmt;
 

@@ -1,20 +1,11 @@
-//! One LSTM node.
+//! One recurrent node.
 
 use crate::Error;
+use crate::attributes::Attributes;
+use crate::layer::{Clipping, Layer, Tensors};
+use crate::operator::Operator;
 use crate::tensors::{Tensor, Value, Values};
-use quadgate::{ActivationFunction, Activations, Clip, Coupling, Direction, Lstm, LstmConfig, LstmWeights};
-use rten_onnx::onnx::{AttributeProto, NodeProto};
-
-/// Whose `clip` a node has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Clipping {
-    /// ONNX Runtime's: what enters the activations of the gates.
-    #[default]
-    Runtime,
-    /// The standard's: what enters the activation of h, too.
-    Standard,
-}
+use rten_onnx::onnx::NodeProto;
 
 /// Where an initial state comes from.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,38 +24,58 @@ pub enum Initial {
     },
 }
 
-/// An LSTM node: a layer for each direction.
+/// Where lengths of rows come from.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum RowLengths {
+    /// Every row has all steps: the node has no such input.
+    Full,
+    /// The file holds them.
+    Stored(Vec<i32>),
+    /// They are to be given with each call.
+    Given {
+        /// Their name in the graph.
+        name: String,
+    },
+}
+
+/// A recurrent node: a layer for each direction.
 #[derive(Debug)]
-pub struct OnnxLstm {
+pub struct OnnxNode {
     name: String,
-    pub(crate) layers: Vec<Lstm>,
-    /// `layout` = 1
-    pub(crate) is_batch_major: bool,
-    pub(crate) initial: [Initial; 2],
-    lengths: Option<String>,
+    operator: Operator,
+    layers: Vec<Layer>,
+    is_batch_major: bool,
+    initial: Vec<Initial>,
+    lengths: RowLengths,
     input: String,
     outputs: [Option<String>; 3],
 }
 
-impl OnnxLstm {
+impl OnnxNode {
     /// The name of the node, or its number if it has none.
     pub fn name(&self) -> &str {
         &self.name
     }
 
+    /// What it is.
+    pub fn operator(&self) -> Operator {
+        self.operator
+    }
+
     /// The layer of each direction: forward before reverse.
-    pub fn layers(&self) -> &[Lstm] {
+    pub fn layers(&self) -> &[Layer] {
         &self.layers
     }
 
     /// X
     pub fn input_size(&self) -> usize {
-        self.layers[0].config().input_size()
+        self.layers[0].input_size()
     }
 
     /// H
     pub fn hidden_size(&self) -> usize {
-        self.layers[0].config().hidden_size()
+        self.layers[0].hidden_size()
     }
 
     /// Whether the batch comes before the steps: `layout` = 1.
@@ -72,14 +83,14 @@ impl OnnxLstm {
         self.is_batch_major
     }
 
-    /// Where h and c before the first step come from.
-    pub fn initial(&self) -> &[Initial; 2] {
+    /// Where h, and of an LSTM c, before the first step come from.
+    pub fn initial(&self) -> &[Initial] {
         &self.initial
     }
 
-    /// The name of its `sequence_lens`, if it has some: they are to be given with each call.
-    pub fn lengths(&self) -> Option<&str> {
-        self.lengths.as_deref()
+    /// Where its `sequence_lens` come from.
+    pub fn lengths(&self) -> &RowLengths {
+        &self.lengths
     }
 
     /// The name of its X in the graph.
@@ -96,10 +107,11 @@ impl OnnxLstm {
 /// Reads a node.
 pub(crate) fn read(
     values: Values<'_>,
+    operator: Operator,
     node: &NodeProto,
     name: &str,
     clipping: Clipping,
-) -> Result<OnnxLstm, Error> {
+) -> Result<OnnxNode, Error> {
     // X, W, R, B, sequence_lens, initial_h, initial_c, P; a name may be empty.
     let input = |number: usize| node.input.get(number).map(String::as_str).filter(|name| !name.is_empty());
     let tensor = |number: usize, what: &str| -> Result<Option<Tensor>, Error> {
@@ -107,55 +119,71 @@ pub(crate) fn read(
     };
     let needed = |what: &str| Error::new("expected a tensor, found none").of(what);
     let (shape, w) = tensor(1, "W")?.ok_or_else(|| needed("W"))?;
-    let (_, r) = tensor(2, "R")?.ok_or_else(|| needed("R"))?;
-    let (bias, peepholes) = (tensor(3, "B")?, tensor(7, "P")?);
+    let (r_shape, r) = tensor(2, "R")?.ok_or_else(|| needed("R"))?;
+    let bias = tensor(3, "B")?;
+    let peepholes = if operator == Operator::Lstm { tensor(7, "P")? } else { None };
+    let gates = operator.gates();
     let &[count, rows, inputs] = shape.as_slice() else {
-        return Err(Error::new(format!("W: expected [directions, 4H, X], found {shape:?}")));
+        return Err(Error::new(format!(
+            "W: expected [directions, {gates} · units, inputs], found {shape:?}"
+        )));
     };
-    let hidden = rows / 4;
-    let attributes = Attributes::read(&node.attribute, hidden, clipping)?;
+    let hidden = rows / gates;
+    let attributes = Attributes::read(operator, &node.attribute, hidden)?;
     if attributes.directions.len() != count {
         let expected = attributes.directions.len();
         return Err(Error::new(format!("W: expected {expected} directions, found {count}")));
     }
-    let mut layers = Vec::new();
-    for (number, &direction) in attributes.directions.iter().enumerate() {
+    check_shape("R", &[count, rows, hidden], &r_shape)?;
+    bias.as_ref().map_or(Ok(()), |(shape, _)| check_shape("B", &[count, 2 * rows], shape))?;
+    peepholes.as_ref().map_or(Ok(()), |(shape, _)| check_shape("P", &[count, 3 * hidden], shape))?;
+    let layer = |number: usize| {
         fn part(all: &[f32], number: usize, count: usize) -> &[f32] {
-            all.chunks(all.len().div_ceil(count).max(1)).nth(number).unwrap_or_default()
+            let len = all.len() / count;
+            &all[number * len..][..len]
         }
-        let config = LstmConfig::new(inputs, hidden)
-            .direction(direction)
-            .clip(attributes.clip)
-            .coupling(attributes.coupling)
-            .activations(attributes.activations[number]);
-        let config = if peepholes.is_some() { config.peepholes() } else { config };
-        let part_of = |tensor: &'_ Option<Tensor>| -> Option<Vec<f32>> {
-            tensor.as_ref().map(|(_, all)| part(all, number, count).to_vec())
+        let tensors = Tensors {
+            w: part(&w, number, count),
+            r: part(&r, number, count),
+            bias: bias.as_ref().map(|(_, all)| part(all, number, count)),
+            peepholes: peepholes.as_ref().map(|(_, all)| part(all, number, count)),
         };
-        let (bias, peepholes) = (part_of(&bias), part_of(&peepholes));
-        let weights = LstmWeights::onnx(
-            &config,
-            part(&w, number, count),
-            part(&r, number, count),
-            bias.as_deref(),
-            peepholes.as_deref(),
-        )?;
-        layers.push(Lstm::new(&config, &weights)?);
-    }
+        Layer::new(operator, [inputs, hidden], (&attributes, number), clipping, tensors)
+    };
     let initial = |number: usize, what: &str| match input(number) {
         None => Ok(Initial::Filled(0.0)),
         Some(name) => initial_state(values, name).map_err(|error| error.of(what)),
     };
+    let mut states = vec![initial(5, "initial_h")?];
+    if operator.has_cell() {
+        states.push(initial(6, "initial_c")?);
+    }
+    let lengths = match input(4).map(|name| (name, values.find(name))) {
+        None => RowLengths::Full,
+        Some((_, Value::Tensor(tensor))) => {
+            RowLengths::Stored(values.integers(tensor).map_err(|error| error.of("sequence_lens"))?)
+        }
+        Some((name, _)) => RowLengths::Given { name: name.to_owned() },
+    };
     let output = |number: usize| node.output.get(number).filter(|name| !name.is_empty()).cloned();
-    Ok(OnnxLstm {
+    Ok(OnnxNode {
         name: name.to_owned(),
-        layers,
+        operator,
+        layers: (0..count).map(layer).collect::<Result<_, _>>()?,
         is_batch_major: attributes.is_batch_major,
-        initial: [initial(5, "initial_h")?, initial(6, "initial_c")?],
-        lengths: input(4).map(str::to_owned),
+        initial: states,
+        lengths,
         input: input(0).unwrap_or_default().to_owned(),
         outputs: [output(0), output(1), output(2)],
     })
+}
+
+fn check_shape(what: &str, expected: &[usize], found: &[usize]) -> Result<(), Error> {
+    if expected == found {
+        Ok(())
+    } else {
+        Err(Error::new(format!("expected {expected:?} as W has it, found {found:?}")).of(what))
+    }
 }
 
 /// What a state of a name is.
@@ -189,104 +217,4 @@ fn initial_state(values: Values<'_>, name: &str) -> Result<Initial, Error> {
             other => Ok(given(other.unwrap_or("a node"))),
         },
     }
-}
-
-/// What the attributes of a node say.
-struct Attributes {
-    directions: Vec<Direction>,
-    is_batch_major: bool,
-    clip: Clip,
-    coupling: Coupling,
-    /// Of each direction.
-    activations: Vec<Activations>,
-}
-
-impl Attributes {
-    fn read(attributes: &[AttributeProto], hidden: usize, clipping: Clipping) -> Result<Self, Error> {
-        let mut found = Self {
-            directions: vec![Direction::Forward],
-            is_batch_major: false,
-            clip: Clip::default(),
-            coupling: Coupling::Independent,
-            activations: Vec::new(),
-        };
-        let (mut names, mut alphas, mut betas) = (&[][..], &[][..], &[][..]);
-        for attribute in attributes {
-            let name = attribute.name.as_deref().unwrap_or_default();
-            let unknown = |value: &dyn std::fmt::Debug| {
-                Err(Error::new(format!("attribute {name}: expected a known value, found {value:?}")))
-            };
-            match (name, attribute.i) {
-                ("direction", _) => {
-                    found.directions = match attribute.s.as_deref() {
-                        Some("forward") => vec![Direction::Forward],
-                        Some("reverse") => vec![Direction::Reverse],
-                        Some("bidirectional") => vec![Direction::Forward, Direction::Reverse],
-                        other => return unknown(&other),
-                    }
-                }
-                ("hidden_size", size) if size == i64::try_from(hidden).ok() => {}
-                ("hidden_size", size) => {
-                    return Err(Error::new(format!(
-                        "hidden_size: expected {hidden} as in W, found {size:?}"
-                    )));
-                }
-                ("clip", _) => {
-                    found.clip = attribute.f.map_or(Clip::default(), |limit| match clipping {
-                        Clipping::Runtime => Clip::onnx_runtime(limit),
-                        Clipping::Standard => Clip::onnx(limit),
-                    });
-                }
-                ("input_forget", Some(1)) => found.coupling = Coupling::ForgetFromInput,
-                ("layout", Some(1)) => found.is_batch_major = true,
-                // The same that is said by leaving them out.
-                ("input_forget" | "layout", Some(0)) => {}
-                ("activations", _) => names = &attribute.strings,
-                ("activation_alpha", _) => alphas = &attribute.floats,
-                ("activation_beta", _) => betas = &attribute.floats,
-                (_, value) => return unknown(&value),
-            }
-        }
-        let count = found.directions.len();
-        let functions = functions(names, alphas, betas)?;
-        found.activations = match functions.len() {
-            0 => vec![Activations::default(); count],
-            len if len == 3 * count => {
-                let (threes, _) = functions.as_chunks::<3>();
-                threes.iter().map(|&[gate, candidate, cell]| Activations { gate, candidate, cell }).collect()
-            }
-            len => {
-                return Err(Error::new(format!(
-                    "activations: expected three for each direction, found {len}"
-                )));
-            }
-        };
-        Ok(found)
-    }
-}
-
-/// Functions by name. Those that have α or β take the next one of the lists, or ONNX's default.
-fn functions(names: &[String], alphas: &[f32], betas: &[f32]) -> Result<Vec<ActivationFunction>, Error> {
-    let (mut alphas, mut betas) = (alphas.iter().copied(), betas.iter().copied());
-    let function = |name: &String| {
-        let mut alpha = |default| alphas.next().unwrap_or(default);
-        let mut beta = |default| betas.next().unwrap_or(default);
-        Ok(match name.as_str() {
-            "Sigmoid" => ActivationFunction::Sigmoid,
-            "Tanh" => ActivationFunction::Tanh,
-            "Relu" => ActivationFunction::Relu,
-            "Softsign" => ActivationFunction::Softsign,
-            "Softplus" => ActivationFunction::Softplus,
-            "HardSigmoid" => ActivationFunction::HardSigmoid { alpha: alpha(0.2), beta: beta(0.5) },
-            "Affine" => ActivationFunction::Affine { alpha: alpha(1.0), beta: beta(0.0) },
-            "LeakyRelu" => ActivationFunction::LeakyRelu { alpha: alpha(0.01) },
-            "ThresholdedRelu" => ActivationFunction::ThresholdedRelu { alpha: alpha(1.0) },
-            "ScaledTanh" => ActivationFunction::ScaledTanh { alpha: alpha(1.0), beta: beta(1.0) },
-            "Elu" => ActivationFunction::Elu { alpha: alpha(1.0) },
-            other => {
-                return Err(Error::new(format!("activations: expected one of ONNX's list, found {other}")));
-            }
-        })
-    };
-    names.iter().map(function).collect()
 }

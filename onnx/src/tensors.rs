@@ -2,7 +2,7 @@
 
 use crate::Error;
 use rten_onnx::onnx::{DataLocation, DataType, GraphProto, NodeProto, TensorProto};
-use std::path::Path;
+use std::path::{Component, Path};
 
 /// Steps from a name to what it is a copy of: more would be a circle.
 const MOST_COPIES: usize = 64;
@@ -62,7 +62,7 @@ impl<'g> Values<'g> {
             Value::Computed(node) => {
                 let what = node.op_type.as_deref().unwrap_or("a node");
                 Err(Error::new(format!(
-                    "expected {name} to be a tensor of the file, found what {what} computes"
+                    "expected {name} to be a tensor of the file, found what {what} computes: export the model with constants folded"
                 )))
             }
             Value::Input => Err(Error::new(format!(
@@ -73,9 +73,31 @@ impl<'g> Values<'g> {
 
     /// Shape and elements of a tensor of floats.
     pub(crate) fn floats(&self, tensor: &TensorProto) -> Result<Tensor, Error> {
-        if tensor.data_type != Some(DataType::FLOAT) {
-            return Err(Error::new(format!("expected floats, found {:?}", tensor.data_type)));
+        self.elements(tensor, DataType::FLOAT, f32::from_le_bytes, &tensor.float_data)
+    }
+
+    /// Elements of a tensor of integers of 32 bits.
+    pub(crate) fn integers(&self, tensor: &TensorProto) -> Result<Vec<i32>, Error> {
+        let tensor = self.elements(tensor, DataType::INT32, i32::from_le_bytes, &tensor.int32_data);
+        tensor.map(|(_, elements)| elements)
+    }
+
+    /// Shape and elements of a tensor of such a type, which may lie in bytes or in a list of their own.
+    fn elements<E: Clone>(
+        &self,
+        tensor: &TensorProto,
+        expected: DataType,
+        element: fn([u8; 4]) -> E,
+        list: &[E],
+    ) -> Result<(Vec<usize>, Vec<E>), Error> {
+        if tensor.data_type != Some(expected) {
+            let found = tensor.data_type.map_or("no type".to_owned(), |found| found.to_string());
+            return Err(Error::new(format!("expected elements of type {expected}, found {found}")));
         }
+        let from_bytes = |bytes: &[u8]| -> Vec<E> {
+            let (elements, _) = bytes.as_chunks::<4>();
+            elements.iter().map(|bytes| element(*bytes)).collect()
+        };
         let size = |&size: &i64| usize::try_from(size);
         let shape: Vec<usize> = tensor
             .dims
@@ -88,7 +110,7 @@ impl<'g> Values<'g> {
         } else if let Some(raw) = &tensor.raw_data {
             from_bytes(&raw.borrow())
         } else {
-            tensor.float_data.clone()
+            list.to_vec()
         };
         if shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size)) != Some(data.len()) {
             return Err(Error::new(format!(
@@ -116,8 +138,9 @@ impl<'g> Values<'g> {
         let location =
             entry("location").ok_or_else(|| Error::new("expected the location of its data, found none"))?;
         // A file says nothing about others than those beside it.
-        let is_beside =
-            Path::new(location).components().all(|part| matches!(part, std::path::Component::Normal(_)));
+        let is_beside = Path::new(location)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if !is_beside {
             return Err(Error::new(format!(
                 "location: expected a file beside the model, found {location:?}"
@@ -136,9 +159,4 @@ impl<'g> Values<'g> {
             Error::new(format!("{location}: expected {length} bytes from {offset} on, found {}", bytes.len()))
         })
     }
-}
-
-fn from_bytes(bytes: &[u8]) -> Vec<f32> {
-    let (elements, _) = bytes.as_chunks::<4>();
-    elements.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }

@@ -5,7 +5,7 @@ use quadgate::{
     ActivationFunction, Activations, Clip, Direction, Forward, Lstm, LstmConfig, LstmWeights, Matrix,
     Sequence, SequenceMut,
 };
-use quadgate_onnx::{Call, Clipping, Initial, Model};
+use quadgate_onnx::{Call, Clipping, Initial, Model, Operator, RowLengths};
 use safetensors::SafeTensors;
 
 fn bytes(name: &str) -> Vec<u8> {
@@ -24,7 +24,7 @@ fn nodes_answer_as_onnx_runtime_does() {
     };
     let (steps, batch) = (6, 3);
     let mut input = tensor("x");
-    for (lstm, number) in model.lstms().iter().zip([1, 2]) {
+    for (lstm, number) in model.nodes().iter().zip([1, 2]) {
         let output = lstm.run(&Call::new(&input, steps, batch)).unwrap();
         for (name, found) in [("y", &output.y), ("h", &output.y_h), ("c", &output.y_c)] {
             let expected = tensor(&format!("{name}{number}"));
@@ -41,7 +41,7 @@ fn nodes_answer_as_onnx_runtime_does() {
             .collect();
     }
     let names: Vec<_> =
-        model.lstms().iter().map(|lstm| (lstm.name(), lstm.input(), lstm.outputs()[0])).collect();
+        model.nodes().iter().map(|lstm| (lstm.name(), lstm.input(), lstm.outputs()[0])).collect();
     assert_eq!(names, [("both_ways", "x", Some("y1")), ("coupled", "joined", Some("y2"))]);
     let others: Vec<_> = model.other_nodes().iter().map(|(kind, &count)| (kind.as_str(), count)).collect();
     assert_eq!(others, [("Reshape", 1), ("Transpose", 1)]);
@@ -194,6 +194,152 @@ fn answer(
     h
 }
 
+/// A recorded answer of ONNX Runtime, written to a file as an exporter would: its tensors are initializers but for X.
+struct Recorded {
+    golden: Vec<u8>,
+    config: serde_json::Value,
+}
+
+impl Recorded {
+    fn load(name: &str) -> Self {
+        let path = format!("{}/../tests/data/golden/{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
+        let golden = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let (_, metadata) = SafeTensors::read_metadata(&golden).unwrap();
+        let config = serde_json::from_str(&metadata.metadata().as_ref().unwrap()["config"]).unwrap();
+        Self { golden, config }
+    }
+
+    fn sizes(&self) -> [usize; 2] {
+        ["T", "B"].map(|key| self.config[key].as_u64().unwrap() as usize)
+    }
+
+    fn tensor(&self, name: &str) -> Option<Vec<f32>> {
+        let file = SafeTensors::deserialize(&self.golden).unwrap();
+        let (data, _) = file.tensor(name).ok()?.data().as_chunks::<4>();
+        Some(data.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+    }
+
+    fn file(&self) -> Vec<u8> {
+        let file_of = SafeTensors::deserialize(&self.golden).unwrap();
+        let mut attributes = Vec::new();
+        for (name, value) in self.config["attributes"].as_object().unwrap() {
+            let list = value.as_array().into_iter().flatten();
+            attributes.push(match name.as_str() {
+                "direction" => attribute(name, STRING).string(4, value.as_str().unwrap()),
+                "activations" => {
+                    list.fold(attribute(name, STRINGS), |all, name| all.string(9, name.as_str().unwrap()))
+                }
+                "activation_alpha" | "activation_beta" => list
+                    .fold(attribute(name, FLOATS), |all, number| {
+                        all.float(7, number.as_f64().unwrap() as f32)
+                    }),
+                "clip" => attribute(name, FLOAT).float(2, value.as_f64().unwrap() as f32),
+                _ => attribute(name, INT).int(3, value.as_i64().unwrap()),
+            });
+        }
+        let inputs: Vec<&str> =
+            self.config["inputs"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+        let tensors: Vec<Message> = inputs
+            .iter()
+            .filter(|&&name| !name.is_empty() && name != "X")
+            .map(|&name| {
+                let found = file_of.tensor(name).unwrap();
+                let dims =
+                    found.shape().iter().fold(Message::default(), |all, &size| all.int(1, size as i64));
+                let kind = if name == "sequence_lens" { 6 } else { 1 };
+                dims.int(2, kind).string(8, name).bytes(9, found.data())
+            })
+            .collect();
+        let operator = self.config["op"].as_str().unwrap();
+        file(&[node(operator, &inputs, &["Y", "Y_h", "Y_c"], &attributes)], &tensors)
+    }
+}
+
+#[test]
+fn every_recorded_answer_of_onnx_runtime_comes_out_of_a_file() {
+    let directory = format!("{}/../tests/data/golden", env!("CARGO_MANIFEST_DIR"));
+    let names = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut count = [0; 3];
+    for name in names.filter_map(|name| name.into_string().ok()) {
+        let Some(name) = name.strip_suffix(".safetensors").filter(|name| name.starts_with("onnx_")) else {
+            continue;
+        };
+        let recorded = Recorded::load(name);
+        let [steps, batch] = recorded.sizes();
+        let x = recorded.tensor("X").unwrap();
+        let model = Model::parse(&recorded.file(), Clipping::Runtime).unwrap();
+        let found = model.nodes()[0].run(&Call::new(&x, steps, batch)).unwrap();
+        for (what, found) in [("Y", found.y), ("Y_h", found.y_h), ("Y_c", found.y_c)] {
+            let expected = recorded.tensor(what).unwrap_or_default();
+            assert_eq!(found.len(), expected.len(), "{name}: {what}");
+            for (found, expected) in found.iter().zip(expected) {
+                assert!((found - expected).abs() < 5e-6, "{name}: {what}: {found}, {expected}");
+            }
+        }
+        let operators = [Operator::Lstm, Operator::Gru, Operator::Rnn];
+        let which = operators.iter().position(|&of| of == model.nodes()[0].operator()).unwrap();
+        count[which] += 1;
+    }
+    assert_eq!(count, [12, 6, 3]);
+}
+
+#[test]
+fn what_writers_say_in_other_words_is_read() {
+    let read = |attributes: &[Message], tensors: &[Message]| {
+        let lstm = node("LSTM", &["x", "w", "r", "b", "lens"], &["y"], attributes).string(7, "ai.onnx");
+        Model::parse(&file(&[lstm], tensors), Clipping::Runtime)
+    };
+    let functions = ["sigmoid", "TANH", "tanh"];
+    let attributes = [
+        // A zero that is not written, letters of any case, and what the first version of the operator had.
+        attribute("layout", INT),
+        attribute("input_forget", INT),
+        attribute("direction", STRING).string(4, "Forward"),
+        functions.iter().fold(attribute("activations", STRINGS), |all, name| all.string(9, name)),
+        attribute("output_sequence", INT).int(3, 1),
+    ];
+    let [w, r, b] = weights(1);
+    // Lists of numbers in the place of bytes; lengths in the file.
+    let listed = |name: &str, shape: &[usize], values: &[f32]| {
+        values.iter().fold(shaped(name, shape), |tensor, &value| tensor.float(4, value))
+    };
+    let lengths = Message::default().int(1, 2).int(2, 6).string(8, "lens").int(5, 3).int(5, 1);
+    let mut tensors = vec![
+        listed("w", &[1, 4 * H, X], &w),
+        listed("r", &[1, 4 * H, H], &r),
+        listed("b", &[1, 8 * H], &b),
+        lengths,
+    ];
+    let x = numbers(3 * 2 * X, 4);
+    let model = read(&attributes, &tensors).unwrap();
+    assert_eq!(model.nodes()[0].lengths(), &RowLengths::Stored(vec![3, 1]));
+    let found = model.nodes()[0].run(&Call::new(&x, 3, 2)).unwrap();
+    let zeros = [0.0; 2 * H];
+    assert_eq!(found.y, answer(&layer(1, 0, config()), &x, [3, 2], [&zeros; 2], &[3, 1]));
+    assert!(model.nodes()[0].run(&Call::new(&x, 3, 2).lengths(&[3, 3])).unwrap() != found);
+    // What cannot be read says so: another type, and a matrix that lies the other way round.
+    tensors[3] = Message::default().int(1, 2).int(2, 7).string(8, "lens");
+    let error = read(&[], &tensors).unwrap_err().to_string();
+    assert!(error.contains("sequence_lens: expected elements of type INT32, found INT64"), "{error}");
+    tensors[3] = Message::default();
+    tensors[1] = listed("r", &[1, H, 4 * H], &r);
+    let error = read(&[], &tensors).unwrap_err().to_string();
+    assert!(error.contains("R: expected [1, 12, 3] as W has it, found [1, 3, 12]"), "{error}");
+}
+
+#[test]
+fn calls_that_do_not_fit_a_node_are_refused() {
+    let tensors = [tensor("w", &[1, 3, 0], &[]), tensor("r", &[1, 3, 1], &[0.0; 3])];
+    let gru = node("GRU", &["x", "w", "r"], &["y"], &[]);
+    let model = Model::parse(&file(&[gru], &tensors), Clipping::Runtime).unwrap();
+    let run = |call: Call<'_>| model.nodes()[0].run(&call).unwrap_err().to_string();
+    assert!(run(Call::new(&[], 1, 1).initial_c(&[0.0])).contains("initial_c: expected none"));
+    for (steps, batch) in [(1 << 45, 1), (0, 1 << 45), (usize::MAX, 2), (usize::MAX / 4, 1)] {
+        let error = run(Call::new(&[], steps, batch));
+        assert!(error.starts_with("expected a size that"), "{error}");
+    }
+}
+
 #[test]
 fn each_direction_has_functions_of_its_own_in_either_layout() {
     let (steps, batch) = (4, 3);
@@ -229,10 +375,10 @@ fn each_direction_has_functions_of_its_own_in_either_layout() {
         ];
         let lstm = node("LSTM", &["x", "w", "r", "b", "lens"], &["y"], &attributes);
         let model = Model::parse(&file(&[lstm], &weight_tensors(2)), Clipping::Runtime).unwrap();
-        let lstm = &model.lstms()[0];
+        let lstm = &model.nodes()[0];
         assert_eq!(
             (lstm.lengths(), lstm.is_batch_major(), lstm.name()),
-            (Some("lens"), layout == 1, "node 0")
+            (&RowLengths::Given { name: "lens".into() }, layout == 1, "node 0")
         );
         let input = if layout == 1 { &turned } else { &x };
         let missing = lstm.run(&Call::new(input, steps, batch)).unwrap_err();
@@ -301,8 +447,8 @@ fn initial_states_are_stored_filled_or_given() {
         ("cut", given("cut", "Slice"), None),
     ] {
         let model = Model::parse(&file(&nodes([name, "c0"]), &tensors), Clipping::Runtime).unwrap();
-        let lstm = &model.lstms()[0];
-        assert_eq!(lstm.initial(), &[initial, given("c0", "an input of the graph")]);
+        let lstm = &model.nodes()[0];
+        assert_eq!(lstm.initial(), [initial, given("c0", "an input of the graph")]);
         let call = Call::new(&x, steps, batch).initial_c(&c);
         let (hidden, output) = match value {
             Some(value) => (value, lstm.run(&call)),
@@ -325,7 +471,7 @@ fn clips_are_those_of_the_runtime_or_of_the_standard() {
         node("LSTM", &["x", "w", "r", "", "", "", "c0"], &[], &[attribute("clip", FLOAT).float(2, 1.0)]);
     for (clipping, expected) in [(Clipping::Runtime, 0.493_307), (Clipping::Standard, 0.380_797)] {
         let model = Model::parse(&file(std::slice::from_ref(&lstm), &tensors), clipping).unwrap();
-        let y = model.lstms()[0].run(&Call::new(&[], 1, 1)).unwrap().y;
+        let y = model.nodes()[0].run(&Call::new(&[], 1, 1)).unwrap().y;
         assert!((y[0] - expected).abs() < 1e-6, "{y:?}");
     }
     let clip = Clip::onnx(1.0);
@@ -352,8 +498,10 @@ fn tensors_may_lie_beside_the_file_and_nowhere_else() {
         Model::open(&path)
     };
     let x = numbers(3 * X, 8);
-    let y = open(&tensors("model.bin", 0)).unwrap().lstms()[0].run(&Call::new(&x, 3, 1)).unwrap().y;
-    assert_eq!(y, answer(&layer(1, 0, config()), &x, [3, 1], [&[0.0; H], &[0.0; H]], &[3]));
+    for location in ["model.bin", "./model.bin"] {
+        let y = open(&tensors(location, 0)).unwrap().nodes()[0].run(&Call::new(&x, 3, 1)).unwrap().y;
+        assert_eq!(y, answer(&layer(1, 0, config()), &x, [3, 1], [&[0.0; H], &[0.0; H]], &[3]));
+    }
     for (location, more, expected) in [
         ("model.bin", 4, "model.bin"),
         ("../model.bin", 0, "beside"),
@@ -369,20 +517,23 @@ fn tensors_may_lie_beside_the_file_and_nowhere_else() {
 }
 
 #[test]
-fn a_file_without_lstms_is_told_what_it_has() {
+fn a_file_without_recurrent_nodes_is_told_what_it_has() {
     let of = |nodes: &[Message]| Model::parse(&file(nodes, &[]), Clipping::Runtime).unwrap_err().to_string();
     let plain = |kind: &str| node(kind, &["a"], &["b"], &[]);
     let body = attribute("body", GRAPH).message(6, &graph(&[plain("LSTM")], &[]));
     for (nodes, expected) in [
         (vec![plain("DynamicQuantizeLSTM"), plain("MatMul")], "quantized"),
-        (vec![plain("GRU")], "GruWeights"),
+        (vec![plain("GRU").string(7, "mine")], "1 GRU"),
         (vec![node("Loop", &["a"], &["b"], &[body])], "Loop/LSTM"),
         (vec![plain("Scan")], "loops"),
         (vec![plain("Sigmoid"), plain("Tanh"), plain("Sigmoid")], "2 Sigmoid, 1 Tanh"),
         (vec![], "no node at all"),
     ] {
         let error = of(&nodes);
-        assert!(error.starts_with("expected LSTM nodes, found none") && error.contains(expected), "{error}");
+        assert!(
+            error.starts_with("expected LSTM, GRU or RNN nodes, found none") && error.contains(expected),
+            "{error}"
+        );
     }
 }
 
@@ -401,17 +552,20 @@ fn what_does_not_fit_names_the_node_and_the_input() {
             of(&right, &[attribute("direction", STRING).string(4, "bidirectional")]),
             "encoder: W: expected 2 directions",
         ),
-        (of(&right, &[attribute("direction", STRING).string(4, "up")]), "attribute direction"),
-        (of(&right, &[attribute("layout", INT).int(3, 2)]), "attribute layout"),
-        (of(&right, &[attribute("surprise", INT).int(3, 1)]), "attribute surprise"),
-        (of(&right, &[attribute("activations", STRINGS).string(9, "Tanh")]), "three for each direction"),
+        (
+            of(&right, &[attribute("direction", STRING).string(4, "up")]),
+            "attribute direction of LSTM: expected forward, reverse",
+        ),
+        (of(&right, &[attribute("layout", INT).int(3, 2)]), "attribute layout of LSTM"),
+        (of(&right, &[attribute("surprise", INT).int(3, 1)]), "attribute surprise of LSTM"),
+        (of(&right, &[attribute("activations", STRINGS).string(9, "Tanh")]), "3 for each direction"),
         (of(&right, &[attribute("activations", STRINGS).string(9, "Cosine")]), "Cosine"),
     ] {
         assert!(error.contains(expected), "{error}");
     }
     let lstm = node("LSTM", &right, &["y"], &[]);
     let model = Model::parse(&file(&[lstm], &weight_tensors(1)), Clipping::Runtime).unwrap();
-    let error = model.lstms()[0].run(&Call::new(&[0.0; 3], 2, 1)).unwrap_err().to_string();
+    let error = model.nodes()[0].run(&Call::new(&[0.0; 3], 2, 1)).unwrap_err().to_string();
     assert_eq!(error, "X: expected 4 elements, found 3");
-    assert!(model.lstms()[0].run(&Call::new(&[], usize::MAX, 2)).is_err());
+    assert!(model.nodes()[0].run(&Call::new(&[], usize::MAX, 2)).is_err());
 }
