@@ -137,14 +137,14 @@ pub enum Error {
         /// The gate that is missing.
         missing: &'static str,
     },
-    /// A workspace or state was made for another layer or for a smaller batch.
+    /// A workspace or state was made for a layer of another width or for a smaller batch.
     #[non_exhaustive]
     Workspace {
         /// The argument.
         argument: &'static str,
-        /// Rows and padded hidden units that it must have.
+        /// Rows and hidden units that it must have.
         expected: [usize; 2],
-        /// Rows and padded hidden units that it has.
+        /// Rows and hidden units that it has.
         found: [usize; 2],
     },
     /// A backward pass was asked of a layer that was not made with
@@ -176,7 +176,7 @@ pub enum Error {
         /// The argument.
         argument: &'static str,
     },
-    /// A table was made with other weights than those that the layer has now.
+    /// A table was made with other weights than those that the layer has now, or a tape was recorded by another layer.
     #[non_exhaustive]
     OtherWeights {
         /// The argument.
@@ -387,7 +387,7 @@ impl fmt::Display for Error {
             Error::NegativeLength { argument, row } => {
                 write!(
                     f,
-                    "{argument}: expected a number of steps for row {row}, found a negative or too large one"
+                    "{argument}: expected a length at position {row}, found a negative or too large number"
                 )
             }
             Error::Exclusive { argument, other } => {

@@ -597,7 +597,7 @@ impl Lstm {
         }
         if let Some(tape) = &mut tape {
             let (state, [hidden_len, cell_len]) = (&mut workspace.state, self.state_lengths(batch));
-            tape.begin([steps, batch], row_steps, self.weights.version());
+            tape.begin([steps, batch], row_steps, self.weights.id());
             tape.hidden[..hidden_len].copy_from_slice(&state.latest_hidden()[..hidden_len]);
             tape.cell[..cell_len].copy_from_slice(&state.latest_cell()[..cell_len]);
         }

@@ -1,6 +1,7 @@
 //! Sizes of a layer and of its rows, as memory and kernels have them.
 
 use crate::cell::kind::CellKind;
+use crate::error::Error;
 use quadgate_kernels::{Caches, PANEL_VECTORS, PART_BYTES, PanelLayout};
 use std::ops::Range;
 
@@ -32,6 +33,17 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
+    /// `Ok` if rows of h and c that were made for a layer of another shape are those of this one.
+    pub(crate) fn check_rows(self, argument: &'static str, of: Shape) -> Result<(), Error> {
+        Error::check_dimension(argument, "hidden size", self.units, of.units)?;
+        Error::check_dimension(argument, "output size", self.outputs, of.outputs)?;
+        if self.kind != of.kind {
+            let because = "a layer of another kind of cell than it was made for";
+            return Err(Error::Unsupported { argument, because });
+        }
+        Error::check_dimension(argument, "lanes", self.lanes, of.lanes)
+    }
+
     /// H, padded to whole vectors.
     #[inline]
     pub(crate) fn padded_units(self) -> usize {

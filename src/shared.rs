@@ -49,11 +49,6 @@ impl SharedWeights {
         Ok(())
     }
 
-    /// Differs between any two weights that a layer and its clones have had.
-    pub(crate) fn version(&self) -> usize {
-        self.version
-    }
-
     /// What names these weights.
     pub(crate) fn id(&self) -> WeightsId {
         WeightsId { version: self.version, versions: Arc::clone(&self.versions) }
@@ -61,7 +56,12 @@ impl SharedWeights {
 
     /// Whether these are the weights of that name.
     pub(crate) fn are(&self, id: &WeightsId) -> bool {
-        self.version == id.version && Arc::ptr_eq(&self.versions, &id.versions)
+        self.version == id.version && self.are_of_layer(id)
+    }
+
+    /// Whether the weights of that name are some that this layer or a clone has had.
+    pub(crate) fn are_of_layer(&self, id: &WeightsId) -> bool {
+        Arc::ptr_eq(&self.versions, &id.versions)
     }
 }
 

@@ -376,7 +376,8 @@ impl Lstm {
     ///
     /// # Errors
     /// An [`Error`] that names the argument that does not fit, nothing has been written then; among them
-    /// [`Error::NotForTraining`] and [`Error::NothingRecorded`].
+    /// [`Error::NotForTraining`] and [`Error::NothingRecorded`]; of a tape that another layer recorded [`Error::OtherWeights`], and
+    /// [`Error::WeightsReplaced`] after [`Lstm::set_weights`].
     pub fn backward(
         &self,
         workspace: &mut Workspace,
@@ -492,8 +493,8 @@ impl Lstm {
         };
         gradients.as_ref().map_or(Ok(()), |(gradients, _)| gradients.check(&ranges))?;
         let masks = call.masks.checked(&self.config, [steps, batch])?;
-        let (options, version) = (self.config.options(), self.weights.version());
-        let row_steps = tape.check_recorded(self.shape(), options, [steps, batch], row_steps, version)?;
+        let row_steps =
+            tape.check_recorded(self.config.options(), [steps, batch], row_steps, &self.weights)?;
         // Steps that are run again read x as the forward pass did; gradients are cleared of what is small as x is kept.
         let runs_again = tape.segment() < steps;
         let row_steps = row_steps

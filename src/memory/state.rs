@@ -186,11 +186,21 @@ impl State {
     ) -> Result<(), Error> {
         // Other options have an error of their own.
         let shape = Shape { has_options: self.shape.has_options, ..shape };
-        if self.shape == shape && self.batch >= batch {
-            return Options::check_same(argument, options, self.options.as_ref());
+        if self.shape != shape || self.batch < batch {
+            self.check_size(argument, shape, batch)?;
         }
-        let expected = [batch, shape.padded_units()];
-        Err(Error::Workspace { argument, expected, found: [self.batch, self.shape.padded_units()] })
+        Options::check_same(argument, options, self.options.as_ref())
+    }
+
+    /// `Ok` if the state has the sizes of a layer and at least `batch` rows.
+    #[cold]
+    fn check_size(&self, argument: &'static str, shape: Shape, batch: usize) -> Result<(), Error> {
+        let (expected, found) = ([batch, shape.units], [self.batch, self.shape.units]);
+        if found[0] < batch || found[1] != shape.units {
+            return Err(Error::Workspace { argument, expected, found });
+        }
+        Error::check_dimension(argument, "input size", shape.inputs, self.shape.inputs)?;
+        shape.check_rows(argument, self.shape)
     }
 
     /// Sets the first rows to these rows of what is given, to zero where nothing is.

@@ -12,6 +12,7 @@ use crate::memory::views;
 use crate::options::Options;
 use crate::row_steps::{Recorded, RowSteps};
 use crate::shape::Shape;
+use crate::shared::{SharedWeights, WeightsId};
 use quadgate_kernels::SequenceMut;
 use std::num::NonZeroUsize;
 
@@ -25,10 +26,8 @@ pub struct Tape {
     capacity: [usize; 2],
     /// Steps in a segment.
     segment: usize,
-    /// Steps and rows that the last forward pass recorded, and which of the steps were run, if not all.
-    call: Option<([usize; 2], Option<Recorded>)>,
-    /// Which weights it ran with.
-    version: usize,
+    /// The last forward pass that was recorded.
+    call: Option<Call>,
     /// h before and after each step of a segment.
     pub(crate) hidden: Buffer,
     /// c before and after each step of a segment.
@@ -41,6 +40,16 @@ pub struct Tape {
     checkpoints: [Buffer; 2],
     /// The segment that the buffers hold.
     held: usize,
+}
+
+/// A forward pass that was recorded.
+#[derive(Clone, Debug)]
+struct Call {
+    /// T and B
+    sizes: [usize; 2],
+    /// Which of the steps were run, if not all.
+    row_steps: Option<Recorded>,
+    weights: WeightsId,
 }
 
 /// Elements of each buffer: h, c, gates and projections of a segment, h and c of all checkpoints.
@@ -97,7 +106,6 @@ impl Tape {
             capacity,
             segment,
             call: None,
-            version: 0,
             hidden: buffer(0)?,
             cell: buffer(1)?,
             recorded: buffer(2)?,
@@ -158,19 +166,21 @@ impl Tape {
     /// that it had.
     pub(crate) fn check_recorded<'a>(
         &self,
-        shape: Shape,
         options: &Options,
         [steps, batch]: [usize; 2],
         row_steps: Option<RowSteps<'a>>,
-        version: usize,
+        weights: &SharedWeights,
     ) -> Result<Option<RowSteps<'a>>, Error> {
-        self.check_layer(shape, options)?;
-        let ([recorded_steps, recorded_batch], recorded) =
-            self.call.ok_or(Error::NothingRecorded { argument: "tape" })?;
-        Error::check_dimension("tape", "steps", steps, recorded_steps)?;
-        Error::check_dimension("tape", "batch", batch, recorded_batch)?;
+        self.check_layer(weights.shape(), options)?;
+        let call = self.call.as_ref().ok_or(Error::NothingRecorded { argument: "tape" })?;
+        Error::check_dimension("tape", "steps", steps, call.sizes[0])?;
+        Error::check_dimension("tape", "batch", batch, call.sizes[1])?;
+        let recorded = call.row_steps;
         Recorded::check(recorded, row_steps.and_then(|row_steps| row_steps.recorded([steps, batch])))?;
-        if self.version != version {
+        if !weights.are_of_layer(&call.weights) {
+            return Err(Error::OtherWeights { argument: "tape" });
+        }
+        if !weights.are(&call.weights) {
             return Err(Error::WeightsReplaced { argument: "tape" });
         }
         let padding = recorded.map(|recorded| recorded.padding);
@@ -178,13 +188,7 @@ impl Tape {
     }
 
     fn check_layer(&self, shape: Shape, options: &Options) -> Result<(), Error> {
-        Error::check_dimension("tape", "hidden size", shape.units, self.shape.units)?;
-        Error::check_dimension("tape", "output size", shape.outputs, self.shape.outputs)?;
-        if shape.kind != self.shape.kind {
-            let because = "a layer of another kind of cell than it was made for";
-            return Err(Error::Unsupported { argument: "tape", because });
-        }
-        Error::check_dimension("tape", "lanes", shape.lanes, self.shape.lanes)?;
+        shape.check_rows("tape", self.shape)?;
         Options::check_same("tape", Some(options), Some(&self.options))
     }
 
@@ -194,9 +198,9 @@ impl Tape {
     }
 
     /// Notes what is about to be recorded.
-    pub(crate) fn begin(&mut self, sizes: [usize; 2], row_steps: Option<RowSteps<'_>>, version: usize) {
-        self.version = version;
-        self.call = Some((sizes, row_steps.and_then(|row_steps| row_steps.recorded(sizes))));
+    pub(crate) fn begin(&mut self, sizes: [usize; 2], row_steps: Option<RowSteps<'_>>, weights: WeightsId) {
+        let row_steps = row_steps.and_then(|row_steps| row_steps.recorded(sizes));
+        self.call = Some(Call { sizes, row_steps, weights });
     }
 
     /// Runs `steps` steps of what was begun, segment after segment, from the states in the first slots; and leaves in `state`
@@ -210,7 +214,7 @@ impl Tape {
         steps_of_row: impl Fn(usize) -> usize,
         mut run: impl FnMut(usize, usize, States<'_>),
     ) {
-        let batch = self.call.map_or(0, |([_, batch], _)| batch);
+        let batch = self.call.as_ref().map_or(0, |call| call.sizes[1]);
         let row_lengths = self.state_lengths(1);
         let lengths = self.state_lengths(batch);
         let mut last = 0;

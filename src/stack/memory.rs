@@ -334,8 +334,7 @@ impl Layers {
         tape.form.check("tape", &self.config, tape.form.capacity)?;
         let mut layers = self.layers.iter().zip(&tape.tapes);
         layers.try_for_each(|(lstm, tape)| {
-            let (options, version) = (lstm.config().options(), lstm.weights.version());
-            tape.check_recorded(lstm.shape(), options, call, row_steps, version).map(|_| ())
+            tape.check_recorded(lstm.config().options(), call, row_steps, &lstm.weights).map(|_| ())
         })
     }
 }

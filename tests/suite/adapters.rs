@@ -4,10 +4,10 @@
 use crate::common::refused::{Refused, assert_refused};
 use crate::common::{Random, bits};
 use quadgate::{
-    ActivationFunction, Activations, Backward, BatchSizes, Clip, Coupling, Directions, Error, Forward,
-    GradientMode, GruConfig, Lstm, LstmConfig, LstmGradients, LstmStack, LstmWeights, Matrix, Nonlinearity,
-    Orientation, RnnConfig, Schedule, Sequence, SequenceMut, StackBackward, StackConfig, StackForward,
-    Threads, WeightLayout, Zoneout,
+    ActivationFunction, Activations, Backward, BatchSizes, Clip, Coupling, Direction, Directions, Error,
+    Forward, GradientMode, GruConfig, Lstm, LstmConfig, LstmGradients, LstmStack, LstmWeights, Matrix,
+    Nonlinearity, Orientation, RnnConfig, Schedule, Sequence, SequenceMut, StackBackward, StackConfig,
+    StackForward, Threads, WeightLayout, Zoneout,
 };
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
@@ -142,6 +142,31 @@ fn weights_that_were_set_between_both_passes_are_refused() {
     stack.forward(&mut workspace, StackForward::new(input).tape(&mut tape)).unwrap();
     stack.set_weights(&[weights(&second), weights(&first)]).unwrap();
     assert_refused(stack.backward(&mut workspace, &mut tape, StackBackward::new(input)), refused());
+}
+
+#[test]
+fn a_tape_that_another_layer_of_the_same_shape_recorded_is_refused() {
+    let data = x();
+    let input = Sequence::time_major(&data, STEPS, BATCH, INPUTS);
+    let recorder = layer(&config(), 1);
+    let mut workspace = recorder.workspace(BATCH).unwrap();
+    // Other weights; the same, read in the other direction; the same, made again.
+    for other in [layer(&config(), 2), layer(&config().direction(Direction::Reverse), 1), layer(&config(), 1)]
+    {
+        for every in [None, NonZeroUsize::new(1)] {
+            let mut tape = recorder.tape(STEPS, BATCH).unwrap();
+            if every.is_some() {
+                tape = recorder.checkpointed_tape(STEPS, BATCH, every).unwrap();
+            }
+            recorder.forward(&mut workspace, Forward::new(input).tape(&mut tape)).unwrap();
+            let mut gradients = vec![7.0; config().parameters().unwrap().total()];
+            let call = Backward::new(input).parameter_gradients(&mut gradients, GradientMode::Overwrite);
+            let refused = Refused::OtherWeights { argument: "tape" };
+            assert_refused(other.backward(&mut workspace, &mut tape, call), refused);
+            assert!(gradients.iter().all(|&gradient| gradient == 7.0));
+            recorder.clone().backward(&mut workspace, &mut tape, Backward::new(input)).unwrap();
+        }
+    }
 }
 
 #[test]

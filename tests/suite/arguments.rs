@@ -142,6 +142,29 @@ fn a_workspace_or_state_of_another_layer_is_refused() {
     let mut state = layer(INPUTS, UNITS + 40).state(BATCH).unwrap();
     let rows = Matrix::new(&x, BATCH, INPUTS);
     assert!(matches!(lstm.step(&mut state, rows), Err(Error::Workspace { argument: "state", .. })));
+    // The error says what is not alike, though as many vectors have room for both.
+    let [expected, found] = [UNITS, UNITS + 1].map(|units| [BATCH, units]);
+    assert_refused(
+        lstm.step(&mut layer(INPUTS, UNITS + 1).state(BATCH).unwrap(), rows),
+        Refused::Workspace { argument: "state", expected, found },
+    );
+    let (expected, found) = (INPUTS, INPUTS + 1);
+    let mut other = layer(found, UNITS);
+    assert_refused(
+        lstm.step(&mut other.state(BATCH).unwrap(), rows),
+        Refused::Dimension { argument: "state", dimension: "input size", expected, found },
+    );
+    assert_refused(
+        lstm.forward(&mut other.workspace(BATCH).unwrap(), call()),
+        Refused::Dimension { argument: "workspace", dimension: "input size", expected, found },
+    );
+    let config = LstmConfig::new(INPUTS, UNITS).projection(UNITS - 1);
+    let all = vec![0.0; config.parameters().unwrap().total()];
+    other = Lstm::new(&config, &LstmWeights::from_parameters(&config, &all).unwrap()).unwrap();
+    assert_refused(
+        lstm.step(&mut other.state(BATCH).unwrap(), rows),
+        Refused::Dimension { argument: "state", dimension: "output size", expected: UNITS, found: UNITS - 1 },
+    );
 }
 
 #[test]

@@ -408,9 +408,9 @@ fn what_another_cell_made_is_refused() {
         gru.forward(&mut gru.workspace(1).unwrap(), Forward::new(input()).tape(&mut tape)).unwrap_err();
     assert!(matches!(refused, Error::Unsupported { argument: "tape", .. }), "{refused}");
     let refused = gru.forward(&mut rnn.workspace(1).unwrap(), Forward::new(input())).unwrap_err();
-    assert!(matches!(refused, Error::Workspace { argument: "workspace", .. }), "{refused}");
+    assert!(matches!(refused, Error::Unsupported { argument: "workspace", .. }), "{refused}");
     let refused = gru.step(&mut rnn.state(1).unwrap(), Matrix::new(&[0.0], 1, 1)).unwrap_err();
-    assert!(matches!(refused, Error::Workspace { argument: "state", .. }), "{refused}");
+    assert!(matches!(refused, Error::Unsupported { argument: "state", .. }), "{refused}");
 }
 
 #[test]

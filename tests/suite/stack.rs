@@ -657,7 +657,7 @@ fn workspaces_and_tapes_of_other_stacks_are_refused() {
     let other = StackCase::random(0, Sizes { inputs: 9, ..SIZES }, FORM);
     let other = other.stack(&other.config(plain()).training());
     let refused = stack.forward(&mut other.workspace(3, 2).unwrap(), StackForward::new(x));
-    assert!(matches!(refused, Err(Error::Workspace { argument: "workspace", .. })), "{refused:?}");
+    assert_refused(refused, dimension("workspace", "input size", SIZES.inputs, 9));
     let mut tape = stack.tape(2, 2).unwrap();
     let refused = stack.forward(&mut stack.workspace(3, 2).unwrap(), StackForward::new(x).tape(&mut tape));
     assert_refused(refused, dimension("tape", "steps", 3, 2));

@@ -25,8 +25,8 @@ impl State {
     /// states in turn.
     ///
     /// # Errors
-    /// [`Error::Dimension`] if there is not one entry for each row; [`Error::NoSuchRow`]; [`Error::Workspace`] or
-    /// [`Error::Unsupported`] if the other state is of another layer. Nothing is written then.
+    /// [`Error::Dimension`] if there is not one entry for each row; [`Error::NoSuchRow`]; [`Error::Workspace`],
+    /// [`Error::Dimension`] or [`Error::Unsupported`] if the other state is of another layer. Nothing is written then.
     pub fn gather(&mut self, from: &State, order: &[usize]) -> Result<(), Error> {
         self.check_gather(from, order)?;
         for (row, &of) in order.iter().enumerate() {
