@@ -27,6 +27,14 @@ pub struct RnnWeights<'a> {
     layer_normalization: Option<&'a [f32]>,
 }
 
+/// Names of tensors for errors: W, R, and both biases.
+type Names = [&'static str; 4];
+
+const NEUTRAL: Names = ["input weights", "recurrent weights", "first bias", "second bias"];
+const PYTORCH: Names = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"];
+const KERAS: Names = ["kernel", "recurrent_kernel", "bias", "bias"];
+const ONNX: Names = ["W", "R", "B", "B"];
+
 impl<'a> RnnWeights<'a> {
     /// Weights of either orientation: W is `[H, X]` and R `[H, H]` in [`Orientation::GatesByInputs`], as in PyTorch and ONNX;
     /// `[X, H]` and `[H, H]`, R the other way round too, in [`Orientation::InputsByGates`], as in Keras. Up to two biases `[H]`
@@ -41,17 +49,28 @@ impl<'a> RnnWeights<'a> {
         recurrent: &'a [f32],
         biases: [Option<&'a [f32]>; 2],
     ) -> Result<Self, Error> {
+        Self::named(config, orientation, NEUTRAL, input, recurrent, biases)
+    }
+
+    fn named(
+        config: &RnnConfig,
+        orientation: Orientation,
+        [input_name, recurrent_name, first_name, second_name]: Names,
+        input: &'a [f32],
+        recurrent: &'a [f32],
+        biases: [Option<&'a [f32]>; 2],
+    ) -> Result<Self, Error> {
         let (inputs, units) = (config.input_size(), config.hidden_size());
         if units == 0 {
             return Err(Error::Zero { argument: "hidden size" });
         }
         let matrix = |argument, data: &'a [f32], inputs: usize| {
-            let expected = units.checked_mul(inputs).ok_or(Error::Overflow { argument })?;
-            check(argument, 1, expected, data.len())?;
+            check(argument, units, inputs, data.len())?;
             Ok(GateMatrix { data, strides: orientation.place(units, inputs).strides })
         };
-        let (input, recurrent) = (matrix("input", input, inputs)?, matrix("recurrent", recurrent, units)?);
-        for (argument, bias) in ["first bias", "second bias"].into_iter().zip(biases) {
+        let (input, recurrent) =
+            (matrix(input_name, input, inputs)?, matrix(recurrent_name, recurrent, units)?);
+        for (argument, bias) in [first_name, second_name].into_iter().zip(biases) {
             bias.map_or(Ok(()), |bias| check(argument, 1, units, bias.len()))?;
         }
         Ok(Self {
@@ -76,7 +95,7 @@ impl<'a> RnnWeights<'a> {
         bias_ih: Option<&'a [f32]>,
         bias_hh: Option<&'a [f32]>,
     ) -> Result<Self, Error> {
-        Self::new(config, Orientation::GatesByInputs, weight_ih, weight_hh, [bias_ih, bias_hh])
+        Self::named(config, Orientation::GatesByInputs, PYTORCH, weight_ih, weight_hh, [bias_ih, bias_hh])
     }
 
     /// Keras' `kernel [X, H]`, `recurrent_kernel [H, H]` and `bias [H]`. Source: `keras/src/layers/rnn/simple_rnn.py`.
@@ -89,7 +108,7 @@ impl<'a> RnnWeights<'a> {
         recurrent_kernel: &'a [f32],
         bias: Option<&'a [f32]>,
     ) -> Result<Self, Error> {
-        Self::new(config, Orientation::InputsByGates, kernel, recurrent_kernel, [bias, None])
+        Self::named(config, Orientation::InputsByGates, KERAS, kernel, recurrent_kernel, [bias, None])
     }
 
     /// One direction of ONNX's `W [D, H, X]`, `R [D, H, H]` and `B [D, 2H]`, whose first half is the bias of W and whose second is
@@ -100,7 +119,7 @@ impl<'a> RnnWeights<'a> {
     pub fn onnx(config: &RnnConfig, w: &'a [f32], r: &'a [f32], b: Option<&'a [f32]>) -> Result<Self, Error> {
         b.map_or(Ok(()), |b| check("B", 2, config.hidden_size(), b.len()))?;
         let (first, second) = b.map(|b| b.split_at(config.hidden_size())).unzip();
-        Self::new(config, Orientation::GatesByInputs, w, r, [first, second])
+        Self::named(config, Orientation::GatesByInputs, ONNX, w, r, [first, second])
     }
 
     /// The parameters of a layer in one buffer, laid out as [`RnnConfig::parameters`] says: what a training loop holds and an
@@ -141,15 +160,26 @@ impl<'a> RnnWeights<'a> {
         recurrent: &mut [f32],
         biases: [Option<&mut [f32]>; 2],
     ) -> Result<(), Error> {
+        self.export_named(orientation, NEUTRAL, input, recurrent, biases)
+    }
+
+    fn export_named(
+        &self,
+        orientation: Orientation,
+        [input_name, recurrent_name, first_name, second_name]: Names,
+        input: &mut [f32],
+        recurrent: &mut [f32],
+        biases: [Option<&mut [f32]>; 2],
+    ) -> Result<(), Error> {
         let (inputs, units) = (self.input_size, self.hidden_size);
-        check("input", units, inputs, input.len())?;
-        check("recurrent", units, units, recurrent.len())?;
-        for (argument, bias) in ["first bias", "second bias"].into_iter().zip(&biases) {
+        check(input_name, units, inputs, input.len())?;
+        check(recurrent_name, units, units, recurrent.len())?;
+        for (argument, bias) in [first_name, second_name].into_iter().zip(&biases) {
             bias.as_ref().map_or(Ok(()), |bias| check(argument, 1, units, bias.len()))?;
         }
         let rooms = biases.each_ref().map(Option::is_some);
         if rooms == [false; 2] && self.biases.iter().any(Option::is_some) {
-            return Err(Error::Missing { argument: "first bias" });
+            return Err(Error::Missing { argument: first_name });
         }
         for (to, matrix, inputs) in [(input, self.input, inputs), (recurrent, self.recurrent, units)] {
             write(to, orientation.place(units, inputs), [units, inputs], |unit, k| matrix.at(unit, k));
@@ -174,7 +204,7 @@ impl<'a> RnnWeights<'a> {
         bias_ih: Option<&mut [f32]>,
         bias_hh: Option<&mut [f32]>,
     ) -> Result<(), Error> {
-        self.export(Orientation::GatesByInputs, weight_ih, weight_hh, [bias_ih, bias_hh])
+        self.export_named(Orientation::GatesByInputs, PYTORCH, weight_ih, weight_hh, [bias_ih, bias_hh])
     }
 
     /// Writes the tensors that [`RnnWeights::keras`] reads.
@@ -187,7 +217,7 @@ impl<'a> RnnWeights<'a> {
         recurrent_kernel: &mut [f32],
         bias: Option<&mut [f32]>,
     ) -> Result<(), Error> {
-        self.export(Orientation::InputsByGates, kernel, recurrent_kernel, [bias, None])
+        self.export_named(Orientation::InputsByGates, KERAS, kernel, recurrent_kernel, [bias, None])
     }
 
     /// Writes the tensors that [`RnnWeights::onnx`] reads.
@@ -197,7 +227,7 @@ impl<'a> RnnWeights<'a> {
     pub fn export_onnx(&self, w: &mut [f32], r: &mut [f32], b: Option<&mut [f32]>) -> Result<(), Error> {
         b.as_ref().map_or(Ok(()), |b| check("B", 2, self.hidden_size, b.len()))?;
         let (first, second) = b.map(|b| b.split_at_mut(self.hidden_size)).unzip();
-        self.export(Orientation::GatesByInputs, w, r, [first, second])
+        self.export_named(Orientation::GatesByInputs, ONNX, w, r, [first, second])
     }
 
     /// Writes the scale of the layer normalization, as [`RnnWeights::with_layer_normalization`] reads it.

@@ -5,8 +5,8 @@ use crate::common::cells::assert_near;
 use crate::common::golden::GoldenFile;
 use crate::common::narrow;
 use quadgate::{
-    Backward, Direction, Error, Forward, GradientMode, Matrix, MatrixMut, Nonlinearity, Rnn, RnnConfig,
-    RnnWeights, Sequence, SequenceMut,
+    Backward, Direction, Error, Forward, GradientMode, Matrix, MatrixMut, Nonlinearity, Orientation, Rnn,
+    RnnConfig, RnnWeights, Sequence, SequenceMut,
 };
 
 /// A direction of a recorded layer of PyTorch: its name of tensors, and the columns of outputs that are its own.
@@ -136,11 +136,23 @@ fn a_cell_state_is_refused() {
 fn tensors_of_other_sizes_are_refused_by_name() {
     let config = RnnConfig::new(3, 2);
     let w = [0.0; 8];
-    let of = |input: usize, recurrent: usize, bias: usize| {
-        RnnWeights::pytorch(&config, &w[..input], &w[..recurrent], Some(&w[..bias]), None).unwrap_err()
-    };
-    for (refused, name) in [(of(5, 4, 2), "input"), (of(6, 3, 2), "recurrent"), (of(6, 4, 1), "first bias")] {
-        assert!(matches!(refused, Error::Length { argument, .. } if argument == name), "{refused}");
+    for names in [
+        ["weight_ih", "weight_hh", "bias_ih"],
+        ["kernel", "recurrent_kernel", "bias"],
+        ["input weights", "recurrent weights", "first bias"],
+    ] {
+        for (name, lengths) in names.into_iter().zip([[5, 4, 2], [6, 3, 2], [6, 4, 1]]) {
+            let [input, recurrent, bias] = lengths.map(|len| &w[..len]);
+            let refused = match names[0] {
+                "weight_ih" => RnnWeights::pytorch(&config, input, recurrent, Some(bias), None),
+                "kernel" => RnnWeights::keras(&config, input, recurrent, Some(bias)),
+                _ => {
+                    RnnWeights::new(&config, Orientation::GatesByInputs, input, recurrent, [Some(bias), None])
+                }
+            };
+            let refused = refused.unwrap_err();
+            assert!(matches!(refused, Error::Length { argument, .. } if argument == name), "{refused}");
+        }
     }
     assert!(matches!(
         RnnWeights::pytorch(&RnnConfig::new(3, 0), &[], &[], None, None),
