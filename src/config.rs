@@ -115,6 +115,7 @@ impl LstmConfig {
     /// let config = LstmConfig::new(40, 100).direction(Direction::Reverse);
     /// assert_eq!(config.reading_direction(), Direction::Reverse);
     /// ```
+    #[doc(alias = "go_backwards")]
     pub fn direction(mut self, direction: Direction) -> Self {
         self.direction = direction;
         self
@@ -139,6 +140,7 @@ impl LstmConfig {
     /// assert_eq!(h[0], h[1]);
     /// # Ok::<(), quadgate::Error>(())
     /// ```
+    #[doc(alias = "proj_size")]
     pub fn projection(mut self, size: usize) -> Self {
         self.options.projection = Some(size);
         self
@@ -178,6 +180,7 @@ impl LstmConfig {
     ///
     /// let config = LstmConfig::new(40, 100).coupling(Coupling::ForgetFromInput);
     /// ```
+    #[doc(alias = "input_forget")]
     pub fn coupling(mut self, coupling: Coupling) -> Self {
         self.options.coupling = coupling;
         self

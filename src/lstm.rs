@@ -223,12 +223,14 @@ impl<'a, T> Forward<'a, T> {
     }
 
     /// Starts from this h, `[B, H]` (`[D · B, H]`), instead of zeros: that before the first step that is run.
+    #[doc(alias = "h_0")]
     pub fn initial_hidden(mut self, hidden: Matrix<'a>) -> Self {
         self.initial_hidden = Some(hidden);
         self
     }
 
     /// Starts from this c, `[B, H]` (`[D · B, H]`), instead of zeros.
+    #[doc(alias = "c_0")]
     pub fn initial_cell(mut self, cell: Matrix<'a>) -> Self {
         self.initial_cell = Some(cell);
         self
@@ -283,6 +285,8 @@ impl<'a, T> Forward<'a, T> {
     /// assert_eq!((h[2], &h[..2]), (0.0, &h[3..5]));
     /// # Ok::<(), quadgate::Error>(())
     /// ```
+    #[doc(alias = "pack_padded_sequence")]
+    #[doc(alias = "sequence_lens")]
     pub fn lengths(mut self, lengths: impl Into<Lengths<'a>>) -> Self {
         self.row_steps.lengths = Some(lengths.into());
         self

@@ -23,6 +23,7 @@ use crate::error::Error;
 /// assert_eq!(back, data);
 /// # Ok::<(), quadgate::Error>(())
 /// ```
+#[doc(alias = "PackedSequence")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchSizes<'a> {
     sizes: &'a [i64],
@@ -31,7 +32,7 @@ pub struct BatchSizes<'a> {
 }
 
 impl<'a> BatchSizes<'a> {
-    /// Checks the sizes: positive ones that do not ascend.
+    /// Checks the sizes: none is negative, and they do not ascend.
     ///
     /// # Errors
     /// [`Error::NegativeLength`] names the first step whose size is negative, [`Error::Dimension`] one that has more rows than the

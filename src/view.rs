@@ -57,6 +57,7 @@ macro_rules! sequence_constructors {
             }
 
             /// `[B, T, features]`, dense.
+            #[doc(alias = "batch_first")]
             pub fn batch_major(data: $slice, batch: usize, steps: usize, features: usize) -> Self {
                 let strides = [features, steps.saturating_mul(features)];
                 Self { data, shape: [steps, batch, features], strides }

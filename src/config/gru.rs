@@ -38,6 +38,8 @@ impl GruConfig {
     /// assert_eq!(config.parameters()?.bias.len(), 3 * 100);
     /// # Ok::<(), quadgate::Error>(())
     /// ```
+    #[doc(alias = "linear_before_reset")]
+    #[doc(alias = "reset_after")]
     pub fn reset_gate(self, reset_gate: ResetGate) -> Self {
         Self { layer: self.layer.of_kind(CellKind::Gru(reset_gate)) }
     }

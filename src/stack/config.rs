@@ -82,6 +82,7 @@ pub struct StackConfig<C = LstmConfig> {
 impl StackConfig {
     /// A stack of LSTMs, of `layers` (≥ 1) layers that reads `input_size` (X ≥ 0) features and has `hidden_size` (H ≥ 1) units in
     /// each layer and direction.
+    #[doc(alias = "num_layers")]
     pub fn new(input_size: usize, hidden_size: usize, layers: usize, directions: Directions) -> Self {
         Self::of(LstmConfig::new(input_size, hidden_size), layers, directions)
     }
