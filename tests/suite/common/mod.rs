@@ -43,6 +43,16 @@ pub fn fused_levels() -> Vec<Isa> {
     levels().into_iter().filter(fused).collect()
 }
 
+/// Whether tests that sweep or train shall do so for a shorter time: `QUADGATE_SHORT_TESTS`, for emulated runs and for those that
+/// repeat what another run has done.
+pub fn is_short() -> bool {
+    let is_short = std::env::var_os("QUADGATE_SHORT_TESTS").is_some();
+    if is_short {
+        println!("shorter, as QUADGATE_SHORT_TESTS demands");
+    }
+    is_short
+}
+
 /// A small generator (SplitMix64), so that data depend on a seed alone.
 pub struct Random(pub u64);
 
@@ -76,6 +86,11 @@ pub fn narrow(values: &[f64]) -> Vec<f32> {
 /// The bits of numbers.
 pub fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// The same with one pattern for all NaN: IEEE 754 leaves open which of them comes of an operation.
+pub fn bits_but_of_nan(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| if value.is_nan() { f32::NAN } else { *value }.to_bits()).collect()
 }
 
 /// The bits of all results.
