@@ -112,7 +112,7 @@ fn weights_go_to_frameworks_and_back() {
     weights.export_onnx(&mut w, &mut r, Some(&mut two)).unwrap();
     assert_eq!(two, [1.0, 2.0, 10.0, 20.0]);
     let refused = weights.export_pytorch(&mut w, &mut r, None, None).unwrap_err();
-    assert!(matches!(refused, Error::Missing { argument: "first bias", .. }), "{refused}");
+    assert!(matches!(refused, Error::Missing { argument: "bias_ih", .. }), "{refused}");
 }
 
 #[test]
