@@ -156,5 +156,5 @@ def chosen(names):
 def locked_version(package):
     """The version of a crate in Cargo.lock."""
     lock = tomllib.loads((HOME / "Cargo.lock").read_text())
-    names = (package, package + "-core", package + "-onnx")
+    names = (package, package + "-core", package + "-onnx", package + "-rs")
     return next(entry["version"] for name in names for entry in lock["package"] if entry["name"] == name)

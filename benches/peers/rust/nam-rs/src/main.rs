@@ -15,9 +15,10 @@ struct Nam {
 
 impl Call for Nam {
     fn run(&mut self) {
-        self.buffer.copy_from_slice(&self.case.input[self.next..][..self.buffer.len()]);
+        let steps = self.buffer.len();
+        self.buffer.copy_from_slice(&self.case.input[self.next..][..steps]);
         self.models[0].process_buffer(&mut self.buffer);
-        self.next = (self.next + self.buffer.len()) % self.case.t;
+        self.next = (self.next + steps) % self.case.t;
     }
 
     fn answer(&mut self) -> Vec<f32> {
