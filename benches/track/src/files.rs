@@ -81,9 +81,8 @@ mod tests {
     fn a_link_stays_one_and_a_device_is_written_to() {
         let folder = tempfile::tempdir().expect("a folder");
         let [file, link] = ["file", "link"].map(|name| folder.path().join(name));
-        write(&file, "one")
-            .and_then(|()| Ok(std::os::unix::fs::symlink(&file, &link).expect("a link")))
-            .expect("a file");
+        write(&file, "one").expect("a file");
+        std::os::unix::fs::symlink(&file, &link).expect("a link");
         write(&link, "two").expect("it is replaced");
         assert!(link.is_symlink() && read(&file).expect("it is there") == "two");
         let full = Path::new("/dev/full");

@@ -244,14 +244,16 @@ pub mod tests {
     fn a_record_that_cannot_be_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("record.json");
-        let spoil: [(fn(&mut Record), &str); 3] = [
-            (|record| record.quantiles_ms.truncate(1), "not as many quantiles as results"),
-            (|record| record.commit = "é".repeat(20), "is no commit"),
-            (|record| record.bench.results.clear(), "has no results"),
-        ];
-        for (spoil, words) in spoil {
+        let spoiled = |spoil: fn(&mut Record)| {
             let mut record = sample("some-cpu-2", "ab", 1.0);
             spoil(&mut record);
+            record
+        };
+        for (record, words) in [
+            (spoiled(|record| record.quantiles_ms.truncate(1)), "not as many quantiles as results"),
+            (spoiled(|record| record.commit = "é".repeat(20)), "is no commit"),
+            (spoiled(|record| record.bench.results.clear()), "has no results"),
+        ] {
             std::fs::write(&path, serde_json::to_string(&record).expect("words and numbers"))
                 .expect("a file");
             let message = format!("{:?}", Record::read(&path).expect_err(words));
