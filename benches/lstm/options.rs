@@ -1,8 +1,7 @@
 //! Group `options`: what the options of the LSTM family cost beside a plain layer of the same sizes, on the caller's
 //! thread.
 //!
-//! A layer with options runs its cell apart from the products; the plain layer runs its own kernels, whether options
-//! exist or not.
+//! A layer with options has a cell of its own; the plain layer runs its own kernels, whether options exist or not.
 
 use crate::layer::{self, FITS, random};
 use crate::roofline::Roofline;

@@ -14,6 +14,8 @@ use crate::cells::gru_reset_before_backward::GruResetBeforeBackwardRows;
 use crate::cells::lines::Finish;
 use crate::cells::lstm::{LstmRowCell, LstmRows};
 use crate::cells::lstm_backward::LstmBackwardRows;
+use crate::cells::lstm_normalized::LstmNormalizedRows;
+use crate::cells::lstm_normalized_backward::LstmNormalizedBackwardRows;
 use crate::cells::lstm_options::LstmOptionsRows;
 use crate::cells::lstm_options_backward::LstmOptionsBackwardRows;
 use crate::cells::rnn::RnnRows;
@@ -54,8 +56,10 @@ pub struct Kernels {
     pub(crate) gru_gates_backward: Epilogue<GruResetBeforeBackwardRows<true>>,
     pub(crate) rnn: Epilogue<RnnRows>,
     pub(crate) rnn_backward: Epilogue<RnnBackwardRows>,
-    pub(crate) lstm_options: unsafe fn(LstmOptionsRows),
+    pub(crate) lstm_options: Epilogue<LstmOptionsRows>,
     pub(crate) lstm_options_backward: unsafe fn(LstmOptionsBackwardRows),
+    pub(crate) lstm_normalized: unsafe fn(LstmNormalizedRows),
+    pub(crate) lstm_normalized_backward: unsafe fn(LstmNormalizedBackwardRows),
     pub(crate) gru_options: unsafe fn(GruOptionsRows),
     pub(crate) gru_options_backward: unsafe fn(GruOptionsBackwardRows),
     pub(crate) rnn_options: unsafe fn(RnnOptionsRows),
@@ -96,8 +100,10 @@ kernels! {
     fn gru_gates_backward(rows: &GruResetBeforeBackwardRows<true>, tiles: &[Sums]) { Finish::new(rows, tiles) }
     fn rnn(rows: &RnnRows, tiles: &[Sums]) { Finish::new(rows, tiles) }
     fn rnn_backward(rows: &RnnBackwardRows, tiles: &[Sums]) { Finish::new(rows, tiles) }
-    fn lstm_options(cell: LstmOptionsRows) { cell }
+    fn lstm_options(rows: &LstmOptionsRows, tiles: &[Sums]) { Finish::new(rows, tiles) }
     fn lstm_options_backward(cell: LstmOptionsBackwardRows) { cell }
+    fn lstm_normalized(cell: LstmNormalizedRows) { cell }
+    fn lstm_normalized_backward(cell: LstmNormalizedBackwardRows) { cell }
     fn gru_options(cell: GruOptionsRows) { cell }
     fn gru_options_backward(cell: GruOptionsBackwardRows) { cell }
     fn rnn_options(cell: RnnOptionsRows) { cell }
@@ -214,8 +220,10 @@ const fn table<S: Simd<Element = f32>>(isa: Isa, hiding_rows: usize) -> Kernels 
         gru_gates_backward: immediate(gru_gates_backward::<S>),
         rnn: immediate(rnn::<S>),
         rnn_backward: immediate(rnn_backward::<S>),
-        lstm_options: lstm_options::<S>,
+        lstm_options: immediate(lstm_options::<S>),
         lstm_options_backward: lstm_options_backward::<S>,
+        lstm_normalized: lstm_normalized::<S>,
+        lstm_normalized_backward: lstm_normalized_backward::<S>,
         gru_options: gru_options::<S>,
         gru_options_backward: gru_options_backward::<S>,
         rnn_options: rnn_options::<S>,

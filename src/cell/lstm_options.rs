@@ -5,12 +5,12 @@
 //! h̃ = clip(V·exposed + v), or exposed without a projection
 //! ```
 
-use crate::cell::options::{WithOptions, extras, recorded};
+use crate::cell::options::{WithOptions, extras};
 use crate::cell::options_backward::BackwardExtras;
 use crate::cell::step::{BackwardStep, Step, StepExtras, StepMasks};
 use crate::memory::views;
 use quadgate_kernels::{
-    LstmOptions, LstmOptionsBackwardStep, LstmOptionsStep, Product, RowsMut, Start, Term,
+    LstmOptions, LstmOptionsBackwardStep, LstmOptionsStep, Product, RowsMut, Start, Tape, Term,
 };
 use std::ops::Range;
 
@@ -27,29 +27,39 @@ fn family<'s>(cell: &WithOptions<'s>, columns: &Range<usize>, masks: &StepMasks<
 
 /// One step of some panels and rows.
 pub(crate) fn step(layer: &WithOptions<'_>, step: Step<'_, '_>) {
-    let Step { panels, start, input, recurrent, mut hidden, cell, tape, output, scratch, .. } = step;
+    let Step { panels, order, start, input, recurrent, mut hidden, cell, tape, mut output, scratch, .. } =
+        step;
     let StepExtras { masks, preactivations, projected } = extras(step.extras);
     let projected = projected.as_mut().map(RowsMut::all);
-    let previous_cell = tape.as_ref().map(|tape| tape.previous_cell);
-    let mut sums = recorded(tape, preactivations.as_mut());
-    let (shape, rows, before) = (layer.shape, sums.rows(), recurrent.rows);
+    let (shape, rows, before) = (layer.shape, hidden.rows(), recurrent.rows);
     let columns = panels.start * shape.lanes..panels.end * shape.lanes;
     let [scratch, exposed, masked] = layer.split_scratch(scratch, rows);
-    let vectors = recurrent.weights.layout().vectors_of(panels);
-    let terms = [input, Some(layer.masked(recurrent, masks.recurrent, masked))];
-    layer.product(start, terms, vectors, sums.all(), &mut *scratch);
-
+    let recurrent = layer.masked(recurrent, masks.recurrent, masked);
+    let (recorded, previous_cell) = match tape {
+        Some(Tape { previous_cell, gates }) => (Some(gates), Some(previous_cell)),
+        None => (preactivations.take().filter(|_| layer.options.normalization.is_some()), None),
+    };
     let padded = shape.padded_units();
+    let is_finished = layer.leaves_hidden(masks);
     layer.kernels.lstm_options_step(LstmOptionsStep {
         family: family(layer, &columns, masks),
-        sums,
+        start,
+        terms: if input.is_some() { [input, Some(recurrent)] } else { [Some(recurrent), None] },
+        panels,
+        order,
+        recorded,
         previous_cell,
         cell,
         exposed: match layer.options.projection {
             Some(_) => views::rows_mut(&mut *exposed, rows, padded),
             None => hidden.all(),
         },
+        output: if is_finished { output.take() } else { None },
+        scratch: &mut *scratch,
     });
+    if is_finished {
+        return;
+    }
     if let Some(weights) = layer.tensors.projection() {
         let exposed = views::rows(exposed, rows, padded).columns(0..shape.units);
         layer.kernels.product(Product {
@@ -69,7 +79,7 @@ pub(crate) fn step_backward(
     step: BackwardStep<'_>,
     mut extras: BackwardExtras<'_, '_>,
 ) {
-    let BackwardStep { vectors, recurrent, cotangent, recorded: sums, previous_cell, .. } = step;
+    let BackwardStep { vectors, recurrent, cotangent, recorded, previous_cell, .. } = step;
     let BackwardStep { cell_gradient, gate_gradients, scratch, .. } = step;
     let shape = layer.shape;
     let columns = vectors.start * shape.lanes..vectors.end * shape.lanes;
@@ -100,7 +110,7 @@ pub(crate) fn step_backward(
     };
     layer.kernels.lstm_options_backward_step(LstmOptionsBackwardStep {
         family: family(layer, &columns, &masks),
-        sums,
+        recorded,
         previous_cell,
         cell_gradient,
         exposed_gradient,

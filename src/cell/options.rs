@@ -150,6 +150,13 @@ impl<'a> WithOptions<'a> {
         self.kernels.product(Product { start, terms, vectors, to, scratch });
     }
 
+    /// Whether what is exposed is h as it is.
+    pub(crate) fn leaves_hidden(&self, masks: &StepMasks<'_>) -> bool {
+        self.options.projection.is_none()
+            && self.options.clip.projection.is_none()
+            && masks.hidden_keep.is_none()
+    }
+
     /// Clip and zoneout of h, and its copy for the caller.
     pub(crate) fn finish(
         &self,

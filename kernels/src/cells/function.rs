@@ -10,7 +10,7 @@
 use crate::cells::activation::{
     Apply, CONSTANTS, Constants, Function, Sigmoid, Tanh, polynomial, sigmoid, tanh,
 };
-use crate::simd::{Operation, Simd};
+use crate::simd::{Arithmetic, Operation, Simd};
 
 /// An activation function of [ONNX's LSTM](https://onnx.ai/onnx/operators/onnx__LSTM.html), α and β said aloud.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -221,8 +221,8 @@ impl Slopes<'_> {
 
 /// |x|
 #[inline(always)]
-pub(crate) fn magnitude<S: Simd<Element = f32>>(s: S, x: S::Vector) -> S::Vector {
-    s.xor(x, s.sign_of(x, s.splat(-0.0)))
+pub(crate) fn magnitude<A: Arithmetic<Element = f32>>(a: A, x: A::Vector) -> A::Vector {
+    a.xor(x, a.sign_of(x, a.splat(-0.0)))
 }
 
 /// eʸ − 1 and eʸ for y ≤ 0; NaN for NaN.

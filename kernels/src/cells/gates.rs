@@ -15,12 +15,14 @@
 //!    a small buffer.
 //! 2. Sums over the units of a gate have the same order of additions for any number of lanes; see [`RowSum`].
 
+use crate::cells::activation::{CONSTANTS, tanh};
 use crate::cells::function::{ActivationFunction, magnitude};
-use crate::simd::{MAX_LANES, Simd};
+use crate::cells::lines::Line;
+use crate::simd::{Arithmetic, MAX_LANES, Simd, Together};
 use crate::views::{RawRows, RawRowsMut};
 use core::mem::MaybeUninit;
 use core::ops::Range;
-use core::slice;
+use core::{array, slice};
 
 /// Layer normalization of the gates: z = scale · (s − mean s) / √(var s + ε) + shift, over the units of each gate.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +62,52 @@ impl<const N: usize> Lines<N> {
         assert!(len <= LINE_LEN);
         let base = self.0.as_mut_ptr().cast::<f32>();
         // SAFETY: there is room for N lines of that length.
-        core::array::from_fn(|line| unsafe { base.add(line * len) })
+        array::from_fn(|line| unsafe { base.add(line * len) })
+    }
+}
+
+/// Memory for what some vectors of units have of some gates.
+#[repr(C, align(64))]
+struct FewVectors(MaybeUninit<[f32; MAX_LANES * MOST_VECTORS]>);
+
+/// Most of these: three gates of four vectors.
+const MOST_VECTORS: usize = 12;
+
+impl FewVectors {
+    /// Writes some, one after the other.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn store<S: Simd<Element = f32>, const N: usize, const W: usize>(
+        &mut self,
+        s: S,
+        x: &[[S::Vector; W]; N],
+    ) -> *mut f32 {
+        const { assert!(N * W <= MOST_VECTORS) };
+        let line = self.0.as_mut_ptr().cast::<f32>();
+        for n in 0..N {
+            for w in 0..W {
+                // SAFETY: there is room for so many vectors.
+                unsafe { s.store(line.add((n * W + w) * S::LANES), x[n][w]) };
+            }
+        }
+        line
+    }
+
+    /// Reads them.
+    ///
+    /// # Safety
+    /// - `line` is valid for reads of so many vectors.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    unsafe fn load<S: Simd<Element = f32>, const N: usize, const W: usize>(
+        s: S,
+        line: *const f32,
+        x: &mut [[S::Vector; W]; N],
+    ) {
+        for n in 0..N {
+            for w in 0..W {
+                // SAFETY: the caller vouches for the vectors.
+                x[n][w] = unsafe { s.load(line.add((n * W + w) * S::LANES)) };
+            }
+        }
     }
 }
 
@@ -183,21 +230,58 @@ impl<V: Copy> RowSum<V> {
     }
 }
 
-/// ±limit at most.
+/// ±limit at most; no limit if it is infinite.
 #[cfg_attr(not(unoptimized), inline(always))]
-pub(crate) fn clip<S: Simd<Element = f32>>(s: S, x: S::Vector, limit: f32) -> S::Vector {
-    s.at_least(s.splat(-limit), s.at_most(s.splat(limit), x))
+pub(crate) fn clip<A: Arithmetic<Element = f32>>(a: A, x: A::Vector, limit: f32) -> A::Vector {
+    if limit == f32::INFINITY { x } else { a.at_least(a.splat(-limit), a.at_most(a.splat(limit), x)) }
 }
 
 /// The gradient through [`clip`]: `gradient` inside the limits, 0 outside.
 #[cfg_attr(not(unoptimized), inline(always))]
-pub(crate) fn clip_backward<S: Simd<Element = f32>>(
-    s: S,
-    x: S::Vector,
+pub(crate) fn clip_backward<A: Arithmetic<Element = f32>>(
+    a: A,
+    x: A::Vector,
     limit: f32,
-    gradient: S::Vector,
-) -> S::Vector {
-    s.select_less(s.splat(limit), magnitude(s, x), s.zero(), gradient)
+    gradient: A::Vector,
+) -> A::Vector {
+    a.select_less(a.splat(limit), magnitude(a, x), a.splat(0.0), gradient)
+}
+
+/// Vectors of padded rows.
+///
+/// # Safety
+/// - There is a vector at each of these places.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(crate) unsafe fn load<S: Simd<Element = f32>, const W: usize>(
+    s: S,
+    rows: RawRows,
+    places: &[(usize, Place); W],
+) -> [S::Vector; W] {
+    let mut vectors = [s.zero(); W];
+    for n in 0..W {
+        let (row, place) = places[n];
+        // SAFETY: the caller vouches for it.
+        vectors[n] = unsafe { s.load(rows.at(row, place.unit)) };
+    }
+    vectors
+}
+
+/// Writes them.
+///
+/// # Safety
+/// - There is a vector at each of these places.
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(crate) unsafe fn store<S: Simd<Element = f32>, const W: usize>(
+    s: S,
+    rows: RawRowsMut,
+    places: &[(usize, Place); W],
+    vectors: [S::Vector; W],
+) {
+    for n in 0..W {
+        let (row, place) = places[n];
+        // SAFETY: the caller vouches for it.
+        unsafe { s.store(rows.at(row, place.unit), vectors[n]) };
+    }
 }
 
 /// The gates of some units.
@@ -232,9 +316,32 @@ impl<L: GateLayout> Gates<L> {
 
     /// Where a vector of units lies.
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn place<S: Simd>(&self, panel: usize) -> Place {
+    pub(crate) fn place<S: Simd>(&self, panel: usize) -> Place {
         let unit = panel * S::LANES;
         self.layout.place::<S>(unit, (self.units - unit).min(S::LANES))
+    }
+
+    /// Rows of some lines, and where they lie in them.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn places_of<S: Simd, const W: usize>(&self, lines: &[Line; W]) -> [(usize, Place); W] {
+        lines.map(|line| (line.row, self.place::<S>(line.unit / S::LANES)))
+    }
+
+    /// Vectors of units from that of a row and a panel on, row after row. It is moved behind them.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn next_places<S: Simd, const W: usize>(
+        &self,
+        [row, panel]: &mut [usize; 2],
+    ) -> [(usize, Place); W] {
+        let panels = self.panels::<S>();
+        array::from_fn(|_| {
+            let place = (*row, self.place::<S>(*panel));
+            *panel += 1;
+            if *panel == panels {
+                (*row, *panel) = (*row + 1, 0);
+            }
+            place
+        })
     }
 
     /// The moments of one gate of a row; without normalization such that nothing changes.
@@ -242,7 +349,7 @@ impl<L: GateLayout> Gates<L> {
     /// # Safety
     /// - `sums` is valid for reads of a packed row.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(crate) unsafe fn moments<S: Simd<Element = f32>>(
+    unsafe fn moments<S: Simd<Element = f32>>(
         &self,
         s: S,
         sums: *const f32,
@@ -358,11 +465,82 @@ impl<L: GateLayout> Gates<L> {
         }
     }
 
+    /// z of some gates of some vectors of units.
+    ///
+    /// # Safety
+    /// - As of [`Gates::preactivation`].
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) unsafe fn preactivations<S: Simd<Element = f32>, const N: usize, const W: usize>(
+        &self,
+        s: S,
+        sums: RawRows,
+        gates: [usize; N],
+        places: &[(usize, Place); W],
+        moments: &[Moments<S::Vector>; N],
+    ) -> [[S::Vector; W]; N] {
+        let mut z = [[s.zero(); W]; N];
+        for n in 0..N {
+            for w in 0..W {
+                let (row, place) = places[w];
+                // SAFETY: the caller vouches for the rows.
+                z[n][w] = unsafe { self.preactivation(s, sums, row, gates[n], place, &moments[n]) };
+            }
+        }
+        z
+    }
+
     /// clip z
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(crate) fn clipped<S: Simd<Element = f32>>(&self, s: S, preactivation: S::Vector) -> S::Vector {
+    pub(crate) fn clipped<A: Arithmetic<Element = f32>>(&self, a: A, preactivation: A::Vector) -> A::Vector {
         let limit = self.limit;
-        if limit == f32::INFINITY { preactivation } else { clip(s, preactivation, limit) }
+        if limit == f32::INFINITY { preactivation } else { clip(a, preactivation, limit) }
+    }
+
+    /// φ(x) of some vectors.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn values<S: Simd<Element = f32>, const N: usize, const W: usize>(
+        &self,
+        s: S,
+        function: ActivationFunction,
+        mut x: [[S::Vector; W]; N],
+    ) -> [[S::Vector; W]; N] {
+        let a = Together::<_, N>(Together::<S, W>(s));
+        // The usual ones without a call, with the same bits.
+        match function {
+            ActivationFunction::Tanh => return tanh(a, x, &CONSTANTS),
+            ActivationFunction::HardSigmoid { alpha, beta } => {
+                let line = a.mul_add(a.splat(alpha), x, a.splat(beta));
+                return a.at_least(a.splat(0.0), a.at_most(a.splat(1.0), line));
+            }
+            _ => {}
+        }
+        let mut memory = FewVectors(MaybeUninit::uninit());
+        let line = memory.store(s, &x);
+        // SAFETY: all of these vectors were written.
+        unsafe {
+            self.activate(s, function, line, N * W * S::LANES);
+            FewVectors::load(s, line, &mut x);
+        }
+        x
+    }
+
+    /// φ′(x) of some vectors, given φ(x).
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn slopes_of<S: Simd<Element = f32>, const N: usize, const W: usize>(
+        &self,
+        s: S,
+        function: ActivationFunction,
+        mut x: [[S::Vector; W]; N],
+        values: [[S::Vector; W]; N],
+    ) -> [[S::Vector; W]; N] {
+        let mut memory = [const { FewVectors(MaybeUninit::uninit()) }; 2];
+        let [line, values] = [memory[0].store(s, &x), memory[1].store(s, &values)];
+        // SAFETY: all of these vectors were written.
+        unsafe {
+            self.slope(s, function, line, values, N * W * S::LANES);
+            FewVectors::load(s, line, &mut x);
+        }
+        x
     }
 
     /// Replaces each x of `len` elements by φ(x).

@@ -61,10 +61,10 @@ impl<S: Simd<Element = f32>> RowCell<S> for LstmRowCell {
 }
 
 /// What the first piece of the cell yields: c', and what [`Update::gates`] makes gates of.
-struct Update<V> {
+pub(crate) struct Update<V> {
     cell: V,
     /// c' before it was flushed: h' is the same for it, since tanh(c') · σ(o) is as small, and need not wait.
-    unflushed: V,
+    pub(crate) unflushed: V,
     input_denominator: V,
     candidate: [V; 2],
     reciprocal: V,
@@ -74,7 +74,7 @@ struct Update<V> {
 impl<V: Copy> Update<V> {
     /// The denominators of σ(i) and σ(f), the sum of g, and c.
     #[inline(always)]
-    fn new<A: Arithmetic<Element = f32, Vector = V>>(
+    pub(crate) fn new<A: Arithmetic<Element = f32, Vector = V>>(
         a: A,
         [input_denominator, forget_denominator]: [V; 2],
         candidate: V,
@@ -91,24 +91,25 @@ impl<V: Copy> Update<V> {
 
     /// σ(i), σ(f) and tanh(g).
     #[inline(always)]
-    fn gates<A: Arithmetic<Element = f32, Vector = V>>(&self, a: A) -> [V; 3] {
+    pub(crate) fn gates<A: Arithmetic<Element = f32, Vector = V>>(&self, a: A) -> [V; 3] {
         let [m, denominator] = self.candidate;
         let input = a.mul(denominator, self.reciprocal);
         [input, self.forget, a.mul(m, a.mul(self.input_denominator, self.reciprocal))]
     }
 }
 
-/// The second piece, of the denominator of σ(o) and of c': h' and σ(o).
+/// The second piece, of the denominator of σ(o) and of c': h', σ(o) and tanh(c').
 #[inline(always)]
-fn expose<A: Arithmetic<Element = f32>>(
+pub(crate) fn expose<A: Arithmetic<Element = f32>>(
     a: A,
     output_denominator: A::Vector,
     cell: A::Vector,
     constants: &Constants,
-) -> [A::Vector; 2] {
+) -> [A::Vector; 3] {
     let [m, denominator] = tanh_fraction(a, cell, constants);
     let reciprocal = a.reciprocal(a.mul(output_denominator, denominator));
-    [a.flush(a.mul(m, reciprocal)), a.mul(denominator, reciprocal)]
+    let tanh = a.mul(m, a.mul(output_denominator, reciprocal));
+    [a.flush(a.mul(m, reciprocal)), a.mul(denominator, reciprocal), tanh]
 }
 
 impl<S: Simd<Element = f32>> Cell<S> for LstmRows {
@@ -154,7 +155,7 @@ impl<S: Simd<Element = f32>> Cell<S> for LstmRows {
             let [input, forget, output] =
                 sigmoid_denominator(Together::<_, 3>(a), [input, forget, output], constants);
             let update = Update::new(a, [input, forget], candidate, previous, constants);
-            let [hidden, output] = expose(a, output, update.unflushed, constants);
+            let [hidden, output, _] = expose(a, output, update.unflushed, constants);
             for n in 0..W {
                 let Line { row, unit, .. } = lines[n];
                 s.store(self.cell.at(row, unit), update.cell[n]);
@@ -203,7 +204,7 @@ impl<S: Simd<Element = f32>> Deferred<S> for LstmRows {
                 }
             } else {
                 let denominator = sigmoid_denominator(s, s.load(sums.add(o)), constants);
-                let [hidden, output] = expose(s, denominator, s.load(sums.add(g)), constants);
+                let [hidden, output, _] = expose(s, denominator, s.load(sums.add(g)), constants);
                 s.store(self.hidden.at(row, unit), hidden);
                 if !self.output.is_none() {
                     s.store_first(self.output.at(row, unit), hidden, (self.units - unit).min(S::LANES));

@@ -1,4 +1,4 @@
-//! The backward pass of the general cell, over gradients of o · h(c̃) in memory.
+//! The backward pass of the LSTM cell with options, over gradients of o · h(c̃) in memory.
 //!
 //! ```text
 //! do = d · h(c̃),   dc̃ = d · o · h′(c̃) + m · dc′
@@ -12,26 +12,30 @@
 //! where ds of a gate is d · φ′(clip z) inside the clip, else 0: that is dz, and without normalization ds too; with it, see
 //! [`gates`](crate::cells::gates).
 //!
-//! The sums of the forward pass are there; gates and c̃ are computed again. With normalization, a gate's ds needs the dz of
-//! all its units, so the row is visited once to o, once to i, f and g, and once to c.
+//! What the forward pass recorded is there: the gates, or sums of which they are computed again. With normalization, a gate's ds needs
+//! the dz of all its units, so the pass stops between these parts, see
+//! [`lstm_normalized_backward`](crate::cells::lstm_normalized_backward).
 
-use crate::cells::gates::{Chunk, GateGradients, Lines, Moments, Place, clip_backward};
+use crate::cells::activation::GATE_CONSTANTS;
+use crate::cells::function::ActivationFunction;
+use crate::cells::gates::{GateGradients, Moments, Place, clip_backward, load, store};
 use crate::cells::lstm::LSTM_GATES;
-use crate::cells::lstm_options::{CANDIDATE, Coupling, FORGET, Family, INPUT, OUTPUT};
-use crate::simd::{Operation, Simd};
+use crate::cells::lstm_options::{CANDIDATE, Coupling, Exposed, FORGET, Family, INPUT, OUTPUT, Updated};
+use crate::simd::{Arithmetic, Operation, Simd, Together};
 use crate::views::{RawRows, RawRowsMut};
-use core::ops::Range;
 
 /// Rows of products whose sums are the gradients of peepholes: of i, f and o.
 pub(crate) const PEEPHOLE_TERMS: usize = 3;
 
-/// The backward pass of the cell for some rows. States are padded to whole vectors.
+/// The backward pass of the cell for some rows. Who makes one vouches that states, `exposed_gradient`, `exposed` and the peepholes have
+/// whole vectors of all units for each row, `recorded` and the normalization a packed row, the others all units, and that none overlaps
+/// another.
 #[derive(Clone, Copy)]
 pub(crate) struct LstmOptionsBackwardRows {
     pub(crate) rows: usize,
     pub(crate) family: Family,
-    /// Packed rows: the sums, with the peepholes' terms.
-    pub(crate) sums: RawRows,
+    /// Packed rows: values of the gates, or their sums with the peepholes' terms, see [`Family::records_values`].
+    pub(crate) recorded: RawRows,
     pub(crate) previous_cell: RawRows,
     /// dc′, replaced by dc.
     pub(crate) cell_gradient: RawRowsMut,
@@ -44,277 +48,265 @@ pub(crate) struct LstmOptionsBackwardRows {
     pub(crate) peephole_terms: RawRowsMut,
 }
 
-/// What is computed again of a chunk: a line each.
-struct Recomputed {
-    /// z, φ(clip z) and φ′(clip z) of each gate.
-    preactivations: [*mut f32; LSTM_GATES],
-    values: [*mut f32; LSTM_GATES],
-    slopes: [*mut f32; LSTM_GATES],
-    /// f · c + i · g, c̃, h(clip c̃) and h′(clip c̃).
-    update: *mut f32,
-    cell: *mut f32,
-    shown: *mut f32,
-    shown_slope: *mut f32,
-}
-
-/// Lines of [`Recomputed`].
-const LINES: usize = 3 * LSTM_GATES + 4;
-
-/// Gates in the order of their lines: those of the same function side by side.
-const LINE_ORDER: [usize; LSTM_GATES] = [INPUT, FORGET, OUTPUT, CANDIDATE];
-
-impl Recomputed {
-    fn new(lines: &mut Lines<LINES>, len: usize) -> Self {
-        let lines = lines.lines(len);
-        let of_gates = |part: usize| {
-            let mut of_gates = [lines[0]; LSTM_GATES];
-            for (n, gate) in LINE_ORDER.into_iter().enumerate() {
-                of_gates[gate] = lines[part * LSTM_GATES + n];
-            }
-            of_gates
-        };
-        let [.., update, cell, shown, shown_slope] = lines;
-        let (preactivations, values, slopes) = (of_gates(0), of_gates(1), of_gates(2));
-        Self { preactivations, values, slopes, update, cell, shown, shown_slope }
-    }
-}
-
 impl LstmOptionsBackwardRows {
-    /// Computes a chunk again.
-    ///
-    /// # Safety
-    /// - As of [`LstmOptionsBackwardRows::group`]; the lines are valid for reads and writes.
+    /// dz of gates of one function from the gradients of their values.
     #[cfg_attr(not(unoptimized), inline(always))]
-    unsafe fn recompute<S: Simd<Element = f32>>(
+    fn through_function<S: Simd<Element = f32>, const N: usize, const W: usize>(
         &self,
         s: S,
-        chunk: Chunk,
-        moments: &[Moments<S::Vector>; LSTM_GATES],
-        lines: &Recomputed,
-    ) {
-        let family = &self.family;
-        let functions = &family.options.activations;
-        let len = chunk.len::<S>();
-        // SAFETY: the caller vouches for the rows and the lines; that there is an `S` shows that the CPU has it.
-        unsafe {
-            for (at, row, place) in family.gates.places::<S>(chunk) {
-                for gate in LINE_ORDER {
-                    let z = family.gates.preactivation(s, self.sums, row, gate, place, &moments[gate]);
-                    let clipped = family.gates.clipped(s, z);
-                    s.store(lines.preactivations[gate].add(at), z);
-                    s.store(lines.values[gate].add(at), clipped);
-                    s.store(lines.slopes[gate].add(at), clipped);
-                }
-            }
-            // Three gates have the same function, and their lines lie side by side.
-            for (gate, len) in [(INPUT, 3 * len), (CANDIDATE, len)] {
-                let function = functions.of(gate);
-                family.gates.activate(s, function, lines.values[gate], len);
-                family.gates.slope(s, function, lines.slopes[gate], lines.values[gate], len);
-            }
-            let [input, forget, candidate] = [INPUT, FORGET, CANDIDATE].map(|gate| lines.values[gate]);
-            for (at, row, place) in family.gates.places::<S>(chunk) {
-                let previous = s.load(self.previous_cell.at(row, place.unit));
-                let [i, f] = family.coupled(s, [s.load(input.add(at)), s.load(forget.add(at))]);
-                let [update, cell] = family.update(s, [i, f, s.load(candidate.add(at))], previous);
-                s.store(lines.update.add(at), update);
-                s.store(lines.cell.add(at), cell);
-                for line in [lines.shown, lines.shown_slope] {
-                    s.store(line.add(at), family.shown(s, cell));
-                }
-            }
-            family.gates.activate(s, functions.cell, lines.shown, len);
-            family.gates.slope(s, functions.cell, lines.shown_slope, lines.shown, len);
-        }
-    }
-
-    /// dz of a gate from the gradient of its value.
-    ///
-    /// # Safety
-    /// - The lines were written.
-    #[cfg_attr(not(unoptimized), inline(always))]
-    unsafe fn through_activation<S: Simd<Element = f32>>(
-        &self,
-        s: S,
-        gate: usize,
-        gradient: S::Vector,
-        lines: &Recomputed,
-        at: usize,
-    ) -> S::Vector {
-        // SAFETY: the caller vouches for the lines.
-        let (slope, preactivation) =
-            unsafe { (s.load(lines.slopes[gate].add(at)), s.load(lines.preactivations[gate].add(at))) };
-        clip_backward(s, preactivation, self.family.gates.limit, s.mul(gradient, slope))
+        function: ActivationFunction,
+        z: [[S::Vector; W]; N],
+        values: [[S::Vector; W]; N],
+        gradients: [[S::Vector; W]; N],
+    ) -> [[S::Vector; W]; N] {
+        let a = Together::<_, N>(Together::<S, W>(s));
+        let limit = self.family.gates.limit;
+        let slopes = self.family.slopes(s, function, self.family.gates.clipped(a, z), values);
+        let dz = a.mul_add(gradients, slopes, a.splat(GATE_CONSTANTS.normal));
+        clip_backward(a, z, limit, a.flush(dz))
     }
 
     /// dz of o, and the part of dc̃ that comes from o · h(c̃) and from c′; writes o · h(c̃).
     ///
     /// # Safety
-    /// - As of [`LstmOptionsBackwardRows::group`]; the lines are those of the chunk.
+    /// - As of [`LstmOptionsBackwardRows`], at these places.
     #[cfg_attr(not(unoptimized), inline(always))]
-    unsafe fn through_exposed<S: Simd<Element = f32>>(&self, s: S, chunk: Chunk, lines: &Recomputed) {
-        let family = &self.family;
-        for (at, row, place) in family.gates.places::<S>(chunk) {
-            // SAFETY: the caller vouches for the rows and lines.
-            unsafe {
-                let (output, shown) = (s.load(lines.values[OUTPUT].add(at)), s.load(lines.shown.add(at)));
-                let exposed_gradient = self.exposed_gradient.at(row, place.unit);
-                let gradient = s.flush(s.load(exposed_gradient));
-                if !self.exposed.is_none() {
-                    s.store(self.exposed.at(row, place.unit), s.mul(output, shown));
-                }
-                let mut carry = s.load(self.cell_gradient.at(row, place.unit));
-                if let Some(share) = family.share(s, row, place) {
-                    carry = s.mul(carry, share);
-                }
-                let (cell, slope) = (s.load(lines.cell.add(at)), s.load(lines.shown_slope.add(at)));
-                let slope = clip_backward(s, cell, family.options.hidden_limit, slope);
-                let d_cell = s.flush(s.mul_add(s.mul(gradient, output), slope, carry));
-                let dz = self.through_activation(s, OUTPUT, s.mul(gradient, shown), lines, at);
-                s.store_first(self.gate_gradient(row, OUTPUT, place), dz, place.count);
-                s.store(exposed_gradient, d_cell);
+    pub(crate) unsafe fn through_exposed<S: Simd<Element = f32>, const W: usize>(
+        &self,
+        s: S,
+        places: &[(usize, Place); W],
+        z: [S::Vector; W],
+        cell: [S::Vector; W],
+        of_cell: &Exposed<[S::Vector; W]>,
+        mut carry: [S::Vector; W],
+    ) -> [[S::Vector; W]; 2] {
+        let (a, family) = (Together::<S, W>(s), &self.family);
+        let functions = &family.options.activations;
+        let &Exposed { output, shown, entering, exposed } = of_cell;
+        // SAFETY: the caller vouches for the rows.
+        unsafe {
+            let gradient = a.flush(load(s, self.exposed_gradient.to_read(), places));
+            if !self.exposed.is_none() {
+                store(s, self.exposed, places, exposed);
             }
+            for n in 0..W {
+                if let Some(share) = family.share(s, places[n].0, places[n].1) {
+                    carry[n] = s.mul(carry[n], share);
+                }
+            }
+            let [slope] = family.slopes(s, functions.cell, [entering], [shown]);
+            let slope = clip_backward(a, cell, family.options.hidden_limit, slope);
+            let normal = a.splat(GATE_CONSTANTS.normal);
+            let d_shown = a.mul_add(gradient, output, normal);
+            let d_cell = a.flush(a.mul_add(d_shown, slope, a.add(carry, normal)));
+            let d_output = a.mul_add(gradient, shown, normal);
+            let [dz] = self.through_function(s, functions.gate, [z], [output], [d_output]);
+            [dz, d_cell]
         }
     }
 
-    /// dz of i, f and g from ds of o and dc̃, and the part of dc that comes from c̃ and c′.
+    /// dz of i, f and g from dc̃, and the part of dc that comes from c̃ and c′.
     ///
     /// # Safety
-    /// - As of [`LstmOptionsBackwardRows::group`]; the lines are those of the chunk.
+    /// - As of [`LstmOptionsBackwardRows`], at these places.
     #[cfg_attr(not(unoptimized), inline(always))]
-    unsafe fn through_update<S: Simd<Element = f32>>(&self, s: S, chunk: Chunk, lines: &Recomputed) {
-        let family = &self.family;
-        for (at, row, place) in family.gates.places::<S>(chunk) {
-            // SAFETY: the caller vouches for the rows and lines.
-            unsafe {
-                let ds_output = s.load_first(self.gate_gradient(row, OUTPUT, place), place.count);
-                let d_cell = s.load(self.exposed_gradient.at(row, place.unit));
-                let d_cell = self.see(s, row, place, 2, ds_output, s.load(lines.cell.add(at)), d_cell);
-                let update = s.load(lines.update.add(at));
-                let d_update = clip_backward(s, update, family.options.cell_limit, d_cell);
-                let previous = s.load(self.previous_cell.at(row, place.unit));
-                let values = [INPUT, FORGET, CANDIDATE].map(|gate| lines.values[gate]);
-                let candidate = s.load(values[CANDIDATE].add(at));
-                let gates = [s.load(values[INPUT].add(at)), s.load(values[FORGET].add(at))];
-                let [input, forget] = family.coupled(s, gates);
-                let mut d_input = s.mul(d_update, candidate);
-                let mut d_forget = s.mul(d_update, previous);
-                let d_candidate = s.mul(d_update, input);
-                let mut d_previous = s.mul(d_update, forget);
-                let carry = self.cell_gradient.at(row, place.unit);
-                if let Some(share) = family.share(s, row, place) {
-                    let carry = s.load(carry);
-                    d_previous = s.add(d_previous, s.neg_mul_add(share, carry, carry));
-                }
-                match family.options.coupling {
-                    Coupling::Independent => {}
-                    Coupling::ForgetFromInput => {
-                        d_input = s.sub(d_input, d_forget);
-                        d_forget = s.zero();
-                    }
-                    Coupling::InputFromForget => {
-                        d_forget = s.sub(d_forget, d_input);
-                        d_input = s.zero();
-                    }
-                }
-                for (gate, gradient) in [d_input, d_forget, d_candidate].into_iter().enumerate() {
-                    let dz = self.through_activation(s, gate, gradient, lines, at);
-                    s.store_first(self.gate_gradient(row, gate, place), dz, place.count);
-                }
-                s.store(carry, d_previous);
+    #[expect(clippy::too_many_arguments, reason = "passed in registers")]
+    pub(crate) unsafe fn through_update<S: Simd<Element = f32>, const W: usize>(
+        &self,
+        s: S,
+        places: &[(usize, Place); W],
+        [z_input, z_forget, z_candidate]: [[S::Vector; W]; 3],
+        updated: &Updated<[S::Vector; W]>,
+        previous: [S::Vector; W],
+        carry: [S::Vector; W],
+        d_cell: [S::Vector; W],
+    ) -> [[S::Vector; W]; 4] {
+        let (a, family) = (Together::<S, W>(s), &self.family);
+        let functions = &family.options.activations;
+        let normal = a.splat(GATE_CONSTANTS.normal);
+        let d_update = clip_backward(a, updated.update, family.options.cell_limit, d_cell);
+        let [input, forget, candidate] = updated.gates;
+        let mut d_input = a.mul_add(d_update, candidate, normal);
+        let mut d_forget = a.mul_add(d_update, previous, normal);
+        let d_candidate = a.mul_add(d_update, input, normal);
+        let mut d_previous = a.mul_add(d_update, forget, normal);
+        for n in 0..W {
+            // SAFETY: the caller vouches for the rows.
+            if let Some(share) = unsafe { family.share(s, places[n].0, places[n].1) } {
+                d_previous[n] = s.add(d_previous[n], s.neg_mul_add(share, carry[n], carry[n]));
             }
         }
+        match family.options.coupling {
+            Coupling::Independent => {}
+            Coupling::ForgetFromInput => {
+                d_input = a.sub(d_input, d_forget);
+                d_forget = a.splat(0.0);
+            }
+            Coupling::InputFromForget => {
+                d_forget = a.sub(d_forget, d_input);
+                d_input = a.splat(0.0);
+            }
+        }
+        let [dz_input, dz_forget] = self.through_function(
+            s,
+            functions.gate,
+            [z_input, z_forget],
+            [input, forget],
+            [d_input, d_forget],
+        );
+        let [dz_candidate] =
+            self.through_function(s, functions.candidate, [z_candidate], [candidate], [d_candidate]);
+        [dz_input, dz_forget, dz_candidate, d_previous]
     }
 
     /// dc from its part and from ds of i and f, which may see c.
     ///
     /// # Safety
-    /// - As of [`LstmOptionsBackwardRows::group`].
+    /// - As of [`LstmOptionsBackwardRows`], at these places.
     #[cfg_attr(not(unoptimized), inline(always))]
-    unsafe fn through_peepholes<S: Simd<Element = f32>>(&self, s: S, chunk: Chunk) {
-        for (_, row, place) in self.family.gates.places::<S>(chunk) {
-            // SAFETY: the caller vouches for the rows.
-            unsafe {
-                let at = self.cell_gradient.at(row, place.unit);
-                let previous = s.load(self.previous_cell.at(row, place.unit));
-                let mut d_previous = s.load(at);
-                for gate in [INPUT, FORGET] {
-                    let ds = s.load_first(self.gate_gradient(row, gate, place), place.count);
-                    d_previous = self.see(s, row, place, gate, ds, previous, d_previous);
-                }
-                s.store(at, s.flush(d_previous));
-            }
+    pub(crate) unsafe fn through_peepholes<S: Simd<Element = f32>, const W: usize>(
+        &self,
+        s: S,
+        places: &[(usize, Place); W],
+        [ds_input, ds_forget]: [[S::Vector; W]; 2],
+        previous: [S::Vector; W],
+        d_previous: [S::Vector; W],
+    ) -> [S::Vector; W] {
+        // SAFETY: the caller vouches for the rows.
+        unsafe {
+            let d_previous = self.see(s, places, 0, ds_input, previous, d_previous);
+            let d_previous = self.see(s, places, 1, ds_forget, previous, d_previous);
+            Together::<S, W>(s).flush(d_previous)
         }
     }
 
-    /// Where the gradient of a gate goes.
+    /// Adds what a peephole (of i, f, o) passes on to the gradient of what it sees, and writes its term.
     ///
     /// # Safety
-    /// - As of [`LstmOptionsBackwardRows::group`], for the units of `place`.
+    /// - As of [`LstmOptionsBackwardRows`], at these places.
     #[cfg_attr(not(unoptimized), inline(always))]
-    unsafe fn gate_gradient(&self, row: usize, gate: usize, place: Place) -> *mut f32 {
-        // SAFETY: the caller vouches for the rows.
-        unsafe { self.gate_gradients.sums.at(row * LSTM_GATES + gate, place.unit) }
-    }
-
-    /// Adds what the peephole of a gate passes on to the gradient of what it sees, and writes its term.
-    ///
-    /// # Safety
-    /// - As of [`LstmOptionsBackwardRows::group`], for the units of `place`.
-    #[cfg_attr(not(unoptimized), inline(always))]
-    #[expect(clippy::too_many_arguments, reason = "passed in registers")]
-    unsafe fn see<S: Simd<Element = f32>>(
+    pub(crate) unsafe fn see<S: Simd<Element = f32>, const W: usize>(
         &self,
         s: S,
-        row: usize,
-        place: Place,
+        places: &[(usize, Place); W],
         peephole: usize,
-        ds: S::Vector,
-        seen: S::Vector,
-        d_seen: S::Vector,
-    ) -> S::Vector {
+        ds: [S::Vector; W],
+        seen: [S::Vector; W],
+        d_seen: [S::Vector; W],
+    ) -> [S::Vector; W] {
         if self.family.peepholes.is_none() {
             return d_seen;
         }
-        // SAFETY: the caller vouches for the rows.
-        unsafe {
-            let term = self.peephole_terms.at(row * PEEPHOLE_TERMS + peephole, place.unit);
-            s.store_first(term, s.mul(ds, seen), place.count);
-            s.mul_add(self.family.peephole(s, peephole, place.unit), ds, d_seen)
+        for n in 0..W {
+            let (row, place) = places[n];
+            // SAFETY: the caller vouches for the rows.
+            unsafe {
+                let term = self.peephole_terms.at(row * PEEPHOLE_TERMS + peephole, place.unit);
+                s.store_first(term, s.mul(ds[n], seen[n]), place.count);
+            }
+        }
+        // SAFETY: the caller vouches for the peepholes.
+        unsafe { self.family.see(s, peephole, places, ds, d_seen) }
+    }
+
+    /// Writes the gradients of the sums of a gate.
+    ///
+    /// # Safety
+    /// - As of [`LstmOptionsBackwardRows`], at these places.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) unsafe fn store_gradient<S: Simd<Element = f32>, const W: usize>(
+        &self,
+        s: S,
+        gate: usize,
+        places: &[(usize, Place); W],
+        gradient: [S::Vector; W],
+    ) {
+        for n in 0..W {
+            let (row, place) = places[n];
+            // SAFETY: the caller vouches for the rows.
+            unsafe {
+                let to = self.gate_gradients.sums.at(row * LSTM_GATES + gate, place.unit);
+                s.store_first(to, gradient[n], place.count);
+            }
         }
     }
 
-    /// A group of vectors.
+    /// Reads them.
     ///
     /// # Safety
-    /// - States, `exposed_gradient`, `exposed` and the peepholes have whole vectors of all units for each of its rows, `sums` and the
-    ///   normalization a packed row, the others all units, and none overlaps another.
+    /// - As of [`LstmOptionsBackwardRows`], at these places, and they were written.
     #[cfg_attr(not(unoptimized), inline(always))]
-    unsafe fn group<S: Simd<Element = f32>>(&self, s: S, group: Range<usize>, memory: &mut Lines<LINES>) {
-        let gates = &self.family.gates;
-        let chunks = || gates.chunks::<S>(&group);
-        // SAFETY: the caller vouches for the rows, all of whose units are visited and no others.
+    pub(crate) unsafe fn load_gradient<S: Simd<Element = f32>, const W: usize>(
+        &self,
+        s: S,
+        gate: usize,
+        places: &[(usize, Place); W],
+    ) -> [S::Vector; W] {
+        let mut gradient = [s.zero(); W];
+        for n in 0..W {
+            let (row, place) = places[n];
+            // SAFETY: the caller vouches for the rows.
+            unsafe {
+                let from = self.gate_gradients.sums.at(row * LSTM_GATES + gate, place.unit);
+                gradient[n] = s.load_first(from, place.count);
+            }
+        }
+        gradient
+    }
+
+    /// Some vectors, without normalization.
+    ///
+    /// # Safety
+    /// - As of [`LstmOptionsBackwardRows`], at these places, and `FROM_VALUES` is [`Family::records_values`].
+    #[cfg_attr(not(unoptimized), inline(always))]
+    unsafe fn vectors<S: Simd<Element = f32>, const W: usize, const FROM_VALUES: bool>(
+        &self,
+        s: S,
+        places: &[(usize, Place); W],
+    ) {
+        let (a, family) = (Together::<S, W>(s), &self.family);
+        // SAFETY: the caller vouches for the rows.
         unsafe {
-            let moments = gates.group_moments(s, self.sums, &group, [INPUT, FORGET, CANDIDATE, OUTPUT]);
-            for chunk in chunks() {
-                let lines = Recomputed::new(memory, chunk.len::<S>());
-                self.recompute(s, chunk, &moments, &lines);
-                self.through_exposed(s, chunk, &lines);
+            let all = [INPUT, FORGET, CANDIDATE, OUTPUT];
+            let none = [Moments::none(s); LSTM_GATES];
+            // Values stand for z as well: nobody asks for it then.
+            let [z @ .., z_output] = family.gates.preactivations(s, self.recorded, all, places, &none);
+            let previous = load(s, self.previous_cell, places);
+            let (updated, exposed);
+            if FROM_VALUES {
+                updated = family.updated(s, z, previous);
+                exposed = family.exposed(s, z_output, updated.cell);
+            } else {
+                updated = family.update(s, family.gates.clipped(Together::<_, 3>(a), z), previous);
+                exposed = family.expose(s, family.gates.clipped(a, z_output), updated.cell);
             }
-            let [others @ .., output] = moments;
-            let (sums, gradients) = (self.sums, &self.gate_gradients);
-            gates.normalize_backward(s, sums, &group, [OUTPUT], &[output], gradients);
-            for chunk in chunks() {
-                let lines = Recomputed::new(memory, chunk.len::<S>());
-                // If there is but one, the lines are still its own.
-                if chunks().nth(1).is_some() {
-                    self.recompute(s, chunk, &moments, &lines);
-                }
-                self.through_update(s, chunk, &lines);
+            let carry = load(s, self.cell_gradient.to_read(), places);
+            let [dz_output, d_cell] =
+                self.through_exposed(s, places, z_output, updated.cell, &exposed, carry);
+            self.store_gradient(s, OUTPUT, places, dz_output);
+            let d_cell = self.see(s, places, 2, dz_output, updated.cell, d_cell);
+            let [dz_input, dz_forget, dz_candidate, d_previous] =
+                self.through_update(s, places, z, &updated, previous, carry, d_cell);
+            self.store_gradient(s, INPUT, places, dz_input);
+            self.store_gradient(s, FORGET, places, dz_forget);
+            self.store_gradient(s, CANDIDATE, places, dz_candidate);
+            let d_previous = self.through_peepholes(s, places, [dz_input, dz_forget], previous, d_previous);
+            store(s, self.cell_gradient, places, d_previous);
+        }
+    }
+
+    /// All vectors, some of them side by side.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    fn all<S: Simd<Element = f32>, const W: usize, const FROM_VALUES: bool>(&self, s: S) {
+        let gates = &self.family.gates;
+        let (all, mut at) = (self.rows * gates.panels::<S>(), [0, 0]);
+        // SAFETY: whoever made this vouches for the rows, all of whose vectors are visited and no others.
+        unsafe {
+            for _ in 0..all / W {
+                self.vectors::<S, W, FROM_VALUES>(s, &gates.next_places::<S, W>(&mut at));
             }
-            gates.normalize_backward(s, sums, &group, [INPUT, FORGET, CANDIDATE], &others, gradients);
-            for chunk in chunks() {
-                self.through_peepholes(s, chunk);
+            for _ in 0..all % W {
+                self.vectors::<S, 1, FROM_VALUES>(s, &gates.next_places::<S, 1>(&mut at));
             }
         }
     }
@@ -325,10 +317,7 @@ impl<S: Simd<Element = f32>> Operation<S> for LstmOptionsBackwardRows {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn run(self, s: S) {
-        let mut memory = Lines::new();
-        for group in self.family.gates.groups::<S>(self.rows) {
-            // SAFETY: `Kernels::lstm_options_backward_step` checked that all rows have the units, padded where they must be.
-            unsafe { self.group(s, group, &mut memory) };
-        }
+        // More vectors side by side would take longer to compile.
+        if self.family.records_values() { self.all::<S, 2, true>(s) } else { self.all::<S, 2, false>(s) }
     }
 }

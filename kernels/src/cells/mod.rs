@@ -12,6 +12,8 @@ pub(crate) mod gru_reset_before_backward;
 pub(crate) mod lines;
 pub(crate) mod lstm;
 pub(crate) mod lstm_backward;
+pub(crate) mod lstm_normalized;
+pub(crate) mod lstm_normalized_backward;
 pub(crate) mod lstm_options;
 pub(crate) mod lstm_options_backward;
 pub(crate) mod rnn;

@@ -2,13 +2,18 @@
 
 use crate::cells::gates::Normalization;
 use crate::cells::lstm::LSTM_GATES;
-use crate::cells::lstm_options::{CellOptions, Family, LstmOptionsRows, LstmPanels};
+use crate::cells::lstm_normalized::LstmNormalizedRows;
+use crate::cells::lstm_normalized_backward::LstmNormalizedBackwardRows;
+use crate::cells::lstm_options::{Activations, CellOptions, Family, LstmOptionsRows, LstmPanels};
 use crate::cells::lstm_options_backward::{LstmOptionsBackwardRows, PEEPHOLE_TERMS};
 use crate::checked::gates::check_gate_gradients;
-use crate::checked::gemm::{check_rows, check_units};
+use crate::checked::gemm::{Order, Start, Term, check_rows, check_sweep, check_units};
 use crate::dispatch::Kernels;
 use crate::gemm::panel::PanelLayout;
+use crate::gemm::store::Store;
+use crate::gemm::sweep;
 use crate::views::{RawRows, RawRowsMut, Rows, RowsMut};
+use core::ops::Range;
 
 /// What the general cell and its backward pass have in common. All is of the hidden units to compute alone.
 #[derive(Clone, Copy, Debug)]
@@ -25,19 +30,31 @@ pub struct LstmOptions<'a> {
     pub cell_share: Option<Rows<'a>>,
 }
 
-/// The cell with all options, over gate sums that a [`Kernels::product`] wrote.
+/// One step with all options for some rows: sums = start + Σ terms, then the cell.
 #[derive(Debug)]
 pub struct LstmOptionsStep<'a> {
     /// The options.
     pub family: LstmOptions<'a>,
-    /// W·x + R·h + b, packed rows. They get the terms of the peepholes; the backward pass reads them.
-    pub sums: RowsMut<'a>,
+    /// What the sums start from.
+    pub start: Start<'a>,
+    /// What is added, in this order.
+    pub terms: [Option<Term<'a>>; 2],
+    /// The panels of the weights to compute. All other arguments are of the hidden units in these panels alone.
+    pub panels: Range<usize>,
+    /// The direction in which panels are walked.
+    pub order: Order,
+    /// Where what the backward pass needs goes: packed rows. Without a tape, room for the sums, which a normalization needs.
+    pub recorded: Option<RowsMut<'a>>,
     /// c of the step before, padded; without it, `cell` is replaced in place.
     pub previous_cell: Option<Rows<'a>>,
     /// Where c′ goes, padded.
     pub cell: RowsMut<'a>,
     /// Where o·h(c̃) goes, padded: h′, unless there is a projection or zoneout of h.
     pub exposed: RowsMut<'a>,
+    /// Where it goes once more, one element per unit.
+    pub output: Option<RowsMut<'a>>,
+    /// As of [`LstmStep`](crate::LstmStep).
+    pub scratch: &'a mut [f32],
 }
 
 /// The backward pass of the general cell.
@@ -45,8 +62,8 @@ pub struct LstmOptionsStep<'a> {
 pub struct LstmOptionsBackwardStep<'a> {
     /// The options.
     pub family: LstmOptions<'a>,
-    /// The sums as the forward pass left them.
-    pub sums: Rows<'a>,
+    /// What the forward pass recorded.
+    pub recorded: Rows<'a>,
     /// c of the step before, padded.
     pub previous_cell: Rows<'a>,
     /// dc′, replaced by dc. Padded.
@@ -66,35 +83,53 @@ pub struct LstmOptionsBackwardStep<'a> {
 }
 
 impl Kernels {
-    /// The cell with all options: see [`LstmOptionsStep`].
+    /// One step of the cell with all options: see [`LstmOptionsStep`].
     ///
     /// # Panics
     /// If the shapes do not fit each other. No element is written then.
-    pub fn lstm_options_step(&self, cell: LstmOptionsStep<'_>) {
-        let LstmOptionsStep { family, mut sums, previous_cell, mut cell, mut exposed } = cell;
-        let rows = sums.rows();
-        check_units(family.units);
-        let layout = PanelLayout::of_gates(LSTM_GATES, family.units, self.lanes(), 1);
+    pub fn lstm_options_step(&self, step: LstmOptionsStep<'_>) {
+        let LstmOptionsStep { family, start, terms, panels, order, mut recorded, previous_cell, .. } = step;
+        let LstmOptionsStep { mut cell, mut exposed, mut output, scratch, .. } = step;
+        let (rows, units) = (cell.rows(), family.units);
+        check_units(units);
+        let layout = PanelLayout::of_gates(LSTM_GATES, units, self.lanes(), 1);
+        assert_eq!(panels.len(), layout.panels(), "panels of {units} units");
+        let first = panels.start.saturating_mul(LSTM_GATES);
+        let sweep = check_sweep(layout, first, rows, order, start, terms, scratch);
         let padded = layout.panels() * self.lanes();
         let family = self.check_family(family, layout, rows, padded);
-        check_rows("sums", (rows, sums.width()), rows, layout.width());
+        assert!(family.gates.normalization.is_none() || recorded.is_some(), "room for the sums");
+        if let Some(recorded) = &recorded {
+            check_rows("recorded", (recorded.rows(), recorded.width()), rows, layout.width());
+        }
         check_rows("c", (cell.rows(), cell.width()), rows, padded);
         check_rows("o·h(c)", (exposed.rows(), exposed.width()), rows, padded);
+        if let Some(output) = &output {
+            check_rows("output", (output.rows(), output.width()), rows, units);
+        }
         if let Some(previous) = &previous_cell {
             check_rows("previous c", (previous.rows(), previous.width()), rows, padded);
         }
         let cell = cell.raw();
-        let forward = LstmOptionsRows {
-            rows,
+        let step = LstmOptionsRows {
             family,
-            sums: sums.raw(),
             previous_cell: previous_cell.as_ref().map_or(cell.to_read(), Rows::raw),
             cell,
             exposed: exposed.raw(),
+            output: output.as_mut().map_or(RawRowsMut::NONE, RowsMut::raw),
+            recorded: recorded.as_mut().map_or(RawRowsMut::NONE, RowsMut::raw),
         };
-        // SAFETY: the states have whole vectors of all units for each row, the sums a packed row, the tensors of the
-        // options what `check_family` checked, and what is written is exclusively borrowed.
-        unsafe { (self.lstm_options)(forward) }
+        // SAFETY: `check_sweep` checked what the sweep reads; the states have whole vectors of all units for each row, the sums packed
+        // rows, `output` its units, the tensors of the options what `check_family` checked, and what is written is exclusively borrowed.
+        unsafe {
+            if step.family.gates.normalization.is_none() {
+                sweep::run(&self.tiles, &sweep, &self.lstm_options, &step);
+            } else {
+                let store = Store { columns: layout.width(), add: false, to: step.recorded };
+                sweep::run(&self.tiles, &sweep, &self.store, &store);
+                (self.lstm_normalized)(LstmNormalizedRows { rows, step });
+            }
+        }
     }
 
     /// Its backward pass: see [`LstmOptionsBackwardStep`].
@@ -102,11 +137,11 @@ impl Kernels {
     /// # Panics
     /// If the shapes do not fit each other. No element is written then.
     pub fn lstm_options_backward_step(&self, cell: LstmOptionsBackwardStep<'_>) {
-        let LstmOptionsBackwardStep { family, sums, previous_cell, mut cell_gradient, .. } = cell;
+        let LstmOptionsBackwardStep { family, recorded, previous_cell, mut cell_gradient, .. } = cell;
         let (mut exposed_gradient, mut gate_gradients) = (cell.exposed_gradient, cell.gate_gradients);
         let (mut exposed, mut peephole_terms) = (cell.exposed, cell.peephole_terms);
         let mut normalization_terms = cell.normalization_terms;
-        let (rows, units) = (sums.rows(), family.units);
+        let (rows, units) = (recorded.rows(), family.units);
         check_units(units);
         let layout = PanelLayout::of_gates(LSTM_GATES, units, self.lanes(), 1);
         let padded = layout.panels() * self.lanes();
@@ -115,7 +150,7 @@ impl Kernels {
         let gate_gradients =
             check_gate_gradients(&mut gate_gradients, &mut normalization_terms, is_normalized, sizes);
         let family = self.check_family(family, layout, rows, padded);
-        check_rows("sums", (rows, sums.width()), rows, layout.width());
+        check_rows("recorded", (rows, recorded.width()), rows, layout.width());
         check_rows("previous c", (previous_cell.rows(), previous_cell.width()), rows, padded);
         check_rows("dc", (cell_gradient.rows(), cell_gradient.width()), rows, padded);
         check_rows("gradient", (exposed_gradient.rows(), exposed_gradient.width()), rows, padded);
@@ -128,7 +163,7 @@ impl Kernels {
         let backward = LstmOptionsBackwardRows {
             rows,
             family,
-            sums: sums.raw(),
+            recorded: recorded.raw(),
             previous_cell: previous_cell.raw(),
             cell_gradient: cell_gradient.raw(),
             exposed_gradient: exposed_gradient.raw(),
@@ -137,7 +172,13 @@ impl Kernels {
             peephole_terms: peephole_terms.as_mut().map_or(RawRowsMut::NONE, RowsMut::raw),
         };
         // SAFETY: as in `lstm_options_step`; each gate of dZ and each row of terms has all units.
-        unsafe { (self.lstm_options_backward)(backward) }
+        unsafe {
+            if is_normalized {
+                (self.lstm_normalized_backward)(LstmNormalizedBackwardRows(backward));
+            } else {
+                (self.lstm_options_backward)(backward);
+            }
+        }
     }
 }
 
@@ -160,6 +201,7 @@ impl Kernels {
         let limit = options.gate_limit;
         Family {
             gates: self.check_gates(units, LstmPanels, limit, normalization, layout.width()),
+            has_usual_functions: options.activations == Activations::default(),
             options,
             peepholes: peepholes.as_ref().map_or(RawRows::NONE, Rows::raw),
             cell_share: cell_share.as_ref().map_or(RawRows::NONE, Rows::raw),
