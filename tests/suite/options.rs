@@ -149,7 +149,7 @@ fn recorded_checksums_of_options_hold_on_every_level_with_fused_multiply_add() {
     const RECORDED: [u64; 6] = [
         0x5484_da48_89e3_3de6,
         0x21e3_a5a8_f222_5fd6,
-        0xbee6_3a4a_faec_acbb,
+        0x964a_c900_b10d_ede4,
         0x7b81_0d1a_480c_b6bd,
         0xe770_b626_1fa0_7e95,
         0x1328_56d8_24a6_e8c1,
