@@ -171,6 +171,8 @@ impl Family {
         let (a, constants) = (Together::<S, W>(s), &GATE_CONSTANTS);
         let CellOptions { activations, coupling, cell_limit, .. } = self.options;
         let (gates, independent) = if self.has_usual_functions {
+            // tanh(g) comes of a fraction with i, so nothing may be known of an i that is not read.
+            let input = if coupling == Coupling::InputFromForget { forget } else { input };
             let denominators = sigmoid_denominator(Together::<_, 2>(a), [input, forget], constants);
             let update = Update::new(a, denominators, candidate, previous, constants);
             (update.gates(a), update.unflushed)
