@@ -151,9 +151,7 @@ impl<S: Simd<Element = f32>> Operation<S> for LstmNormalizedRows {
     fn run(self, s: S) {
         for group in self.step.family.gates.groups::<S>(self.rows) {
             // SAFETY: `Kernels::lstm_options_step` checked that all rows have the units, padded where they must be.
-            unsafe {
-                if S::REGISTERS >= 32 { self.row::<S, 4>(s, group) } else { self.row::<S, 2>(s, group) }
-            };
+            unsafe { self.row::<S, 2>(s, group) };
         }
     }
 }

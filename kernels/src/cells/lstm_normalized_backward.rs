@@ -41,7 +41,7 @@ impl LstmNormalizedBackwardRows {
     /// # Safety
     /// - As of [`LstmOptionsBackwardRows`], at these places.
     #[cfg_attr(not(unoptimized), inline(always))]
-    unsafe fn to_output<S: Simd<Element = f32>, const W: usize>(
+    unsafe fn reach_output<S: Simd<Element = f32>, const W: usize>(
         &self,
         s: S,
         places: &[(usize, Place); W],
@@ -66,7 +66,7 @@ impl LstmNormalizedBackwardRows {
     /// # Safety
     /// - As of [`LstmOptionsBackwardRows`], at these places.
     #[cfg_attr(not(unoptimized), inline(always))]
-    unsafe fn to_others<S: Simd<Element = f32>, const W: usize>(
+    unsafe fn reach_others<S: Simd<Element = f32>, const W: usize>(
         &self,
         s: S,
         places: &[(usize, Place); W],
@@ -94,7 +94,7 @@ impl LstmNormalizedBackwardRows {
     /// # Safety
     /// - As of [`LstmOptionsBackwardRows`], at this place.
     #[cfg_attr(not(unoptimized), inline(always))]
-    unsafe fn to_cell<S: Simd<Element = f32>>(&self, s: S, places: &[(usize, Place); 1]) {
+    unsafe fn reach_cell<S: Simd<Element = f32>>(&self, s: S, places: &[(usize, Place); 1]) {
         let rows = &self.0;
         // SAFETY: the caller vouches for the rows.
         unsafe {
@@ -120,19 +120,19 @@ impl LstmNormalizedBackwardRows {
             let moments = gates.group_moments(s, rows.recorded, &group, all);
             let mut at = first;
             for _ in group.clone() {
-                self.to_output(s, &gates.next_places::<S, 1>(&mut at), &moments);
+                self.reach_output(s, &gates.next_places::<S, 1>(&mut at), &moments);
             }
             let ([others @ .., output], gradients) = (moments, &rows.gate_gradients);
             gates.normalize_backward(s, rows.recorded, &group, [OUTPUT], &[output], gradients);
             let mut at = first;
             for _ in group.clone() {
-                self.to_others(s, &gates.next_places::<S, 1>(&mut at), &others);
+                self.reach_others(s, &gates.next_places::<S, 1>(&mut at), &others);
             }
             let of = [INPUT, FORGET, CANDIDATE];
             gates.normalize_backward(s, rows.recorded, &group, of, &others, gradients);
             let mut at = first;
             for _ in group {
-                self.to_cell(s, &gates.next_places::<S, 1>(&mut at));
+                self.reach_cell(s, &gates.next_places::<S, 1>(&mut at));
             }
         }
     }
