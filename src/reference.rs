@@ -1,14 +1,12 @@
-//! The oracle: LSTMs as the equations say them, in `f32` or `f64`, for tests. Behind the feature `reference`, so that nobody
+//! The oracle: LSTMs, gated recurrent units and plain recurrent layers as the equations say them, in `f32` or `f64`, for tests. Behind the feature `reference`, so that nobody
 //! else compiles it.
 //!
-//! Slow, plain and independent of everything else in this crate. Four of them:
+//! Slow, plain and independent of everything else in this crate. Two of them:
 //!
 //! - [`NaiveLstm`] is the plain layer: σ, σ, tanh, σ, one direction, every step of every row.
-//! - [`NaiveGru`] is the gated recurrent unit.
-//! - [`NaiveRnn`] is the plain recurrent layer.
-//! - [`NaiveStack`] is the whole family. It is built of three parts, each with its backward pass by hand: a
-//!   [`NaiveCell`] makes one step of one row, a [`NaiveLayer`] walks it over time, in one direction or two, and the
-//!   stack feeds each layer's output to the next.
+//! - [`NaiveStack`] is all there is. It is built of three parts, each with its backward pass by hand: a [`NaiveCell`], which is
+//!   that of an LSTM, a gated recurrent unit or a plain recurrent one with any options, makes one step of one row, a
+//!   [`NaiveLayer`] walks it over time, in one direction or two, and the stack feeds each layer's output to the next.
 //!
 //! # Panics
 //! Everything here panics if a slice has another length than its documented shape.
@@ -18,21 +16,21 @@ mod cell;
 mod gate;
 mod gru;
 mod layer;
+mod lstm;
 mod parameters;
 mod plain;
 mod real;
 mod rnn;
 mod stack;
+mod step;
 
 pub use activation::{NaiveActivation, NaiveActivations};
-pub use cell::{NaiveCell, NaiveClip, NaiveCoupling, NaiveInputs, NaiveState, NaiveStep, NaiveStepMasks};
-pub use gate::NaiveOptions;
-pub use gru::{NaiveGru, NaiveGruGradients};
+pub use cell::{NaiveCell, NaiveClip, NaiveCoupling, NaiveInputs, NaiveKind, NaiveState, NaiveStepMasks};
 pub use layer::{
     NaiveCall, NaiveCallGradients, NaiveDirections, NaiveLayer, NaiveMasks, NaiveResult, NaiveRun,
 };
 pub use parameters::NaiveParameters;
 pub use plain::{NaiveCotangents, NaiveGradients, NaiveLstm, NaiveOutput};
 pub use real::{Real, sigmoid};
-pub use rnn::{NaiveRnn, NaiveRnnGradients};
 pub use stack::NaiveStack;
+pub use step::NaiveStep;

@@ -1,14 +1,25 @@
-//! One step of one row: the cell and all its options, forward and backward.
+//! A cell with all its options, what a step of it reads, and what the steps of all kinds of cells have in common: sums of gates and
+//! their activations.
 
 use super::activation::{NaiveActivation, NaiveActivations};
-use super::gate::{clip, complement, mix, normalize, normalize_backward, passes};
+use super::gate::{clip, normalize, normalize_backward, passes};
 use super::parameters::NaiveParameters;
 use super::real::{Real, add, add_scaled, dot, masked};
 
-const INPUT: usize = 0;
-const FORGET: usize = 1;
-const CANDIDATE: usize = 2;
-const OUTPUT: usize = 3;
+/// Which equations a cell follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NaiveKind {
+    /// Those of an LSTM, with gates i, f, g, o.
+    #[default]
+    Lstm,
+    /// Those of a gated recurrent unit, with gates r, z, n.
+    Gru {
+        /// Whether the reset gate is applied before the product rather than after it.
+        resets_before: bool,
+    },
+    /// Those of a plain recurrent cell.
+    Rnn,
+}
 
 /// Whether the gates i and f are two, or one and its complement. The other's parameters are there, but not read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,8 +53,9 @@ impl<R> Default for NaiveClip<R> {
     }
 }
 
-/// An LSTM cell with the options of the whole family.
+/// A cell with the options of its whole family.
 ///
+/// # An LSTM
 /// With x the input, h and c the state before the step, m the masks, and every option left out where it is not asked
 /// for, one step of one row is
 ///
@@ -67,8 +79,22 @@ impl<R> Default for NaiveClip<R> {
 /// - PyTorch: the projection, `proj_size`.
 /// - Keras: a mask of h for each gate, `recurrent_dropout`.
 /// - [Zoneout](https://arxiv.org/abs/1606.01305): the masks m_c and m_h, where a zero keeps the old state.
+///
+/// # A gated recurrent unit, a plain recurrent cell
+/// Their only state is h. With sums and z as above, r and z being gates and n the candidate,
+///
+/// ```text
+/// n = g(clip(z of W_n·x + r ⊙ z of R_n·(m ⊙ h)))    with the reset gate after the product
+/// n = g(clip(z of (W_n·x + R_n·(r ⊙ m ⊙ h))))       with the reset gate before it
+/// h̃ = (1 − z) ⊙ n + z ⊙ h
+/// ```
+///
+/// and of a plain recurrent cell h̃ = g(clip z). They have the activations f and g, the clip of what enters those, layer
+/// normalization and the masks of h; no peepholes, coupling, projection, nor any other clip.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NaiveCell<R> {
+    /// Which equations
+    pub kind: NaiveKind,
     /// X
     pub input_size: usize,
     /// H: units, and elements of c
@@ -92,14 +118,14 @@ pub struct NaiveCell<R> {
 pub struct NaiveState<R> {
     /// h, `[P]` or `[B, P]`
     pub hidden: Vec<R>,
-    /// c, `[H]` or `[B, H]`
+    /// c, `[H]` or `[B, H]`; empty where there is none
     pub cell: Vec<R>,
 }
 
 /// The masks of one step of one row.
 #[derive(Clone, Copy, Debug)]
 pub struct NaiveStepMasks<'a, R> {
-    /// Factors of h for each gate, `[4, P]`
+    /// Factors of h for each gate, `[4, P]`; of fewer gates as many
     pub recurrent: Option<&'a [R]>,
     /// m_h, `[P]`: how much of the new h to take
     pub hidden: Option<&'a [R]>,
@@ -118,32 +144,34 @@ pub struct NaiveInputs<'a, R> {
     pub masks: NaiveStepMasks<'a, R>,
 }
 
-/// What a step computes: the new state, and on the way there all that its backward pass reads.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NaiveStep<R> {
-    /// The state after the step
-    pub state: NaiveState<R>,
-    /// The gates i, f, g and o
-    gates: [Gate<R>; 4],
-    /// f ⊙ c + i ⊙ g
-    update: Vec<R>,
-    /// c̃
-    cell: Vec<R>,
-    /// o ⊙ h(c̃)
-    exposed: Vec<R>,
-    /// V·(o ⊙ h(c̃)) + v; the same as `exposed` without a projection
-    projected: Vec<R>,
+/// What a sum is of, and whose.
+#[derive(Clone, Copy)]
+pub(super) struct Terms<'a, R> {
+    /// The gate whose rows of W and R are meant
+    pub(super) gate: usize,
+    /// Which bias and scale
+    pub(super) bias: usize,
+    /// x, if W·x is a term
+    pub(super) x: Option<&'a [R]>,
+    /// h as the gate sees it, if R·h is a term
+    pub(super) hidden: Option<&'a [R]>,
+    /// What else is added
+    pub(super) other: Option<&'a [R]>,
 }
 
-/// One gate of all units.
+/// A sum of all units.
 #[derive(Clone, Debug, PartialEq)]
-struct Gate<R> {
+pub(super) struct Sum<R> {
     /// s
     sum: Vec<R>,
     /// z
-    preactivation: Vec<R>,
-    /// φ(clip z), or the complement of the gate that this one is coupled to
-    value: Vec<R>,
+    pub(super) preactivation: Vec<R>,
+}
+
+/// What the backward pass of a step adds to.
+pub(super) struct StepGradients<'a, R> {
+    pub(super) input: &'a mut [R],
+    pub(super) parameters: &'a mut NaiveParameters<R>,
 }
 
 impl<R: Real> NaiveState<R> {
@@ -151,7 +179,7 @@ impl<R: Real> NaiveState<R> {
     pub fn zeros(cell: &NaiveCell<R>, batch: usize) -> Self {
         Self {
             hidden: vec![R::ZERO; batch * cell.output_size],
-            cell: vec![R::ZERO; batch * cell.hidden_size],
+            cell: vec![R::ZERO; batch * cell.state_size()],
         }
     }
 
@@ -159,21 +187,39 @@ impl<R: Real> NaiveState<R> {
     pub(super) fn row(&self, cell: &NaiveCell<R>, b: usize) -> Self {
         Self {
             hidden: self.hidden[b * cell.output_size..][..cell.output_size].to_vec(),
-            cell: self.cell[b * cell.hidden_size..][..cell.hidden_size].to_vec(),
+            cell: self.cell[b * cell.state_size()..][..cell.state_size()].to_vec(),
         }
     }
 
     /// Replaces the state of one row of a batch.
     pub(super) fn set_row(&mut self, cell: &NaiveCell<R>, b: usize, row: &Self) {
         self.hidden[b * cell.output_size..][..cell.output_size].copy_from_slice(&row.hidden);
-        self.cell[b * cell.hidden_size..][..cell.hidden_size].copy_from_slice(&row.cell);
+        self.cell[b * cell.state_size()..][..cell.state_size()].copy_from_slice(&row.cell);
+    }
+}
+
+impl<R> NaiveCell<R> {
+    /// Elements of c.
+    pub fn state_size(&self) -> usize {
+        if self.kind == NaiveKind::Lstm { self.hidden_size } else { 0 }
     }
 }
 
 impl<R: Real> NaiveCell<R> {
-    /// A cell without options.
+    /// An LSTM cell without options.
     pub fn new(input_size: usize, hidden_size: usize, parameters: NaiveParameters<R>) -> Self {
+        Self::of_kind(NaiveKind::Lstm, input_size, hidden_size, parameters)
+    }
+
+    /// A cell without options.
+    pub fn of_kind(
+        kind: NaiveKind,
+        input_size: usize,
+        hidden_size: usize,
+        parameters: NaiveParameters<R>,
+    ) -> Self {
         Self {
+            kind,
             input_size,
             hidden_size,
             output_size: hidden_size,
@@ -185,223 +231,72 @@ impl<R: Real> NaiveCell<R> {
         }
     }
 
-    /// One step of one row.
-    pub fn step(&self, inputs: NaiveInputs<'_, R>) -> NaiveStep<R> {
-        let NaiveInputs { state: before, masks, .. } = inputs;
-        let mut input = self.gate(INPUT, inputs, &before.cell);
-        let mut forget = self.gate(FORGET, inputs, &before.cell);
-        let candidate = self.gate(CANDIDATE, inputs, &[]);
-        match self.coupling {
-            NaiveCoupling::Independent => {}
-            NaiveCoupling::ForgetFromInput => forget.value = complement(&input.value),
-            NaiveCoupling::InputFromForget => input.value = complement(&forget.value),
+    /// s and z.
+    pub(super) fn sum(&self, terms: Terms<'_, R>) -> Sum<R> {
+        let Terms { gate, bias, x, hidden, other } = terms;
+        let products = self.rows(gate).map(|row| {
+            let of_x = x.map_or(R::ZERO, |x| dot(self.weight_ih(row), x));
+            of_x + hidden.map_or(R::ZERO, |hidden| dot(self.weight_hh(row), hidden))
+        });
+        let mut sum: Vec<R> = products.collect();
+        if let Some(other) = other {
+            add(&mut sum, other);
         }
-        let units = 0..self.hidden_size;
-        let (i, f, g) = (&input.value, &forget.value, &candidate.value);
-        let update: Vec<R> = units.clone().map(|u| f[u] * before.cell[u] + i[u] * g[u]).collect();
-        let cell: Vec<R> = update.iter().map(|&update| clip(update, self.clip.cell)).collect();
-
-        let output = self.gate(OUTPUT, inputs, &cell);
-        let exposed: Vec<R> = units
-            .map(|u| output.value[u] * self.activations.cell.value(clip(cell[u], self.clip.hidden)))
-            .collect();
-        let projected = self.project(&exposed);
-        let hidden: Vec<R> = match self.parameters.projection {
-            Some(_) => projected.iter().map(|&h| clip(h, self.clip.projection)).collect(),
-            None => projected.clone(),
-        };
-        let state = NaiveState {
-            hidden: mix(&hidden, &before.hidden, masks.hidden),
-            cell: mix(&cell, &before.cell, masks.cell),
-        };
-        NaiveStep { state, gates: [input, forget, candidate, output], update, cell, exposed, projected }
-    }
-
-    /// The backward pass of a step: from the cotangent of the state after it to that of the state before it, which is
-    /// returned. The gradients of x and of the parameters are added to what is there.
-    pub fn step_backward(
-        &self,
-        inputs: NaiveInputs<'_, R>,
-        step: &NaiveStep<R>,
-        cotangent: &NaiveState<R>,
-        input_gradient: &mut [R],
-        parameter_gradients: &mut NaiveParameters<R>,
-    ) -> NaiveState<R> {
-        let NaiveInputs { state: before, masks, .. } = inputs;
-        let units = 0..self.hidden_size;
-        let [i, f, g, o] = step.gates.each_ref().map(|gate| &gate.value);
-
-        // h′ and c′
-        let new_share = |d: &[R], mask| masked(d, mask);
-        let old_share = |d: &[R], mask: Option<&[R]>| match mask {
-            Some(mask) => masked(d, Some(&complement(mask))),
-            None => vec![R::ZERO; d.len()],
-        };
-        let d_new_hidden = new_share(&cotangent.hidden, masks.hidden);
-        let mut d_cell = new_share(&cotangent.cell, masks.cell);
-        let mut before_cotangent = NaiveState {
-            hidden: old_share(&cotangent.hidden, masks.hidden),
-            cell: old_share(&cotangent.cell, masks.cell),
-        };
-
-        // h̃
-        let d_exposed = self.project_backward(step, &d_new_hidden, parameter_gradients);
-        let mut d_output = vec![R::ZERO; self.hidden_size];
-        for u in units.clone() {
-            let (cell, limit) = (step.cell[u], self.clip.hidden);
-            let (value, slope) = (
-                self.activations.cell.value(clip(cell, limit)),
-                self.activations.cell.derivative(clip(cell, limit)) * passes(cell, limit),
-            );
-            d_output[u] = d_exposed[u] * value;
-            d_cell[u] = d_cell[u] + d_exposed[u] * o[u] * slope;
-        }
-        // o sees c̃ through its peephole.
-        let mut gradients = StepGradients {
-            input: input_gradient,
-            hidden: &mut before_cotangent.hidden,
-            parameters: parameter_gradients,
-        };
-        self.gate_backward(OUTPUT, inputs, step, &d_output, &step.cell, &mut d_cell, &mut gradients);
-
-        // c̃
-        let (mut d_input, mut d_forget, mut d_candidate) = (d_output.clone(), d_output.clone(), d_output);
-        for u in units {
-            let d_update = d_cell[u] * passes(step.update[u], self.clip.cell);
-            d_input[u] = d_update * g[u];
-            d_forget[u] = d_update * before.cell[u];
-            d_candidate[u] = d_update * i[u];
-            before_cotangent.cell[u] = before_cotangent.cell[u] + d_update * f[u];
-            match self.coupling {
-                NaiveCoupling::Independent => {}
-                NaiveCoupling::ForgetFromInput => {
-                    d_input[u] = d_input[u] - d_forget[u];
-                    d_forget[u] = R::ZERO;
-                }
-                NaiveCoupling::InputFromForget => {
-                    d_forget[u] = d_forget[u] - d_input[u];
-                    d_input[u] = R::ZERO;
-                }
-            }
-        }
-        let seen = &before.cell;
-        let d_seen = &mut before_cotangent.cell;
-        self.gate_backward(INPUT, inputs, step, &d_input, seen, d_seen, &mut gradients);
-        self.gate_backward(FORGET, inputs, step, &d_forget, seen, d_seen, &mut gradients);
-        self.gate_backward(CANDIDATE, inputs, step, &d_candidate, &[], &mut [], &mut gradients);
-        before_cotangent
-    }
-
-    /// One gate of all units, with `seen` the cell state that its peephole looks at.
-    fn gate(&self, gate: usize, inputs: NaiveInputs<'_, R>, seen: &[R]) -> Gate<R> {
-        let parameters = &self.parameters;
-        let hidden = self.hidden_for(gate, inputs);
-        let sum: Vec<R> = self
-            .rows(gate)
-            .map(|row| dot(self.weight_ih(row), inputs.x) + dot(self.weight_hh(row), &hidden))
-            .enumerate()
-            .map(|(u, sum)| match self.peephole(gate) {
-                Some(peephole) => sum + peephole[u] * seen[u],
-                None => sum,
-            })
-            .collect();
-        let scaled = match &parameters.normalization {
-            Some(scale) => {
-                let (normal, _) = normalize(&sum, self.epsilon);
-                masked(&normal, Some(&scale[self.rows(gate)]))
-            }
+        let mut preactivation = match &self.parameters.normalization {
+            Some(scale) => masked(&normalize(&sum, self.epsilon).0, Some(&scale[self.rows(bias)])),
             None => sum.clone(),
         };
-        let bias = &parameters.bias[self.rows(gate)];
-        let preactivation: Vec<R> = scaled.iter().zip(bias).map(|(&scaled, &bias)| scaled + bias).collect();
-        let activation = self.activation(gate);
-        let value = preactivation.iter().map(|&z| activation.value(clip(z, self.clip.gate))).collect();
-        Gate { sum, preactivation, value }
+        add(&mut preactivation, &self.parameters.bias[self.rows(bias)]);
+        Sum { sum, preactivation }
     }
 
-    /// From the cotangent of a gate's value to all that it depends on.
-    #[allow(clippy::too_many_arguments)] // One gate reads and writes all of a step.
-    fn gate_backward(
+    /// From the cotangent of z to those of h as the gate sees it, and of s.
+    pub(super) fn sum_backward(
         &self,
-        gate: usize,
-        inputs: NaiveInputs<'_, R>,
-        step: &NaiveStep<R>,
-        d_value: &[R],
-        seen: &[R],
-        d_seen: &mut [R],
+        terms: Terms<'_, R>,
+        sum: &Sum<R>,
+        d_preactivation: Vec<R>,
         gradients: &mut StepGradients<'_, R>,
-    ) {
-        let StepGradients { input: d_x, hidden: d_hidden, parameters: d_parameters } = gradients;
-        let Gate { sum, preactivation, .. } = &step.gates[gate];
-        let activation = self.activation(gate);
-        let d_preactivation: Vec<R> = d_value
-            .iter()
-            .zip(preactivation)
-            .map(|(&d, &z)| d * activation.derivative(clip(z, self.clip.gate)) * passes(z, self.clip.gate))
-            .collect();
-        add(&mut d_parameters.bias[self.rows(gate)], &d_preactivation);
-
+    ) -> [Vec<R>; 2] {
+        let Terms { gate, bias, x, hidden, .. } = terms;
+        let StepGradients { input: d_x, parameters: d_parameters } = gradients;
+        add(&mut d_parameters.bias[self.rows(bias)], &d_preactivation);
         let d_sum = match (&self.parameters.normalization, &mut d_parameters.normalization) {
             (Some(scale), Some(d_scale)) => {
-                let (normal, deviation) = normalize(sum, self.epsilon);
-                add(&mut d_scale[self.rows(gate)], &masked(&d_preactivation, Some(&normal)));
-                let d_normal = masked(&d_preactivation, Some(&scale[self.rows(gate)]));
+                let (normal, deviation) = normalize(&sum.sum, self.epsilon);
+                add(&mut d_scale[self.rows(bias)], &masked(&d_preactivation, Some(&normal)));
+                let d_normal = masked(&d_preactivation, Some(&scale[self.rows(bias)]));
                 normalize_backward(&normal, deviation, &d_normal)
             }
             _ => d_preactivation,
         };
-
-        if let (Some(peephole), Some(d_peephole)) = (self.peephole(gate), &mut d_parameters.peephole) {
-            add(&mut d_peephole[self.peephole_rows(gate)], &masked(&d_sum, Some(seen)));
-            add(d_seen, &masked(&d_sum, Some(peephole)));
-        }
-        let hidden = self.hidden_for(gate, inputs);
-        let mut d_masked_hidden = vec![R::ZERO; self.output_size];
+        let (inputs, outputs) = (self.input_size, self.output_size);
+        let mut d_hidden = vec![R::ZERO; outputs];
         for (row, &d) in self.rows(gate).zip(&d_sum) {
-            add_scaled(d_x, d, self.weight_ih(row));
-            add_scaled(&mut d_masked_hidden, d, self.weight_hh(row));
-            add_scaled(&mut d_parameters.weight_ih[row * self.input_size..][..self.input_size], d, inputs.x);
-            add_scaled(&mut d_parameters.weight_hh[row * self.output_size..][..self.output_size], d, &hidden);
-        }
-        add(d_hidden, &masked(&d_masked_hidden, self.recurrent_mask(gate, inputs)));
-    }
-
-    /// V·x + v, or x without a projection.
-    fn project(&self, exposed: &[R]) -> Vec<R> {
-        let Some(projection) = &self.parameters.projection else { return exposed.to_vec() };
-        let mut projected: Vec<R> =
-            projection.chunks_exact(self.hidden_size).map(|row| dot(row, exposed)).collect();
-        if let Some(bias) = &self.parameters.projection_bias {
-            add(&mut projected, bias);
-        }
-        projected
-    }
-
-    /// From the cotangent of h̃ to that of o ⊙ h(c̃).
-    fn project_backward(
-        &self,
-        step: &NaiveStep<R>,
-        d_hidden: &[R],
-        gradients: &mut NaiveParameters<R>,
-    ) -> Vec<R> {
-        let (Some(projection), Some(d_projection)) = (&self.parameters.projection, &mut gradients.projection)
-        else {
-            return d_hidden.to_vec();
-        };
-        let mut d_exposed = vec![R::ZERO; self.hidden_size];
-        for (p, &d) in d_hidden.iter().enumerate() {
-            let d = d * passes(step.projected[p], self.clip.projection);
-            let row = p * self.hidden_size..(p + 1) * self.hidden_size;
-            add_scaled(&mut d_exposed, d, &projection[row.clone()]);
-            add_scaled(&mut d_projection[row], d, &step.exposed);
-            if let Some(d_bias) = &mut gradients.projection_bias {
-                d_bias[p] = d_bias[p] + d;
+            if let Some(x) = x {
+                add_scaled(d_x, d, self.weight_ih(row));
+                add_scaled(&mut d_parameters.weight_ih[row * inputs..][..inputs], d, x);
+            }
+            if let Some(hidden) = hidden {
+                add_scaled(&mut d_hidden, d, self.weight_hh(row));
+                add_scaled(&mut d_parameters.weight_hh[row * outputs..][..outputs], d, hidden);
             }
         }
-        d_exposed
+        [d_hidden, d_sum]
     }
 
-    /// The rows of a gate in weights and biases.
+    /// φ(clip z)
+    pub(super) fn value(&self, activation: NaiveActivation<R>, z: &[R]) -> Vec<R> {
+        z.iter().map(|&z| activation.value(clip(z, self.clip.gate))).collect()
+    }
+
+    /// From the cotangent of φ(clip z) to that of z.
+    pub(super) fn value_backward(&self, activation: NaiveActivation<R>, z: &[R], d_value: &[R]) -> Vec<R> {
+        let slope = |z: R| activation.derivative(clip(z, self.clip.gate)) * passes(z, self.clip.gate);
+        d_value.iter().zip(z).map(|(&d, &z)| d * slope(z)).collect()
+    }
+
+    /// The rows of a gate in weights, of a bias, or of a scale.
     fn rows(&self, gate: usize) -> std::ops::Range<usize> {
         gate * self.hidden_size..(gate + 1) * self.hidden_size
     }
@@ -414,33 +309,19 @@ impl<R: Real> NaiveCell<R> {
         &self.parameters.weight_hh[row * self.output_size..][..self.output_size]
     }
 
-    /// h as a gate sees it.
-    fn hidden_for(&self, gate: usize, inputs: NaiveInputs<'_, R>) -> Vec<R> {
-        masked(&inputs.state.hidden, self.recurrent_mask(gate, inputs))
-    }
-
-    fn recurrent_mask<'a>(&self, gate: usize, inputs: NaiveInputs<'a, R>) -> Option<&'a [R]> {
-        inputs.masks.recurrent.map(|mask| &mask[gate * self.output_size..][..self.output_size])
-    }
-
-    /// The rows of a gate in the peepholes, which g has none of.
-    fn peephole_rows(&self, gate: usize) -> std::ops::Range<usize> {
-        self.rows([0, 1, usize::MAX, 2][gate])
-    }
-
-    fn peephole(&self, gate: usize) -> Option<&[R]> {
-        let peephole = self.parameters.peephole.as_ref().filter(|_| gate != CANDIDATE)?;
-        Some(&peephole[self.peephole_rows(gate)])
-    }
-
-    fn activation(&self, gate: usize) -> NaiveActivation<R> {
-        if gate == CANDIDATE { self.activations.candidate } else { self.activations.gate }
+    /// h as a gate sees it; or with a cotangent for h the other way.
+    pub(super) fn seen(&self, gate: usize, masks: NaiveStepMasks<'_, R>, hidden: &[R]) -> Vec<R> {
+        masked(hidden, masks.recurrent.map(|mask| &mask[gate * self.output_size..][..self.output_size]))
     }
 }
 
-/// What the backward pass of a step adds to.
-struct StepGradients<'a, R> {
-    input: &'a mut [R],
-    hidden: &'a mut [R],
-    parameters: &'a mut NaiveParameters<R>,
+impl NaiveKind {
+    /// Gates in weights.
+    pub fn gates(self) -> usize {
+        match self {
+            NaiveKind::Lstm => 4,
+            NaiveKind::Gru { .. } => 3,
+            NaiveKind::Rnn => 1,
+        }
+    }
 }

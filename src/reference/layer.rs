@@ -1,8 +1,9 @@
 //! A layer: cells over time, in one direction or two, and rows that end early or pause.
 
-use super::cell::{NaiveCell, NaiveInputs, NaiveState, NaiveStep, NaiveStepMasks};
+use super::cell::{NaiveCell, NaiveInputs, NaiveState, NaiveStepMasks};
 use super::parameters::NaiveParameters;
 use super::real::{Real, add};
+use super::step::NaiveStep;
 
 /// Which way a layer reads, and what becomes of two directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub enum NaiveRun {
 /// The masks of one cell for all steps and rows. Each is indexed by the time of the input, in either direction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NaiveMasks<R> {
-    /// Recurrent dropout: factors of h for each gate, `[T, B, 4, P]`
+    /// Recurrent dropout: factors of h for each gate, `[T, B, 4, P]`; of fewer gates as many
     pub recurrent: Option<Vec<R>>,
     /// Zoneout of h: how much of the new h to take, `[T, B, P]`
     pub hidden: Option<Vec<R>>,
@@ -102,7 +103,7 @@ impl<R> NaiveMasks<R> {
             mask.as_ref().map(|mask| &mask[position * width..][..width])
         }
         NaiveStepMasks {
-            recurrent: part(&self.recurrent, position, 4 * cell.output_size),
+            recurrent: part(&self.recurrent, position, cell.kind.gates() * cell.output_size),
             hidden: part(&self.hidden, position, cell.output_size),
             cell: part(&self.cell, position, cell.hidden_size),
         }

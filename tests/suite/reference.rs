@@ -5,7 +5,8 @@ use crate::common::{self, Random};
 use proptest::prelude::*;
 use quadgate::reference::{
     NaiveActivation, NaiveActivations, NaiveCall, NaiveCell, NaiveClip, NaiveCoupling, NaiveDirections,
-    NaiveLayer, NaiveLstm, NaiveMasks, NaiveParameters, NaiveResult, NaiveRun, NaiveStack, NaiveState,
+    NaiveKind, NaiveLayer, NaiveLstm, NaiveMasks, NaiveParameters, NaiveResult, NaiveRun, NaiveStack,
+    NaiveState,
 };
 
 /// Rounding alone.
@@ -377,6 +378,7 @@ fn random_cell(seed: u64, [inputs, units, outputs]: [usize; 3], projected: bool)
         [NaiveCoupling::Independent, NaiveCoupling::ForgetFromInput, NaiveCoupling::InputFromForget]
             [(random.bits() % 3) as usize];
     NaiveCell {
+        kind: NaiveKind::Lstm,
         input_size: inputs,
         hidden_size: units,
         output_size: outputs,

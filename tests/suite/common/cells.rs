@@ -2,7 +2,10 @@
 
 use super::family::{activation, function};
 use super::{GAP, Random, Recording, Run, bits, bits_but_of_nan, gather, spread, strides, widen};
-use quadgate::reference::{NaiveActivation, NaiveGru, NaiveOptions, NaiveRnn, NaiveRun};
+use quadgate::reference::{
+    NaiveActivation, NaiveActivations, NaiveCall, NaiveCell, NaiveClip, NaiveDirections, NaiveKind,
+    NaiveLayer, NaiveMasks, NaiveParameters, NaiveResult, NaiveRun, NaiveState,
+};
 use quadgate::{
     Backward, Direction, Forward, GradientMode, Gru, GruActivations, GruConfig, GruWeights, Matrix,
     MatrixMut, ResetGate, Rnn, RnnConfig, RnnWeights, Sequence, SequenceMut, State, StepMask, Tape,
@@ -356,140 +359,71 @@ impl CellCase {
         }
     }
 
-    /// What the oracle says, row by row.
+    /// What the oracle says.
     pub fn expected(&self) -> Tensors<f64> {
-        let [steps, batch, inputs, units] = self.sizes;
-        let sums = self.kind.sums() * units;
-        let scales = self.normalization.as_ref().map_or(0, |(scales, _)| scales.len());
-        let lengths = [
-            ("output", steps * batch * units),
-            ("last", batch * units),
-            ("dx", self.x.len()),
-            ("dW", self.weight_ih.len()),
-            ("dR", self.weight_hh.len()),
-            ("db", sums),
-            ("dscale", scales),
-            ("dh0", batch * units),
-        ];
-        let mut tensors: Tensors<f64> =
-            lengths.into_iter().map(|(name, len)| (name, vec![0.0; len])).collect();
-        for row in 0..batch {
-            self.add_row(row, inputs, units, &mut tensors);
-        }
-        tensors
+        let [steps, batch, _, units] = self.sizes;
+        let gates = self.kind.gates();
+        let directions = match self.direction {
+            Direction::Forward => NaiveDirections::Forward,
+            Direction::Reverse => NaiveDirections::Reverse,
+        };
+        let layer = NaiveLayer { cells: vec![self.oracle()], directions };
+        // The oracle has a mask for each gate and step.
+        let of_gates = |mask: &Vec<f32>| {
+            let of_row = mask.chunks(units).flat_map(|row| row.repeat(gates));
+            widen(&of_row.collect::<Vec<f32>>().repeat(steps))
+        };
+        let masks = NaiveMasks {
+            recurrent: self.recurrent_mask.as_ref().map(of_gates),
+            hidden: self.share.as_ref().map(|share| widen(share)),
+            cell: None,
+        };
+        let state = |hidden: &[f32]| vec![NaiveState { hidden: widen(hidden), cell: Vec::new() }];
+        let call = NaiveCall {
+            initial: state(&self.initial),
+            run: self.run.clone(),
+            masks: vec![masks],
+            ..NaiveCall::new([steps, batch], widen(&self.x), &layer.cells)
+        };
+        let cotangents = NaiveResult { output: widen(&self.cotangents[0]), last: state(&self.cotangents[1]) };
+        let NaiveResult { output, mut last } = layer.forward(&call);
+        let mut gradients = layer.backward(&call, &cotangents);
+        let of = gradients.parameters.remove(0);
+        vec![
+            ("output", output),
+            ("last", last.remove(0).hidden),
+            ("dx", gradients.input),
+            ("dW", of.weight_ih),
+            ("dR", of.weight_hh),
+            ("db", of.bias),
+            ("dscale", of.normalization.unwrap_or_default()),
+            ("dh0", gradients.initial.remove(0).hidden),
+        ]
     }
 
-    /// One row, as a call of its own of the steps that it runs.
-    fn add_row(&self, row: usize, inputs: usize, units: usize, tensors: &mut Tensors<f64>) {
-        let [steps, batch, ..] = self.sizes;
-        let runs = |t: usize| match &self.run {
-            NaiveRun::All => true,
-            NaiveRun::Lengths(lengths) => t < lengths[row],
-            NaiveRun::Mask(mask) => mask[t * batch + row],
-        };
-        let mut times: Vec<usize> = (0..steps).collect();
-        if self.direction == Direction::Reverse {
-            times.reverse();
-        }
-        let at = |t: usize, width: usize| (t * batch + row) * width..(t * batch + row + 1) * width;
-        let run: Vec<usize> = times.iter().copied().filter(|&t| runs(t)).collect();
-        let of_run = |all: &[f32], width: usize| -> Vec<f64> {
-            run.iter().flat_map(|&t| widen(&all[at(t, width)])).collect()
-        };
-        let of_row = |all: &[f32]| widen(&all[row * units..][..units]);
-        let (x, initial, last) =
-            (of_run(&self.x, inputs), of_row(&self.initial), of_row(&self.cotangents[1]));
-        let options = NaiveOptions {
-            clip: self.clip.map(f64::from),
-            normalization: self.normalization.as_ref().map(|(scales, e)| (widen(scales), f64::from(*e))),
-            recurrent_mask: self.recurrent_mask.as_ref().map(|mask| of_row(mask)),
-            share: self.share.as_ref().map(|share| of_run(share, units)),
-        };
-
-        // Where no step is run, a mask repeats h.
-        let repeats = matches!(self.run, NaiveRun::Mask(_));
-        let mut cotangent = of_run(&self.cotangents[0], units);
-        let mut of_initial = vec![0.0; units];
-        let mut done = 0;
-        for &t in &times {
-            done += usize::from(runs(t));
-            if !runs(t) && repeats {
-                let to = match done.checked_sub(1) {
-                    Some(step) => &mut cotangent[step * units..][..units],
-                    None => &mut of_initial[..],
-                };
-                to.iter_mut().zip(&self.cotangents[0][at(t, units)]).for_each(|(to, &d)| *to += f64::from(d));
-            }
-        }
-
-        let (output, gradients) = self.oracle(options, run.len(), &x, &initial, [&cotangent, &last]);
-        let state =
-            |done: usize| done.checked_sub(1).map_or(&initial[..], |step| &output[step * units..][..units]);
-        let mut done = 0;
-        for &t in &times {
-            done += usize::from(runs(t));
-            if runs(t) || repeats {
-                tensors[0].1[at(t, units)].copy_from_slice(state(done));
-            }
-        }
-        tensors[1].1[row * units..][..units].copy_from_slice(state(run.len()));
-        let [dx, dw, dr, db, dscale, mut dh0] = gradients;
-        for (step, &t) in run.iter().enumerate() {
-            tensors[2].1[at(t, inputs)].copy_from_slice(&dx[step * inputs..][..inputs]);
-        }
-        for (to, from) in tensors[3..7].iter_mut().zip([dw, dr, db, dscale]) {
-            to.1.iter_mut().zip(from).for_each(|(to, from)| *to += from);
-        }
-        dh0.iter_mut().zip(of_initial).for_each(|(to, from)| *to += from);
-        tensors[7].1[row * units..][..units].copy_from_slice(&dh0);
-    }
-
-    /// Every h and gradients of a call of one row.
-    fn oracle(
-        &self,
-        options: NaiveOptions<f64>,
-        steps: usize,
-        x: &[f64],
-        initial: &[f64],
-        cotangents: [&[f64]; 2],
-    ) -> (Vec<f64>, [Vec<f64>; 6]) {
+    /// The cell of the oracle.
+    fn oracle(&self) -> NaiveCell<f64> {
         let [.., inputs, units] = self.sizes;
-        let (weight_ih, weight_hh) = (widen(&self.weight_ih), widen(&self.weight_hh));
         let [first, second] = self.biases.each_ref().map(|bias| widen(bias));
-        match self.kind {
-            Kind::Gru(reset_gate) => {
-                let naive = NaiveGru {
-                    input_size: inputs,
-                    hidden_size: units,
-                    resets_before: reset_gate == ResetGate::BeforeProduct,
-                    gate: self.gate,
-                    candidate: self.candidate,
-                    weight_ih,
-                    weight_hh,
-                    bias_ih: first,
-                    bias_hh: second,
-                    options,
-                };
-                let output = naive.forward(steps, 1, x, initial);
-                let of = naive.backward(steps, 1, x, initial, cotangents);
-                let own = if reset_gate == ResetGate::BeforeProduct { 3 * units } else { 2 * units };
-                let bias = [&of.bias_ih[..], &of.bias_hh[own..]].concat();
-                (output, [of.input, of.weight_ih, of.weight_hh, bias, of.scale, of.initial_hidden])
-            }
-            Kind::Rnn => {
-                let naive = NaiveRnn {
-                    input_size: inputs,
-                    hidden_size: units,
-                    activation: self.candidate,
-                    weight_ih,
-                    weight_hh,
-                    bias: first.iter().zip(&second).map(|(a, b)| a + b).collect(),
-                    options,
-                };
-                let output = naive.forward(steps, 1, x, initial);
-                let of = naive.backward(steps, 1, x, initial, cotangents);
-                (output, [of.input, of.weight_ih, of.weight_hh, of.bias, of.scale, of.initial_hidden])
-            }
+        let mut bias: Vec<f64> = first.iter().zip(&second).map(|(a, b)| a + b).collect();
+        let kind = match self.kind {
+            Kind::Rnn => NaiveKind::Rnn,
+            Kind::Gru(reset_gate) => NaiveKind::Gru { resets_before: reset_gate == ResetGate::BeforeProduct },
+        };
+        // The reset gate may come between those of the candidate.
+        if self.kind == Kind::Gru(ResetGate::AfterProduct) {
+            bias.splice(2 * units.., [&first[2 * units..], &second[2 * units..]].concat());
+        }
+        let parameters = NaiveParameters {
+            normalization: self.normalization.as_ref().map(|(scales, _)| widen(scales)),
+            ..NaiveParameters::new(widen(&self.weight_ih), widen(&self.weight_hh), bias)
+        };
+        let (gate, candidate) = (self.gate, self.candidate);
+        NaiveCell {
+            activations: NaiveActivations { gate, candidate, ..NaiveActivations::default() },
+            clip: NaiveClip { gate: self.clip.map(f64::from), ..NaiveClip::default() },
+            epsilon: self.normalization.as_ref().map_or(0.0, |(_, epsilon)| f64::from(*epsilon)),
+            ..NaiveCell::of_kind(kind, inputs, units, parameters)
         }
     }
 
