@@ -73,6 +73,21 @@ macro_rules! config_methods {
             pub fn hidden_size(&self) -> usize {
                 self.layer.hidden_size()
             }
+
+            /// Elements of h: H, since there is no projection.
+            pub fn output_size(&self) -> usize {
+                self.layer.output_size()
+            }
+
+            /// Which way the layer reads.
+            pub fn reading_direction(&self) -> $crate::Direction {
+                self.layer.reading_direction()
+            }
+
+            /// Whether the layer is prepared for a backward pass.
+            pub fn is_for_training(&self) -> bool {
+                self.layer.is_for_training()
+            }
         }
     };
 }
@@ -97,7 +112,7 @@ macro_rules! layer_methods {
                 config.layer.check()?;
                 weights.check(config)?;
                 let mut layer = $crate::Lstm::empty(&config.layer)?;
-                layer.replace_weights(|packed, packer| packed.pack_gates(packer, weights))?;
+                layer.replace_weights(|packed, packer| packed.pack_gates(packer, weights.gates()))?;
                 Ok(Self { config: config.clone(), layer })
             }
 
@@ -129,7 +144,7 @@ macro_rules! layer_methods {
             /// As for the weights in `new`.
             pub fn set_weights(&mut self, weights: &$weights<'_>) -> Result<(), $crate::Error> {
                 weights.check(&self.config)?;
-                self.layer.replace_weights(|packed, packer| packed.pack_gates(packer, weights))
+                self.layer.replace_weights(|packed, packer| packed.pack_gates(packer, weights.gates()))
             }
 
             /// Writes all parameters to one buffer, as the configuration lays them out; see
@@ -169,6 +184,26 @@ macro_rules! layer_methods {
                 self.layer.workspace(batch)
             }
 
+            /// Makes sure that a workspace has room; see [`Lstm::reserve_workspace`](crate::Lstm::reserve_workspace).
+            ///
+            /// # Errors
+            /// As there.
+            pub fn reserve_workspace(
+                &self,
+                workspace: &mut $crate::Workspace,
+                batch: usize,
+            ) -> Result<(), $crate::Error> {
+                self.layer.reserve_workspace(workspace, batch)
+            }
+
+            /// Bytes that a workspace for `batch` rows would own.
+            ///
+            /// # Errors
+            /// [`Error::Overflow`](crate::Error::Overflow) if it could not be addressed.
+            pub fn workspace_bytes(&self, batch: usize) -> Result<usize, $crate::Error> {
+                self.layer.workspace_bytes(batch)
+            }
+
             /// A state of zeros, h alone, for single steps.
             ///
             /// # Errors
@@ -196,6 +231,53 @@ macro_rules! layer_methods {
                 every: Option<std::num::NonZeroUsize>,
             ) -> Result<$crate::Tape, $crate::Error> {
                 self.layer.checkpointed_tape(steps, batch, every)
+            }
+
+            /// Makes sure that a tape has room; see [`Lstm::reserve_tape`](crate::Lstm::reserve_tape).
+            ///
+            /// # Errors
+            /// As there.
+            pub fn reserve_tape(
+                &self,
+                tape: &mut $crate::Tape,
+                steps: usize,
+                batch: usize,
+            ) -> Result<(), $crate::Error> {
+                self.layer.reserve_tape(tape, steps, batch)
+            }
+
+            /// Bytes that a tape would own.
+            ///
+            /// # Errors
+            /// [`Error::Overflow`](crate::Error::Overflow) if they could not be addressed.
+            pub fn tape_bytes(&self, steps: usize, batch: usize) -> Result<usize, $crate::Error> {
+                self.layer.tape_bytes(steps, batch)
+            }
+
+            /// Bytes that a tape with checkpoints would own.
+            ///
+            /// # Errors
+            /// [`Error::Overflow`](crate::Error::Overflow) if they could not be addressed.
+            pub fn checkpointed_tape_bytes(
+                &self,
+                steps: usize,
+                batch: usize,
+                every: Option<std::num::NonZeroUsize>,
+            ) -> Result<usize, $crate::Error> {
+                self.layer.checkpointed_tape_bytes(steps, batch, every)
+            }
+
+            /// The backward pass from a tape that is only read; see [`Lstm::backward_of`](crate::Lstm::backward_of).
+            ///
+            /// # Errors
+            /// As there.
+            pub fn backward_of(
+                &self,
+                workspace: &mut $crate::Workspace,
+                tape: &$crate::Tape,
+                call: $crate::Backward<'_>,
+            ) -> Result<(), $crate::Error> {
+                self.layer.backward_of(workspace, tape, call)
             }
 
             /// Runs the whole sequence; see [`Lstm::forward`](crate::Lstm::forward).

@@ -150,7 +150,7 @@ pub use table::InputTable;
 pub use training::{Backward, GradientMode, LstmGradients};
 pub use view::{Matrix, MatrixMut, Sequence, SequenceMut, StepMask};
 pub use weights::{
-    Gate, GateOrder, GruGateOrder, GruTensors, GruWeights, JoinedTensors, LstmWeights, Orientation,
+    Gate, GateOrder, GruGate, GruGateOrder, GruTensors, GruWeights, JoinedTensors, LstmWeights, Orientation,
     RnnWeights, SeparateTensors, WeightLayout,
 };
 

@@ -9,7 +9,7 @@ use crate::memory::buffer::{Buffer, zeros};
 use crate::options::{Options, Zoneout};
 use crate::parallel;
 use crate::shape::Shape;
-use crate::weights::{GateMatrix, LstmWeights};
+use crate::weights::{GateMatrix, Gates, LstmWeights};
 use quadgate_kernels::{Caches, Kernels, PANEL_VECTORS, Packed, PanelLayout, Rows, Term, without_small};
 use std::mem;
 use std::ops::Range;
@@ -37,42 +37,6 @@ struct Panels<'a> {
     layout: PanelLayout,
     panels: Range<usize>,
     data: &'a mut [f32],
-}
-
-/// W, R and the biases of a layer, gate by gate, in the order of its parameters.
-pub(crate) trait GateTensors {
-    /// The gates whose weights are read.
-    fn read_gates(&self) -> impl Iterator<Item = usize>;
-    /// W of a gate.
-    fn input(&self, gate: usize) -> GateMatrix<'_>;
-    /// R of a gate.
-    fn recurrent(&self, gate: usize) -> GateMatrix<'_>;
-    /// The sum of the biases of a gate for one unit; after those of all gates that of R alone of one whose products stay apart.
-    fn bias(&self, bias: usize, unit: usize) -> f32;
-    /// The scale of a normalization of the sum that this is the bias of; zero without one, or of a gate that is not read.
-    fn scale(&self, bias: usize, unit: usize) -> f32;
-}
-
-impl GateTensors for LstmWeights<'_> {
-    fn read_gates(&self) -> impl Iterator<Item = usize> {
-        LstmWeights::read_gates(self)
-    }
-
-    fn input(&self, gate: usize) -> GateMatrix<'_> {
-        LstmWeights::input(self, gate)
-    }
-
-    fn recurrent(&self, gate: usize) -> GateMatrix<'_> {
-        LstmWeights::recurrent(self, gate)
-    }
-
-    fn bias(&self, gate: usize, unit: usize) -> f32 {
-        LstmWeights::bias(self, gate, unit)
-    }
-
-    fn scale(&self, gate: usize, unit: usize) -> f32 {
-        self.layer_normalization().and_then(|scales| scales[gate].get(unit).copied()).unwrap_or(0.0)
-    }
 }
 
 /// The weights of a layer, packed for the forward pass and, if it is to be trained, once more for the backward pass.
@@ -145,11 +109,11 @@ impl PackedWeights {
         if let Some(options) = &mut self.options {
             options.pack(packer, weights);
         }
-        self.pack_gates(packer, weights);
+        self.pack_gates(packer, weights.gates());
     }
 
     /// Packs W, R and the biases.
-    pub(crate) fn pack_gates(&mut self, packer: Packer, weights: &impl GateTensors) {
+    pub(crate) fn pack_gates<const G: usize>(&mut self, packer: Packer, weights: &Gates<'_, G>) {
         let packer = Packer { streams: mem::replace(&mut self.is_used, true), ..packer };
         let shape = self.shape;
         let kind = shape.kind;

@@ -186,6 +186,9 @@ impl<'a> Backward<'a> {
 
 /// Where gradients of the tensors of a layer go, those of options if it has them; row-major, gates i, f, g, o.
 ///
+/// A layer of another cell takes it too, for the tensors that it has: of the lengths and with the gates of
+/// [`GruParameterRanges`](crate::GruParameterRanges) or [`RnnParameterRanges`](crate::RnnParameterRanges).
+///
 /// ```
 /// # use quadgate::{Backward, Forward, GradientMode, Lstm, LstmConfig, LstmGradients, LstmWeights, Matrix, Sequence};
 /// # let config = LstmConfig::new(1, 1).training();

@@ -99,7 +99,7 @@ macro_rules! layer_config {
             }
 
             fn pack(weights: &$weights<'_>, layer: &mut Lstm) -> Result<(), Error> {
-                layer.replace_weights(|packed, packer| packed.pack_gates(packer, weights))
+                layer.replace_weights(|packed, packer| packed.pack_gates(packer, weights.gates()))
             }
         }
     };

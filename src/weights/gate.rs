@@ -71,14 +71,52 @@ impl GateOrder {
         self.positions
     }
 
-    /// Where `gate` (an index of i, f, g, o) stands in the source.
-    pub(super) fn position(self, gate: usize) -> usize {
-        self.positions[gate]
-    }
-
     /// Where a peephole (an index of i, f, o) stands in the source.
     pub(super) fn peephole_position(self, peephole: usize) -> usize {
         let position = self.positions[[0, 1, 3][peephole]];
         position - usize::from(self.positions[Gate::Candidate as usize] < position)
+    }
+}
+
+/// One of the gates of a gated recurrent unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GruGate {
+    /// r = σ(…), the reset gate.
+    Reset,
+    /// z = σ(…), the update gate, which others call u.
+    Update,
+    /// n = tanh(…), the candidate, which others call h, g, c or o.
+    Candidate,
+}
+
+/// The order in which the gates of a gated recurrent unit follow each other in weights and biases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GruGateOrder {
+    /// Position of r, z and n in the source.
+    positions: [usize; 3],
+}
+
+impl GruGateOrder {
+    /// r, z, n: PyTorch, candle, cuDNN.
+    pub const RZN: GruGateOrder = GruGateOrder { positions: [0, 1, 2] };
+    /// z, r, n: Keras, ONNX, oneDNN, OpenVINO.
+    pub const ZRN: GruGateOrder = GruGateOrder { positions: [1, 0, 2] };
+
+    /// Any order.
+    ///
+    /// # Errors
+    /// [`Error::GateOrder`] if a gate is missing.
+    pub fn new(order: [GruGate; 3]) -> Result<Self, Error> {
+        let position =
+            |gate, missing| order.iter().position(|&other| other == gate).ok_or(Error::GateOrder { missing });
+        let reset = position(GruGate::Reset, "reset gate")?;
+        let update = position(GruGate::Update, "update gate")?;
+        let candidate = position(GruGate::Candidate, "candidate")?;
+        Ok(Self { positions: [reset, update, candidate] })
+    }
+
+    /// Where r, z and n stand in the source.
+    pub(crate) fn positions(self) -> [usize; 3] {
+        self.positions
     }
 }

@@ -8,9 +8,12 @@ use crate::Error;
 pub(super) enum Tensor {
     Input,
     Recurrent,
+    /// One bias: of W, of R, or the sum of both.
     Bias,
-    /// Both biases in one.
+    /// Both in one.
     TwoBiases,
+    /// Biases that were added up as far as they can be.
+    Sums,
     /// W and R in one.
     Joined,
     Peepholes,
@@ -23,21 +26,35 @@ const TWO_DIRECTIONS: &str = "two directions have: give each its half";
 const IN_ONE: &str = "W and R have in one matrix: see `LstmWeights::tensorflow_block_v2`";
 const TWO_BIASES: &str = "two biases have in one tensor, as ONNX's B and CuDNNLSTM's bias: see `LstmWeights::onnx` and `LstmWeights::keras_cudnn`";
 
-/// `Ok` if a tensor has `rows` × `columns` elements; else an error that says what has as many as came.
-pub(super) fn check_tensor(
+/// `Ok` if a tensor of a cell of G gates has `rows` × `columns` elements; else an error that says what has as many as came.
+pub(super) fn check_tensor<const G: usize>(
     tensor: Tensor,
     argument: &'static str,
     [rows, columns]: [usize; 2],
     found: usize,
     sizes: Sizes,
 ) -> Result<(), Error> {
-    with_hint(check(argument, rows, columns, found), || hint(tensor, sizes, found))
+    check(argument, rows, columns, found).map_err(|error| match error {
+        Error::Length { argument, expected, found, .. } => {
+            let hint = match G {
+                _ if found == 0 => None,
+                4 => hint_of_lstm(tensor, sizes, found),
+                3 => hint_of_gru(tensor, sizes, found),
+                _ => hint_of_rnn(tensor, sizes, found),
+            };
+            Error::Length { argument, expected, found, hint }
+        }
+        other => other,
+    })
 }
 
-fn hint(tensor: Tensor, Sizes { inputs, units, outputs }: Sizes, found: usize) -> Option<&'static str> {
+fn hint_of_lstm(
+    tensor: Tensor,
+    Sizes { inputs, units, outputs }: Sizes,
+    found: usize,
+) -> Option<&'static str> {
     let times = |number: usize, columns: usize| units.saturating_mul(columns).saturating_mul(number) == found;
     let known: &[(bool, &'static str)] = match tensor {
-        _ if found == 0 => &[],
         Tensor::Input | Tensor::Recurrent => {
             let columns = if tensor == Tensor::Input { inputs } else { outputs };
             let is_projected = tensor == Tensor::Recurrent && found < 4 * units * units;
@@ -56,7 +73,7 @@ fn hint(tensor: Tensor, Sizes { inputs, units, outputs }: Sizes, found: usize) -
                 ),
             ]
         }
-        Tensor::Bias => {
+        Tensor::Bias | Tensor::Sums => {
             &[(times(8, 1), TWO_BIASES), (times(3, 1) || times(6, 1), GRU), (times(1, 1), ONE_GATE)]
         }
         Tensor::TwoBiases => &[
@@ -77,19 +94,6 @@ fn hint(tensor: Tensor, Sizes { inputs, units, outputs }: Sizes, found: usize) -
     first(known)
 }
 
-/// A tensor of a gated recurrent unit that holds all gates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum GruTensor {
-    Input,
-    Recurrent,
-    /// Of W, or of R.
-    Bias,
-    /// Both of these in one.
-    TwoBiases,
-    /// Biases that were added up as far as they can be.
-    Sums,
-}
-
 const LSTM: &str = "the four gates of an LSTM have";
 const ONE_GATE_OF_GRU: &str = "one gate has: give a tensor for each to `GruWeights::separate`";
 const ADDED_UP: &str =
@@ -97,19 +101,11 @@ const ADDED_UP: &str =
 const RESET_BEFORE: &str =
     "a layer has whose reset gate comes before the product: see `GruConfig::reset_gate`";
 
-/// `Ok` if a tensor of a gated recurrent unit has `rows` × `columns` elements; else an error that says what has as many as came.
-pub(super) fn check_gru_tensor(
-    tensor: GruTensor,
-    argument: &'static str,
-    [rows, columns]: [usize; 2],
-    found: usize,
-    [inputs, units]: [usize; 2],
-) -> Result<(), Error> {
+fn hint_of_gru(tensor: Tensor, Sizes { inputs, units, .. }: Sizes, found: usize) -> Option<&'static str> {
     let times = |number: usize, columns: usize| units.saturating_mul(columns).saturating_mul(number) == found;
-    with_hint(check(argument, rows, columns, found), || match tensor {
-        _ if found == 0 => None,
-        GruTensor::Input | GruTensor::Recurrent => {
-            let columns = if tensor == GruTensor::Input { inputs } else { units };
+    match tensor {
+        Tensor::Input | Tensor::Recurrent => {
+            let columns = if tensor == Tensor::Input { inputs } else { units };
             first(&[
                 (times(6, columns), TWO_DIRECTIONS),
                 (times(4, columns), LSTM),
@@ -120,18 +116,18 @@ pub(super) fn check_gru_tensor(
                 ),
             ])
         }
-        GruTensor::Bias => first(&[
+        Tensor::Bias => first(&[
             (times(6, 1), "both biases have in one, as ONNX's B, and Keras' bias with reset_after"),
             (times(4, 1), ADDED_UP),
             (times(1, 1), ONE_GATE_OF_GRU),
         ]),
-        GruTensor::TwoBiases => first(&[
+        Tensor::TwoBiases => first(&[
             (times(3, 1), RESET_BEFORE),
             (times(4, 1), ADDED_UP),
             (times(12, 1), TWO_DIRECTIONS),
             (times(8, 1), LSTM),
         ]),
-        GruTensor::Sums => first(&[
+        Tensor::Sums => first(&[
             (times(3, 1), RESET_BEFORE),
             (
                 times(4, 1),
@@ -139,20 +135,37 @@ pub(super) fn check_gru_tensor(
             ),
             (times(6, 1), "both biases have in one, not added up: see `GruWeights::onnx`"),
         ]),
-    })
+        Tensor::Joined | Tensor::Peepholes => None,
+    }
+}
+
+fn hint_of_rnn(tensor: Tensor, Sizes { inputs, units, .. }: Sizes, found: usize) -> Option<&'static str> {
+    let columns = match tensor {
+        Tensor::Input => inputs,
+        Tensor::Recurrent => units,
+        _ => 1,
+    };
+    let times = |number: usize| units.saturating_mul(columns).saturating_mul(number) == found;
+    match tensor {
+        Tensor::Input | Tensor::Recurrent => {
+            first(&[(times(2), TWO_DIRECTIONS), (times(3), GRU), (times(4), LSTM)])
+        }
+        Tensor::Bias | Tensor::Sums => first(&[
+            (times(2), "both biases have in one, as ONNX's B: see `RnnWeights::onnx`"),
+            (times(3), GRU),
+            (times(4), LSTM),
+        ]),
+        Tensor::TwoBiases => first(&[
+            (times(1), "one bias has, as Keras': give it, and as many zeros after it"),
+            (times(4), TWO_DIRECTIONS),
+            (times(6), GRU),
+            (times(8), LSTM),
+        ]),
+        Tensor::Joined | Tensor::Peepholes => None,
+    }
 }
 
 /// The first of what is known.
 fn first(known: &[(bool, &'static str)]) -> Option<&'static str> {
     known.iter().find(|(is_known, _)| *is_known).map(|&(_, hint)| hint)
-}
-
-/// The same with a hint, if it is an error of a length.
-fn with_hint(result: Result<(), Error>, hint: impl FnOnce() -> Option<&'static str>) -> Result<(), Error> {
-    result.map_err(|error| match error {
-        Error::Length { argument, expected, found, .. } => {
-            Error::Length { argument, expected, found, hint: hint() }
-        }
-        other => other,
-    })
 }

@@ -1,6 +1,6 @@
 //! What a framework's tensors look like: which tensors there are, and what lies where in them.
 
-use super::gate::GateOrder;
+use super::gate::{GateOrder, GruGateOrder};
 use crate::Error;
 
 /// Which dimension of a weight matrix runs over the gates.
@@ -14,7 +14,7 @@ pub enum Orientation {
     InputsByGates,
 }
 
-/// How a framework lays out the gates in tensors that hold all four.
+/// How a framework lays out the gates of an LSTM in tensors that hold all four.
 ///
 /// | | gates | W and R | biases | peepholes | source |
 /// |---|---|---|---|---|---|
@@ -38,47 +38,121 @@ pub struct WeightLayout {
 
 impl WeightLayout {
     /// `torch.nn.LSTM`, and candle.
-    pub const PYTORCH: Self = Self::new(GateOrder::IFGO, Orientation::GatesByInputs);
+    pub const PYTORCH: Self = PYTORCH.lstm();
     /// `keras.layers.LSTM`.
-    pub const KERAS: Self = Self::new(GateOrder::IFGO, Orientation::InputsByGates);
+    pub const KERAS: Self = KERAS.lstm();
     /// TensorFlow's `BlockLSTM` and `LSTMBlockCell`.
-    pub const TENSORFLOW_BLOCK: Self = Self::new(GateOrder::IGFO, Orientation::InputsByGates);
+    pub const TENSORFLOW_BLOCK: Self = TENSORFLOW_BLOCK.lstm();
     /// TensorFlow's `BlockLSTMV2`.
-    pub const TENSORFLOW_BLOCK_V2: Self = Self::new(GateOrder::IFGO, Orientation::InputsByGates);
+    pub const TENSORFLOW_BLOCK_V2: Self = TENSORFLOW_BLOCK_V2.lstm();
     /// ONNX's `LSTM`.
-    pub const ONNX: Self = Self::new(GateOrder::IOFG, Orientation::GatesByInputs);
+    pub const ONNX: Self = ONNX.lstm();
     /// oneDNN's format `ldigo`.
-    pub const ONEDNN_LDIGO: Self = Self::new(GateOrder::IFGO, Orientation::InputsByGates);
+    pub const ONEDNN_LDIGO: Self = ONEDNN_LDIGO.lstm();
     /// OpenVINO's `LSTMSequence`.
-    pub const OPENVINO: Self = Self::new(GateOrder::FIGO, Orientation::GatesByInputs);
+    pub const OPENVINO: Self = OPENVINO.lstm();
     /// Core ML's `lstm`.
-    pub const COREML: Self = Self::new(GateOrder::IFOG, Orientation::GatesByInputs);
+    pub const COREML: Self = COREML.lstm();
 
     /// Any layout.
     pub const fn new(order: GateOrder, orientation: Orientation) -> Self {
         Self { order, orientation }
     }
+}
 
-    /// Where a matrix from `inputs` to `gate` (an index of i, f, g, o) lies in a dense one to all gates.
-    pub(super) fn place(self, gate: usize, units: usize, inputs: usize) -> Place {
-        let stride = match self.orientation {
-            Orientation::GatesByInputs => inputs,
-            Orientation::InputsByGates => 4 * units,
-        };
-        self.strided_place(gate, units, stride)
+/// How a framework lays out tensors that hold all gates, of every cell.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Framework {
+    pub(super) names: Names,
+    pub(super) orientation: Orientation,
+    /// Gates of an LSTM.
+    pub(super) lstm: GateOrder,
+    /// Gates of a gated recurrent unit.
+    pub(super) gru: GruGateOrder,
+    /// Biases that can all be added up, and those of a gated recurrent unit whose reset gate comes between two of them.
+    pub(super) biases: [BiasLayout; 2],
+}
+
+/// In which tensors biases are.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum BiasLayout {
+    /// That of W and that of R, a tensor each.
+    Apart,
+    /// Both in one, one after the other.
+    InOne,
+    /// Added up as far as they can be, in one.
+    Sums,
+}
+
+impl Framework {
+    /// The layout of an LSTM.
+    pub(super) const fn lstm(&self) -> WeightLayout {
+        WeightLayout::new(self.lstm, self.orientation)
     }
 
-    /// The same where rows are `stride` apart. An offset past the end, which a matrix without inputs may have, saturates.
-    pub(super) fn strided_place(self, gate: usize, units: usize, stride: usize) -> Place {
-        let first = self.order.position(gate) * units;
-        match self.orientation {
-            Orientation::GatesByInputs => {
-                Place { offset: first.saturating_mul(stride), strides: [stride, 1] }
-            }
-            Orientation::InputsByGates => Place { offset: first, strides: [1, stride] },
-        }
+    /// The same with other names for errors.
+    pub(super) const fn named(self, names: Names) -> Self {
+        Self { names, ..self }
     }
 }
+
+/// The table of frameworks.
+pub(super) const PYTORCH: Framework = Framework {
+    names: Names::new("weight_ih", "weight_hh", ["bias_ih", "bias_hh"]),
+    orientation: Orientation::GatesByInputs,
+    lstm: GateOrder::IFGO,
+    gru: GruGateOrder::RZN,
+    biases: [BiasLayout::Apart; 2],
+};
+pub(super) const KERAS: Framework = Framework {
+    names: Names::new("kernel", "recurrent_kernel", ["bias", "second bias"]),
+    orientation: Orientation::InputsByGates,
+    lstm: GateOrder::IFGO,
+    gru: GruGateOrder::ZRN,
+    // One; of a GRU with `reset_after` two in one.
+    biases: [BiasLayout::Apart, BiasLayout::InOne],
+};
+pub(super) const ONNX: Framework = Framework {
+    names: Names { peepholes: "P", ..Names::new("W", "R", ["B", "B"]) },
+    orientation: Orientation::GatesByInputs,
+    lstm: GateOrder::IOFG,
+    gru: GruGateOrder::ZRN,
+    biases: [BiasLayout::InOne; 2],
+};
+pub(super) const ONEDNN_LDIGO: Framework = Framework {
+    names: Names {
+        peepholes: "weights_peephole",
+        ..Names::new("weights_layer", "weights_iter", ["bias", "second bias"])
+    },
+    orientation: Orientation::InputsByGates,
+    lstm: GateOrder::IFGO,
+    gru: GruGateOrder::ZRN,
+    biases: [BiasLayout::Sums; 2],
+};
+pub(super) const OPENVINO: Framework = Framework {
+    names: Names::new("W", "R", ["B", "second bias"]),
+    orientation: Orientation::GatesByInputs,
+    lstm: GateOrder::FIGO,
+    gru: GruGateOrder::ZRN,
+    biases: [BiasLayout::Sums; 2],
+};
+// Its GRU does not say where a bias of R goes, so only LSTMs are read.
+pub(super) const COREML: Framework = Framework {
+    names: Names { peepholes: "peephole", ..Names::new("weight_ih", "weight_hh", ["bias", "second bias"]) },
+    orientation: Orientation::GatesByInputs,
+    lstm: GateOrder::IFOG,
+    gru: GruGateOrder::RZN,
+    biases: [BiasLayout::Sums; 2],
+};
+// W and R are one matrix; those of a GRU are two, of r and z and of n.
+pub(super) const TENSORFLOW_BLOCK: Framework = Framework {
+    names: Names { peepholes: "wci, wcf and wco", ..Names::new("w", "w", ["b", "second bias"]) },
+    orientation: Orientation::InputsByGates,
+    lstm: GateOrder::IGFO,
+    gru: GruGateOrder::RZN,
+    biases: [BiasLayout::Sums; 2],
+};
+pub(super) const TENSORFLOW_BLOCK_V2: Framework = Framework { lstm: GateOrder::IFGO, ..TENSORFLOW_BLOCK };
 
 impl Orientation {
     /// Where a matrix from `inputs` to one gate lies in a tensor of its own.
@@ -90,22 +164,8 @@ impl Orientation {
     }
 }
 
-/// Where an element of a gate's matrix lies in a kernel that `CuDNNLSTM` or, with three gates, `CuDNNGRU` saved.
-///
-/// The kernel is `[inputs, gates · H]`, as that of `LSTM`. But the block of a gate, `[inputs, H]`, holds the elements of the
-/// matrix `[H, inputs]` one after the other, as if it were of that shape.
-pub(super) fn keras_cudnn_index(
-    gates: usize,
-    gate: usize,
-    [units, inputs]: [usize; 2],
-    [unit, k]: [usize; 2],
-) -> usize {
-    let number = unit * inputs + k;
-    number / units * gates * units + gate * units + number % units
-}
-
 /// Sizes of a layer.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Sizes {
     /// X
     pub(super) inputs: usize,
@@ -156,6 +216,17 @@ pub struct SeparateTensors<S> {
     pub peepholes: Option<[S; 3]>,
 }
 
+/// A tensor for each gate of a gated recurrent unit, in the order r, z, n. `S` is `&[f32]` to read from and `&mut [f32]` to write to.
+#[derive(Clone, Copy, Debug)]
+pub struct GruTensors<S> {
+    /// W, H × X each.
+    pub input: [S; 3],
+    /// R, H × H each.
+    pub recurrent: [S; 3],
+    /// The biases of W and of R, H elements each.
+    pub biases: [Option<[S; 3]>; 2],
+}
+
 /// Names of tensors for errors: W, R, the biases, and the peepholes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Names {
@@ -167,33 +238,34 @@ pub(super) struct Names {
 
 impl Names {
     /// Names of no framework.
-    pub(super) const NEUTRAL: Names = Names {
-        input: "input weights",
-        recurrent: "recurrent weights",
-        biases: ["first bias", "second bias"],
-        peepholes: "peepholes",
-    };
+    pub(super) const NEUTRAL: Names =
+        Names::new("input weights", "recurrent weights", ["first bias", "second bias"]);
+
+    /// The peepholes are called so.
+    pub(super) const fn new(input: &'static str, recurrent: &'static str, biases: [&'static str; 2]) -> Self {
+        Self { input, recurrent, biases, peepholes: "peepholes" }
+    }
 }
 
 /// The same for tensors of single gates.
-pub(super) const SEPARATE_INPUT: [&str; 4] =
-    ["input weights of i", "input weights of f", "input weights of g", "input weights of o"];
-pub(super) const SEPARATE_RECURRENT: [&str; 4] =
-    ["recurrent weights of i", "recurrent weights of f", "recurrent weights of g", "recurrent weights of o"];
-pub(super) const SEPARATE_BIASES: [[&str; 4]; 2] = [
-    ["first bias of i", "first bias of f", "first bias of g", "first bias of o"],
-    ["second bias of i", "second bias of f", "second bias of g", "second bias of o"],
-];
-pub(super) const SEPARATE_PEEPHOLES: [&str; 3] = ["peephole of i", "peephole of f", "peephole of o"];
-pub(super) const SEPARATE_SCALES: [&str; 4] = [
-    "normalization scale of i",
-    "normalization scale of f",
-    "normalization scale of g",
-    "normalization scale of o",
-];
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SeparateNames<const G: usize> {
+    pub(super) input: [&'static str; G],
+    pub(super) recurrent: [&'static str; G],
+    pub(super) biases: [[&'static str; G]; 2],
+}
 
 /// `Ok` if a tensor has `rows` × `columns` elements.
 pub(super) fn check(argument: &'static str, rows: usize, columns: usize, found: usize) -> Result<(), Error> {
     let expected = rows.checked_mul(columns).ok_or(Error::Overflow { argument })?;
     if expected == found { Ok(()) } else { Err(Error::length(argument, expected, found)) }
+}
+
+/// `Ok` if something is there just where it is expected.
+pub(super) fn check_presence(argument: &'static str, expected: bool, found: bool) -> Result<(), Error> {
+    match (expected, found) {
+        (true, false) => Err(Error::Missing { argument }),
+        (false, true) => Err(Error::Unexpected { argument }),
+        _ => Ok(()),
+    }
 }

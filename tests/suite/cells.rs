@@ -8,8 +8,8 @@ use crate::common::{Random, Recording, Run, bits, fused_levels, levels, runs};
 use proptest::prelude::*;
 use quadgate::reference::{NaiveActivation, NaiveRun};
 use quadgate::{
-    ActivationFunction, Error, Forward, Gru, GruConfig, GruWeights, Matrix, ResetGate, Rnn, RnnConfig,
-    RnnWeights, Schedule, Sequence, Split,
+    ActivationFunction, Backward, Error, Forward, GradientMode, Gru, GruConfig, GruWeights, LstmGradients,
+    Matrix, ResetGate, Rnn, RnnConfig, RnnWeights, Schedule, Sequence, Split,
 };
 use std::num::NonZeroUsize;
 
@@ -145,6 +145,51 @@ proptest! {
         prop_assume!(is_bounded(&found));
         let [output, last] = case.stepped(run);
         prop_assert_eq!(tensor_bits(&vec![("output", output), ("last", last)]), tensor_bits(&found[..2].to_vec()));
+    }
+}
+
+/// As of an LSTM.
+#[test]
+fn memory_grows_a_full_tape_need_not_be_written_and_gradients_go_to_each_tensor() {
+    for kind in KINDS {
+        let [steps, batch, inputs, units] = [5, 3, 4, 18];
+        let case = CellCase::random(3, kind, [steps, batch, inputs, units]);
+        let run = Run::on(*levels().last().unwrap());
+        let expected = case.found(run, Recording::Full);
+        crate::of_layer!(&case.layer(run), layer => {
+            let config = layer.config();
+            assert_eq!((config.output_size(), config.reading_direction()), (units, case.direction));
+            assert!(config.is_for_training());
+            let (mut workspace, mut tape) = (layer.workspace(1).unwrap(), layer.tape(1, 1).unwrap());
+            layer.reserve_workspace(&mut workspace, batch).unwrap();
+            layer.reserve_tape(&mut tape, steps, batch).unwrap();
+            assert_eq!(workspace.bytes(), layer.workspace_bytes(batch).unwrap());
+            assert_eq!(tape.bytes(), layer.tape_bytes(steps, batch).unwrap());
+            let every = NonZeroUsize::new(2);
+            let mut checkpoints = layer.checkpointed_tape(steps, batch, every).unwrap();
+            assert_eq!(checkpoints.bytes(), layer.checkpointed_tape_bytes(steps, batch, every).unwrap());
+
+            let input = Sequence::time_major(&case.x, steps, batch, inputs);
+            for tape in [&mut tape, &mut checkpoints] {
+                let call = Forward::new(input).initial_hidden(Matrix::new(&case.initial, batch, units));
+                layer.forward(&mut workspace, call.tape(tape)).unwrap();
+            }
+            let ranges = config.parameters().unwrap();
+            let mut tensors = [&ranges.weight_ih, &ranges.weight_hh, &ranges.bias]
+                .map(|range| vec![f32::NAN; range.len()]);
+            let [weight_ih, weight_hh, bias] = tensors.each_mut().map(|tensor| &mut tensor[..]);
+            let gradients = LstmGradients { weight_ih, weight_hh, bias, ..LstmGradients::default() };
+            let call = Backward::new(input)
+                .output_cotangent(Sequence::time_major(&case.cotangents[0], steps, batch, units))
+                .last_hidden_cotangent(Matrix::new(&case.cotangents[1], batch, units))
+                .tensor_gradients(gradients, GradientMode::Overwrite);
+            layer.backward_of(&mut workspace, &tape, call).unwrap();
+            for (tensor, (name, expected)) in tensors.iter().zip(&expected[3..6]) {
+                assert_eq!(bits(tensor), bits(expected), "{name}");
+            }
+            let refused = layer.backward_of(&mut workspace, &checkpoints, Backward::new(input)).unwrap_err();
+            assert!(matches!(refused, Error::Unsupported { argument: "tape", .. }), "{refused}");
+        });
     }
 }
 

@@ -6,9 +6,9 @@ use crate::common::golden::{GoldenFile, transpose};
 use crate::common::{Recording, Run, bits, fnv, fused_levels, levels};
 use proptest::prelude::*;
 use quadgate::{
-    Backward, Direction, Error, Forward, GradientMode, Gru, GruConfig, GruGateOrder, GruTensors, GruWeights,
-    Matrix, MatrixMut, Orientation, ResetGate, Rnn, RnnConfig, RnnWeights, Schedule, Sequence, SequenceMut,
-    Split,
+    Backward, Direction, Error, Forward, GradientMode, Gru, GruConfig, GruGate, GruGateOrder, GruTensors,
+    GruWeights, Matrix, MatrixMut, Orientation, ResetGate, Rnn, RnnConfig, RnnWeights, Schedule, Sequence,
+    SequenceMut, Split,
 };
 
 /// The gradients of two biases `[3H]` from that of one `[4H]`, or `[3H]` with the reset gate before the product.
@@ -38,15 +38,16 @@ proptest! {
         seed in any::<u64>(),
         inputs in 0usize..5,
         units in 1usize..6,
-        is_zrn in any::<bool>(),
+        gates in Just(vec![GruGate::Reset, GruGate::Update, GruGate::Candidate]).prop_shuffle(),
         by_inputs in any::<bool>(),
     ) {
         let case = case(seed, [1, 1, inputs, units], ResetGate::AfterProduct);
         let config = GruConfig::new(inputs, units);
-        let (order, orientation) = (
-            if is_zrn { GruGateOrder::ZRN } else { GruGateOrder::RZN },
-            if by_inputs { Orientation::InputsByGates } else { Orientation::GatesByInputs },
-        );
+        let order = GruGateOrder::new([gates[0], gates[1], gates[2]]).unwrap();
+        let (orientation, [rows, other_rows], [width, other_width]) = match by_inputs {
+            true => (Orientation::InputsByGates, [inputs, units], [3 * units; 2]),
+            false => (Orientation::GatesByInputs, [3 * units; 2], [inputs, units]),
+        };
         let [first, second] = &case.biases;
         let weights =
             GruWeights::pytorch(&config, &case.weight_ih, &case.weight_hh, Some(first), Some(second)).unwrap();
@@ -54,10 +55,25 @@ proptest! {
             vec![0.0; 3 * units], vec![0.0; 3 * units]];
         let [mut w, mut r, mut b, mut c] = empty();
         weights.export(order, orientation, &mut w, &mut r, [Some(&mut b), Some(&mut c)]).unwrap();
-        let there = GruWeights::new(&config, order, orientation, &w, &r, [Some(&b), Some(&c)]).unwrap();
-        let [mut w, mut r, mut b, mut c] = empty();
-        there.export_pytorch(&mut w, &mut r, Some(&mut b), Some(&mut c)).unwrap();
-        prop_assert_eq!([&w, &r, &b, &c], [&case.weight_ih, &case.weight_hh, first, second]);
+        // The same in matrices whose rows lie apart.
+        let apart = |values: &[f32], width: usize| -> Vec<f32> {
+            let rows = values.chunks(width.max(1)).flat_map(|row| [row, &[f32::NAN; 2]].concat());
+            rows.collect()
+        };
+        let (far_w, far_r) = (apart(&w, width), apart(&r, other_width));
+        let biases = [Some(&b[..]), Some(&c[..])];
+        let matrices = [
+            Matrix::new(&far_w, rows, width).stride(width + 2),
+            Matrix::new(&far_r, other_rows, other_width).stride(other_width + 2),
+        ];
+        for there in [
+            GruWeights::new(&config, order, orientation, &w, &r, biases).unwrap(),
+            GruWeights::from_matrices(&config, order, orientation, matrices[0], matrices[1], biases).unwrap(),
+        ] {
+            let [mut w, mut r, mut b, mut c] = empty();
+            there.export_pytorch(&mut w, &mut r, Some(&mut b), Some(&mut c)).unwrap();
+            prop_assert_eq!([&w, &r, &b, &c], [&case.weight_ih, &case.weight_hh, first, second]);
+        }
     }
 }
 
@@ -245,6 +261,17 @@ fn each_framework_has_its_order_of_gates_and_biases() {
     let refused = numbered(&after).export_tensorflow_block([&mut w_ru, &mut w_c], None).unwrap_err();
     assert!(matches!(refused, Error::Unsupported { argument: "layout of GRUBlockCell", .. }), "{refused}");
 
+    // The same turned.
+    let (mut gate, mut candidate, mut b_gate, mut b_candidate) = ([0.0; 4], [0.0; 2], [0.0; 2], [0.0]);
+    let rooms = Some([&mut b_gate[..], &mut b_candidate]);
+    numbered(&before).export_tflite([&mut gate, &mut candidate], rooms).unwrap();
+    assert_eq!(
+        (gate, candidate, b_gate, b_candidate),
+        ([1.0, 4.0, 2.0, 5.0], [3.0, 6.0], [11.0, 22.0], [33.0])
+    );
+    let refused = numbered(&before).export_tflite([&mut gate, &mut candidate], None).unwrap_err();
+    assert!(matches!(refused, Error::Missing { argument: "gate_bias and candidate_bias", .. }), "{refused}");
+
     let mut cells = [[0.0]; 12];
     let [a, b, c, d, e, f, g, h, i, j, k, l] = cells.each_mut().map(|cell| &mut cell[..]);
     let tensors =
@@ -411,6 +438,14 @@ fn what_another_cell_made_is_refused() {
     assert!(matches!(refused, Error::Unsupported { argument: "workspace", .. }), "{refused}");
     let refused = gru.step(&mut rnn.state(1).unwrap(), Matrix::new(&[0.0], 1, 1)).unwrap_err();
     assert!(matches!(refused, Error::Unsupported { argument: "state", .. }), "{refused}");
+}
+
+#[test]
+fn an_order_without_a_gate_is_refused() {
+    use GruGate::{Candidate, Reset, Update};
+    assert_eq!(GruGateOrder::new([Update, Reset, Candidate]).unwrap(), GruGateOrder::ZRN);
+    let refused = GruGateOrder::new([Reset, Reset, Candidate]).unwrap_err();
+    assert!(matches!(refused, Error::GateOrder { missing: "update gate", .. }), "{refused}");
 }
 
 #[test]

@@ -115,6 +115,72 @@ fn weights_go_to_frameworks_and_back() {
     assert!(matches!(refused, Error::Missing { argument: "bias_ih", .. }), "{refused}");
 }
 
+/// X = 1 and H = 2: W of unit u is 1 + u, R from unit k to unit u is 10·(u + 1) + k, the biases of u are 100 + u and 200 + u.
+const ROWS: [f32; 4] = [10.0, 11.0, 20.0, 21.0];
+const COLUMNS: [f32; 4] = [10.0, 20.0, 11.0, 21.0];
+
+/// Fails unless these are those weights, with two biases or with one that is the sum.
+fn assert_numbered(framework: &str, weights: &RnnWeights<'_>, two: bool) {
+    let (mut w, mut r, mut first, mut second) = ([0.0; 2], [0.0; 4], [0.0; 2], [0.0; 2]);
+    weights.export_pytorch(&mut w, &mut r, Some(&mut first), Some(&mut second)).unwrap();
+    assert_eq!((w, r), ([1.0, 2.0], ROWS), "{framework}");
+    let expected = if two { ([100.0, 101.0], [200.0, 201.0]) } else { ([300.0, 302.0], [0.0; 2]) };
+    assert_eq!((first, second), expected, "{framework}");
+}
+
+#[test]
+fn each_framework_has_its_orientation_and_its_biases_both_ways() {
+    let config = &RnnConfig::new(1, 2);
+    let (w, sum) = ([1.0, 2.0], [300.0, 302.0]);
+    let (first, second): (&[f32], &[f32]) = (&[100.0, 101.0], &[200.0, 201.0]);
+    let both = [Some(first), Some(second)];
+    let pytorch = RnnWeights::pytorch(config, &w, &ROWS, both[0], both[1]).unwrap();
+
+    let one = Some(&sum[..]);
+    let found = RnnWeights::onednn_ldigo(config, &w, &COLUMNS, one).unwrap();
+    assert_numbered("oneDNN", &found, false);
+    assert_numbered("OpenVINO", &RnnWeights::openvino(config, &w, &ROWS, one).unwrap(), false);
+    assert_numbered("TensorFlow Lite", &RnnWeights::tflite(config, &w, &ROWS, one).unwrap(), false);
+    assert_numbered("cuDNN", &RnnWeights::cudnn(config, &w, &ROWS, both).unwrap(), true);
+    assert_numbered("burn", &RnnWeights::burn(config, &w, &COLUMNS, both).unwrap(), true);
+    let kernel = [&w[..], &COLUMNS].concat();
+    let found = RnnWeights::tensorflow_basic(config, &kernel, one).unwrap();
+    assert_numbered("TensorFlow", &found, false);
+
+    let (mut to_w, mut to_r, mut bias) = ([0.0; 2], [0.0; 4], [0.0; 2]);
+    pytorch.export_onednn_ldigo(&mut to_w, &mut to_r, Some(&mut bias)).unwrap();
+    assert_eq!((to_w, to_r, bias), (w, COLUMNS, sum), "oneDNN");
+    pytorch.export_openvino(&mut to_w, &mut to_r, Some(&mut bias)).unwrap();
+    assert_eq!((to_w, to_r, bias), (w, ROWS, sum), "OpenVINO");
+    pytorch.export_tflite(&mut to_w, &mut to_r, Some(&mut bias)).unwrap();
+    assert_eq!((to_w, to_r, bias), (w, ROWS, sum), "TensorFlow Lite");
+    let mut to_kernel = [0.0; 6];
+    pytorch.export_tensorflow_basic(&mut to_kernel, Some(&mut bias)).unwrap();
+    assert_eq!((&to_kernel[..], bias), (&kernel[..], sum), "TensorFlow");
+    let mut second_bias = [0.0; 2];
+    let rooms = [Some(&mut bias[..]), Some(&mut second_bias[..])];
+    pytorch.export_cudnn(&mut to_w, &mut to_r, rooms).unwrap();
+    assert_eq!((to_w, to_r, &bias[..], &second_bias[..]), (w, ROWS, first, second), "cuDNN");
+    let rooms = [Some(&mut bias[..]), Some(&mut second_bias[..])];
+    pytorch.export_burn(&mut to_w, &mut to_r, rooms).unwrap();
+    assert_eq!((to_w, to_r, &bias[..], &second_bias[..]), (w, COLUMNS, first, second), "burn");
+
+    // W and R side by side in one matrix, as Neural Amp Modeler has those of an LSTM.
+    let fused = [1.0, 10.0, 11.0, 2.0, 20.0, 21.0];
+    let (of_x, of_h) = (Matrix::new(&fused, 2, 1).stride(3), Matrix::new(&fused[1..], 2, 2).stride(3));
+    let found = RnnWeights::from_matrices(config, Orientation::GatesByInputs, of_x, of_h, both).unwrap();
+    assert_numbered("matrices", &found, true);
+
+    let refused = RnnWeights::tensorflow_basic(config, &kernel[1..], one).unwrap_err();
+    assert!(matches!(refused, Error::Length { argument: "kernel", .. }), "{refused}");
+    let refused = pytorch.export_openvino(&mut to_w, &mut to_r, None).unwrap_err();
+    assert!(matches!(refused, Error::Missing { argument: "B", .. }), "{refused}");
+    let refused = RnnWeights::openvino(config, &w, &ROWS, Some(&[0.0; 4])).unwrap_err();
+    assert!(
+        matches!(refused, Error::Length { argument: "B", hint: Some(hint), .. } if hint.contains("onnx"))
+    );
+}
+
 #[test]
 fn a_cell_state_is_refused() {
     let config = RnnConfig::new(1, 1);
