@@ -1,5 +1,5 @@
-//! Draws layers of any options of the LSTM family and calls of `Lstm::forward`, `Lstm::backward` and `Lstm::step` with right
-//! and wrong arguments, and holds the crate to what it promises.
+//! Draws layers of any cell with any options, and calls of `forward`, `backward` and `step` with right and wrong arguments, on rows
+//! of any lengths and masks of steps, and holds the crate to what it promises.
 //!
 //! Whether a call is right is decided here, from the options, shapes and strides alone, without the crate:
 //!
@@ -10,7 +10,7 @@
 //!    interleave otherwise than time within batch or batch within time, may also be refused.
 //! 5. Any other schedule, split, tape, thread count and instruction set with the same arithmetic gives the same bits, and so
 //!    does no tape.
-//! 6. So does the sequence fed to `Lstm::step`, where the call says nothing of shares and masks.
+//! 6. So does the sequence fed to `step`, where the call says nothing of shares, masks and lengths.
 //! 7. Outputs and gradients agree with the oracle in f64.
 //!
 //! Some cases sow infinities, NaNs and huge numbers into the data; they skip 7, as do those whose options have kinks or
@@ -20,15 +20,15 @@
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use quadgate::reference::{NaiveCall, NaiveResult, NaiveState};
-use quadgate::{
-    Backward, Coupling, Direction, Forward, GradientMode, Lstm, LstmConfig, Schedule, Split, Tape, Workspace,
-};
+use quadgate::reference::{NaiveCall, NaiveDirections, NaiveLayer, NaiveResult, NaiveState};
+use quadgate::{Backward, Coupling, Direction, Forward, GradientMode, Schedule, Split, Tape, Workspace};
 use quadgate_fuzz::call::{assert_same, dense, draw_optional, is_right, len_of, verdict};
+use quadgate_fuzz::layer::{Layer, Shape};
 use quadgate_fuzz::layout::{Layout, Verdict};
 use quadgate_fuzz::numbers::Numbers;
-use quadgate_fuzz::options::{Options, weights};
+use quadgate_fuzz::options::{Cell, Options};
 use quadgate_fuzz::oracle::{Tensors, are_steady, tensors, widen};
+use quadgate_fuzz::rows::RowSteps;
 use quadgate_fuzz::written::{Written, draw_parameters};
 use quadgate_fuzz::{given, rarely};
 
@@ -52,6 +52,7 @@ struct Case {
     /// Elements that the buffer of parameter gradients is too long, if it is wanted.
     parameters: Option<usize>,
     input: Layout,
+    rows: RowSteps,
     /// h, c, the shares of h and c, the recurrent mask, and the cotangents of the output, h and c.
     read: [Option<Layout>; 8],
     /// The output, h, c, and the gradients of x, h and c.
@@ -71,17 +72,27 @@ impl Arbitrary<'_> for Case {
         let steps = if rarely(u)? { u.int_in_range(20..=70)? } else { u.int_in_range(0..=6)? };
         let (batch, inputs) = (u.int_in_range(0..=9)?, u.int_in_range(0..=40)?);
         let hidden = u.int_in_range(1..=40)?;
-        let (options, other_options) = (Options::draw(u)?, Options::draw(u)?);
+        let mut draw = || {
+            let (cell, odd) = (Cell::draw(u)?, rarely(u)?);
+            Options::draw(u, cell, odd)
+        };
+        let (options, other_options) = (draw()?, draw()?);
         let ways = Way::draw_two(u, |u| {
             let cannot_split = options.need_whole_rows() && !rarely(u)?;
             let schedule = *u.choose(&[None, Some(Schedule::Fused), Some(Schedule::Hoisted)])?;
             let split = *u.choose(&[None, Some(Split::Rows), Some(Split::Units)])?;
             Ok((schedule, split.filter(|_| !cannot_split)))
         })?;
-        let outputs = options.projection.unwrap_or(hidden);
+        let outputs = options.outputs(hidden);
         let mut state = |width| draw_optional(u, [1, batch, width], 1..=2);
         let (h, dh, last_h, dh0) = (state(outputs)?, state(outputs)?, state(outputs)?, state(outputs)?);
-        let (c, dc, last_c, dc0) = (state(hidden)?, state(hidden)?, state(hidden)?, state(hidden)?);
+        let (c, dc, last_c, dc0) = match options.cell.has_cell_state() || rarely(u)? {
+            true => {
+                let mut state = || draw_optional(u, [1, batch, hidden], 1..=2);
+                (state()?, state()?, state()?, state()?)
+            }
+            false => (None, None, None, None),
+        };
         let mut sequence = |width| draw_optional(u, [steps, batch, width], 0..=2);
         let (dy, y, dx) = (sequence(outputs)?, sequence(outputs)?, sequence(inputs)?);
         let mut mask = |has_option, shape| match has_option || rarely(u)? {
@@ -90,7 +101,7 @@ impl Arbitrary<'_> for Case {
         };
         let has_zoneout = options.zoneout.is_some();
         let hidden_share = mask(has_zoneout, [steps, batch, outputs])?;
-        let cell_share = mask(has_zoneout, [steps, batch, hidden])?;
+        let cell_share = mask(has_zoneout && options.cell.has_cell_state(), [steps, batch, hidden])?;
         let recurrent_mask = mask(options.recurrent_dropout, [1, batch, outputs])?;
         Ok(Case {
             inputs,
@@ -102,6 +113,7 @@ impl Arbitrary<'_> for Case {
             ways,
             parameters: draw_parameters(u)?,
             input: Layout::draw(u, [steps, batch, inputs], 2..=2)?,
+            rows: RowSteps::draw(u, [steps, batch])?,
             read: [h, c, hidden_share, cell_share, recurrent_mask, dy, dh, dc],
             written: [y, last_h, last_c, dx, dh0, dc0],
             numbers: Numbers::draw(u, &[0.3, 1e-3, 0.6])?,
@@ -110,22 +122,15 @@ impl Arbitrary<'_> for Case {
 }
 
 impl Case {
-    fn config(
-        &self,
-        options: &Options,
-        Way { isa, threads, plan: (schedule, split), .. }: Way,
-    ) -> LstmConfig {
-        let config = LstmConfig::new(self.inputs, self.hidden).direction(self.direction);
-        let config = options.apply(config).isa(isa).threads(threads);
-        let config = schedule.into_iter().fold(config, LstmConfig::schedule);
-        let config = split.into_iter().fold(config, LstmConfig::split);
-        if self.training { config.training() } else { config }
+    fn shape<'a>(&'a self, options: &'a Options, way: Way) -> Shape<'a> {
+        let (sizes, direction, training) = ([self.inputs, self.hidden], self.direction, self.training);
+        Shape { sizes, options, direction, way, training }
     }
 
     /// What must become of the forward call, and of the backward call.
     fn verdicts(&self) -> [Verdict; 2] {
         let [steps, batch, _] = self.input.shape;
-        let outputs = self.options.projection.unwrap_or(self.hidden);
+        let outputs = self.options.outputs(self.hidden);
         let (input, output) = ([steps, batch, self.inputs], [steps, batch, outputs]);
         let (state, cell) = ([1, batch, outputs], [1, batch, self.hidden]);
         let [h, c, hidden_share, cell_share, mask, dy, dh, dc] = self.read.each_ref().map(Option::as_ref);
@@ -139,14 +144,19 @@ impl Case {
             ],
             [],
         );
+        let has_cell_state = self.options.cell.has_cell_state();
         let is_right = (self.options.zoneout.is_some() || hidden_share.or(cell_share).is_none())
-            && (self.options.recurrent_dropout || mask.is_none());
+            && (self.options.recurrent_dropout || mask.is_none())
+            && (has_cell_state || c.or(last_c).or(cell_share).is_none());
         let forward = verdict([(h, state), (c, cell)], [(y, output), (last_h, state), (last_c, cell)]);
         let backward =
             verdict([(dy, output), (dh, state), (dc, cell)], [(dx, input), (dh0, state), (dc0, cell)]);
         let right_if = |is_right: bool| if is_right { Verdict::Right } else { Verdict::Wrong };
+        let given = given.max(self.rows.verdict([steps, batch]));
         let forward = forward.max(given).max(right_if(is_right));
-        [forward, backward.max(right_if(self.training && self.parameters != Some(1)))]
+        let is_right =
+            self.training && self.parameters != Some(1) && (has_cell_state || dc.or(dc0).is_none());
+        [forward, backward.max(right_if(is_right))]
     }
 
     fn run(self) {
@@ -155,19 +165,19 @@ impl Case {
         let mut first: Option<Written> = None;
         let mut right = 0;
         for way in self.ways {
-            let config = self.config(&self.options, way);
-            let lstm = weights(&config, &data.parameters).and_then(|weights| Lstm::new(&config, &weights));
+            let layer = self.shape(&self.options, way).layer(&data.parameters);
             let can_split = way.plan.1 != Some(Split::Units) || !self.options.need_whole_rows();
-            assert_eq!(lstm.is_ok(), self.options.make_sense() && can_split, "{:?}", lstm.err());
-            let Ok(lstm) = lstm else { continue };
+            let is_expected = self.options.make_sense() && can_split;
+            assert_eq!(layer.is_ok(), is_expected, "{:?}", layer.err());
+            let Ok(layer) = layer else { continue };
             let room = way.room([steps, batch]);
-            let mut memory = (lstm.workspace(room[1]).unwrap(), way.tape(&lstm, room));
+            let mut memory = (layer.workspace(room[1]), layer.tape(way.every, room));
             let mut written = self.untouched();
-            right = self.calls(&lstm, &mut memory, &data, &mut written);
-            self.check_others(way, &lstm, &mut memory, &data);
+            right = self.calls(&layer, &mut memory, &data, &mut written);
+            self.check_others(way, &layer, &mut memory, &data);
             written.assert_same(first.get_or_insert_with(|| written.clone()), "another way");
             if right > 0 {
-                self.check_steps(&lstm, &data, &written);
+                self.check_steps(&layer, &data, &written);
             }
         }
         let Some(written) = first else { return };
@@ -181,15 +191,15 @@ impl Case {
 
     fn data(&self) -> Data {
         let mut numbers = self.numbers.clone();
-        let ranges = self.config(&self.options, self.ways[0]).parameters();
-        let parameters = ranges.map_or(Vec::new(), |ranges| numbers.take(ranges.total(), self.numbers.scale));
+        let total = self.options.total([self.inputs, self.hidden]);
+        let parameters = numbers.take(if self.options.make_sense() { total } else { 0 }, self.numbers.scale);
         let mut read = self.read.each_ref().map(|layout| numbers.take(len_of(layout), 1.0));
         read[2..4].iter_mut().flatten().for_each(|share| *share = share.abs());
         Data { parameters, input: numbers.take(self.input.len, 1.0), read }
     }
 
     fn untouched(&self) -> Written {
-        let total = self.config(&self.options, self.ways[0]).parameters().unwrap().total();
+        let total = self.options.total([self.inputs, self.hidden]);
         Written::untouched(&self.written, self.parameters.map_or(0, |too_long| total + too_long))
     }
 
@@ -199,7 +209,7 @@ impl Case {
         let [y, last_h, last_c, ..] = &self.written;
         let [to_y, to_h, to_c, ..] = &mut to.outputs;
         given!(
-            Forward::new(self.input.sequence(&data.input)),
+            self.rows.of_forward(Forward::new(self.input.sequence(&data.input))),
             initial_hidden = h.matrix(h_data, 0),
             initial_cell = c.matrix(c_data, 0),
             hidden_share = hidden_share.sequence(hidden_share_data),
@@ -217,7 +227,7 @@ impl Case {
         let [.., dx, dh0, dc0] = &self.written;
         let [.., to_dx, to_dh0, to_dc0] = &mut to.outputs;
         let call = given!(
-            Backward::new(self.input.sequence(&data.input)),
+            self.rows.of_backward(Backward::new(self.input.sequence(&data.input))),
             hidden_share = hidden_share.sequence(hidden_share_data),
             cell_share = cell_share.sequence(cell_share_data),
             recurrent_mask = mask.matrix(mask_data, 0),
@@ -235,16 +245,16 @@ impl Case {
     }
 
     /// Runs the forward call, without and with a tape, and the backward call if that was right; how many were right.
-    fn calls(&self, lstm: &Lstm, own: &mut (Workspace, Tape), data: &Data, written: &mut Written) -> usize {
+    fn calls(&self, layer: &Layer, own: &mut (Workspace, Tape), data: &Data, written: &mut Written) -> usize {
         let ((workspace, tape), verdicts) = (own, self.verdicts());
         let mut right =
-            usize::from(is_right(lstm.forward(workspace, self.forward(data, written)), verdicts[0]));
+            usize::from(is_right(layer.forward(workspace, self.forward(data, written)), verdicts[0]));
         let mut taped = self.untouched();
-        let result = lstm.forward(workspace, self.forward(data, &mut taped).tape(tape));
+        let result = layer.forward(workspace, self.forward(data, &mut taped).tape(tape));
         assert_eq!(is_right(result, verdicts[0]), right == 1);
         taped.assert_same(written, "the call with a tape");
         if right == 1 {
-            let result = lstm.backward(workspace, tape, self.backward(data, written));
+            let result = layer.backward(workspace, tape, self.backward(data, written));
             right += usize::from(is_right(result, verdicts[1]));
         }
         written.assert_same_after(right, &self.untouched(), "a refused call");
@@ -252,51 +262,56 @@ impl Case {
     }
 
     /// Calls with memory of a layer of other options are refused, and so are its weights if they are others.
-    fn check_others(&self, way: Way, lstm: &Lstm, own: &mut (Workspace, Tape), data: &Data) {
+    fn check_others(&self, way: Way, layer: &Layer, own: &mut (Workspace, Tape), data: &Data) {
         let options = &self.other_options;
         if !options.make_sense() || *options == self.options {
             return;
         }
-        let config = self.config(options, Way { plan: (way.plan.0, None), ..way });
-        let parameters = self.numbers.clone().take(config.parameters().unwrap().total(), 0.5);
-        let weights = weights(&config, &parameters).unwrap();
-        let same_tensors = config.parameters() == lstm.config().parameters();
-        let lacks_a_gate = ![Coupling::Independent, self.options.coupling].contains(&options.coupling);
-        let is_refused = Lstm::new(lstm.config(), &weights).is_err();
-        assert_eq!(is_refused, !same_tensors || lacks_a_gate, "weights of {options:?}");
+        let total = options.total([self.inputs, self.hidden]);
+        let parameters = self.numbers.clone().take(total, 0.5);
+        // Threads may share units in one of the two alone.
+        let without_split = Way { plan: (way.plan.0, None), ..way };
+        let [own_shape, shape] = [&self.options, options].map(|options| self.shape(options, without_split));
+        if options.cell == self.options.cell {
+            let same_tensors = shape.has_tensors_of(&own_shape);
+            let lacks_a_gate = ![Coupling::Independent, self.options.coupling].contains(&options.coupling);
+            let are_taken = own_shape.takes_weights_of(&shape, &parameters);
+            assert_eq!(are_taken, same_tensors && !lacks_a_gate, "weights of {options:?}");
+        }
 
-        let other = Lstm::new(&config, &weights).unwrap();
+        let other = shape.layer(&parameters).unwrap();
         let (workspace, tape) = own;
-        let mut others_workspace = other.workspace(tape.batch()).unwrap();
-        let mut others_tape = way.tape(&other, [tape.steps(), tape.batch()]);
+        let mut others_workspace = other.workspace(tape.batch());
+        let mut others_tape = other.tape(way.every, [tape.steps(), tape.batch()]);
         // Unless the input is wrong, this tape is not refused for being empty.
         let record = Forward::new(self.input.sequence(&data.input)).tape(&mut others_tape);
         let _ = other.forward(&mut others_workspace, record);
         let mut to = self.untouched();
         for (what, result) in [
-            ("workspace", lstm.forward(&mut others_workspace, self.forward(data, &mut to))),
-            ("tape", lstm.forward(workspace, self.forward(data, &mut to).tape(&mut others_tape))),
-            ("workspace", lstm.backward(&mut others_workspace, tape, self.backward(data, &mut to))),
-            ("tape", lstm.backward(workspace, &mut others_tape, self.backward(data, &mut to))),
+            ("workspace", layer.forward(&mut others_workspace, self.forward(data, &mut to))),
+            ("tape", layer.forward(workspace, self.forward(data, &mut to).tape(&mut others_tape))),
+            ("workspace", layer.backward(&mut others_workspace, tape, self.backward(data, &mut to))),
+            ("tape", layer.backward(workspace, &mut others_tape, self.backward(data, &mut to))),
         ] {
             assert!(result.is_err(), "{what} of {options:?}");
         }
         to.assert_same(&self.untouched(), "a call with memory of another layer");
-        let mut state = other.state(self.input.shape[1]).unwrap();
+        let mut state = other.state(self.input.shape[1]);
         if self.input.shape[0] > 0 && self.verdicts()[0] == Verdict::Right {
             let x = self.input.matrix(&data.input, 0);
-            assert!(lstm.step(&mut state, x).is_err(), "state of {options:?}");
+            assert!(layer.step(&mut state, x).is_err(), "state of {options:?}");
         }
-        let is_zero = |row: Option<&[f32]>| row.unwrap().iter().all(|&value| value == 0.0);
+        let is_zero = |row: Option<&[f32]>| row.into_iter().flatten().all(|&value| value == 0.0);
         assert!((0..state.batch()).all(|row| is_zero(state.hidden(row)) && is_zero(state.cell(row))));
     }
 
     /// Holds the output to that of single steps, bit for bit.
-    fn check_steps(&self, lstm: &Lstm, data: &Data, written: &Written) {
+    fn check_steps(&self, layer: &Layer, data: &Data, written: &Written) {
         let [steps, batch, _] = self.input.shape;
         let ([h, c, masks @ .., _, _, _], [y, ..]) = (&self.read, &self.written);
-        let (Some(layout), true) = (y, masks.iter().all(Option::is_none)) else { return };
-        let mut state = lstm.state(batch).unwrap();
+        let is_plain = masks.iter().all(Option::is_none) && self.rows.are_all();
+        let (Some(layout), true) = (y, is_plain) else { return };
+        let mut state = layer.state(batch);
         if let Some(h) = h {
             state.set_hidden(h.matrix(&data.read[0], 0)).unwrap();
         }
@@ -305,7 +320,7 @@ impl Case {
         }
         for step in 0..steps {
             let t = if self.direction == Direction::Reverse { steps - 1 - step } else { step };
-            lstm.step(&mut state, self.input.matrix(&data.input, t)).unwrap();
+            layer.step(&mut state, self.input.matrix(&data.input, t)).unwrap();
             for b in 0..batch {
                 let expected = state.hidden(b).unwrap();
                 assert_same(&written.outputs[0][layout.start(t, b)..][..expected.len()], expected, "a step");
@@ -319,9 +334,8 @@ impl Case {
         let up_or_down = [1.0 + moved, 1.0 - moved, 1.0 + moved].into_iter().cycle();
         let parameters: Vec<f64> =
             widen(&data.parameters).into_iter().zip(up_or_down).map(|(p, by)| p * by).collect();
-        let layer = self.options.oracle(&self.config(&self.options, self.ways[0]), &parameters);
-        let cell = &layer.cells[0];
-        let (units, outputs) = (cell.hidden_size, cell.output_size);
+        let cell = self.options.oracle([self.inputs, self.hidden], &parameters);
+        let (units, outputs) = (cell.state_size(), cell.output_size);
         let read =
             |which: usize, rows, width| dense(self.read[which].as_ref(), &data.read[which], rows, width);
         let state =
@@ -332,13 +346,19 @@ impl Case {
         let masks = [given(2, steps, outputs), given(3, steps, units), given(4, 1, outputs)];
         let call = NaiveCall {
             initial: vec![state(0, 1)],
-            masks: vec![self.options.masks(cell, [steps, batch], masks)],
+            run: self.rows.naive(),
+            masks: vec![self.options.masks(&cell, [steps, batch], masks)],
             ..NaiveCall::new(
                 [steps, batch],
                 dense(Some(&self.input), &data.input, [steps, batch], self.inputs),
-                &layer.cells,
+                std::slice::from_ref(&cell),
             )
         };
+        let directions = match self.direction {
+            Direction::Forward => NaiveDirections::Forward,
+            Direction::Reverse => NaiveDirections::Reverse,
+        };
+        let layer = NaiveLayer { cells: vec![cell], directions };
         let cotangents = NaiveResult { output: read(5, [steps, batch], outputs), last: vec![state(6, 7)] };
         tensors(layer.forward(&call), layer.backward(&call, &cotangents))
     }

@@ -1,10 +1,12 @@
 //! What the fuzz targets share.
 
 pub mod call;
+pub mod layer;
 pub mod layout;
 pub mod numbers;
 pub mod options;
 pub mod oracle;
+pub mod rows;
 pub mod way;
 pub mod written;
 

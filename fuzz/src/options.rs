@@ -1,21 +1,58 @@
 //! The options of a layer, sensible or not.
 
 use crate::oracle::widen;
-use crate::rarely;
 use libfuzzer_sys::arbitrary::{self, Unstructured};
 use quadgate::reference::{
-    NaiveActivation, NaiveActivations, NaiveCell, NaiveClip, NaiveCoupling, NaiveDirections, NaiveLayer,
-    NaiveMasks, NaiveParameters,
+    NaiveActivation, NaiveActivations, NaiveCell, NaiveClip, NaiveCoupling, NaiveKind, NaiveMasks,
+    NaiveParameters,
 };
 use quadgate::{
-    ActivationFunction, Activations, Clip, Coupling, Direction, Error, LstmConfig, LstmWeights, Orientation,
-    Zoneout,
+    ActivationFunction, Activations, Clip, Coupling, GruActivations, GruConfig, LayerConfig, LstmConfig,
+    ResetGate, RnnConfig, Zoneout,
 };
-use std::ops::Range;
 
-/// All options of the LSTM family.
+/// Which cell a layer is of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cell {
+    Lstm,
+    Gru(ResetGate),
+    Rnn,
+}
+
+impl Cell {
+    pub fn draw(u: &mut Unstructured<'_>) -> arbitrary::Result<Self> {
+        let [after, before] = [ResetGate::AfterProduct, ResetGate::BeforeProduct].map(Cell::Gru);
+        u.choose(&[Cell::Lstm, after, before, Cell::Rnn]).copied()
+    }
+
+    /// Gates in weights.
+    pub fn gates(self) -> usize {
+        self.naive().gates()
+    }
+
+    /// Biases that are not added up, as many as scales of a normalization.
+    pub fn biases(self) -> usize {
+        self.gates() + usize::from(self == Cell::Gru(ResetGate::AfterProduct))
+    }
+
+    /// Whether there is a c.
+    pub fn has_cell_state(self) -> bool {
+        self == Cell::Lstm
+    }
+
+    fn naive(self) -> NaiveKind {
+        match self {
+            Cell::Lstm => NaiveKind::Lstm,
+            Cell::Gru(reset_gate) => NaiveKind::Gru { resets_before: reset_gate == ResetGate::BeforeProduct },
+            Cell::Rnn => NaiveKind::Rnn,
+        }
+    }
+}
+
+/// All options that there are; those that a cell has not are at their defaults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
+    pub cell: Cell,
     pub projection: Option<usize>,
     pub projection_bias: bool,
     pub peepholes: bool,
@@ -29,50 +66,45 @@ pub struct Options {
 }
 
 impl Options {
-    /// Each option a third of the time, and now and then values that make no sense.
-    pub fn draw(u: &mut Unstructured<'_>) -> arbitrary::Result<Self> {
-        let mut draw = Draw { odd: rarely(u)?, u };
-        let projection = match draw.third()? {
-            true if draw.is_senseless()? => Some(*draw.u.choose(&[0, usize::MAX, usize::MAX / 4])?),
-            true => Some(draw.u.int_in_range(1..=45)?),
-            false => None,
+    /// None.
+    pub fn none(cell: Cell) -> Self {
+        Self {
+            cell,
+            projection: None,
+            projection_bias: false,
+            peepholes: false,
+            coupling: Coupling::default(),
+            clip: Clip::default(),
+            activations: Activations::default(),
+            epsilon: None,
+            zoneout: None,
+            recurrent_dropout: false,
+        }
+    }
+
+    /// Each option a third of the time, and if `odd` now and then values that make no sense.
+    pub fn draw(u: &mut Unstructured<'_>, cell: Cell, odd: bool) -> arbitrary::Result<Self> {
+        let (mut draw, none) = (Draw { odd, u }, Self::none(cell));
+        let of_lstm = match cell {
+            Cell::Lstm => draw.options_of_lstm(none)?,
+            Cell::Gru(_) | Cell::Rnn => none,
         };
-        let may_project = projection.is_some() || draw.is_senseless()?;
         Ok(Self {
-            projection,
-            projection_bias: may_project && draw.third()?,
-            peepholes: draw.third()?,
-            coupling: *draw.u.choose(&[
-                Coupling::Independent,
-                Coupling::ForgetFromInput,
-                Coupling::InputFromForget,
-            ])?,
-            clip: if draw.third()? {
-                Clip {
-                    gate: draw.limit()?,
-                    hidden: draw.limit()?,
-                    cell: draw.limit()?,
-                    projection: if may_project { draw.limit()? } else { None },
-                }
-            } else {
-                Clip::default()
-            },
-            activations: if draw.third()? {
-                Activations { gate: draw.function()?, candidate: draw.function()?, cell: draw.function()? }
-            } else {
-                Activations::default()
-            },
+            clip: if draw.third()? { draw.clip(&of_lstm)? } else { Clip::default() },
+            activations: if draw.third()? { draw.activations(cell)? } else { Activations::default() },
             epsilon: if draw.third()? {
                 Some(draw.value(&[0.01, 1.0, 1e-5], &[0.0, -0.01, f32::NAN, f32::INFINITY])?)
             } else {
                 None
             },
             zoneout: if draw.third()? {
-                Some(Zoneout { hidden: draw.rate()?, cell: draw.rate()? })
+                let hidden = draw.rate()?;
+                Some(Zoneout { hidden, cell: if cell.has_cell_state() { draw.rate()? } else { 0.0 } })
             } else {
                 None
             },
             recurrent_dropout: draw.third()?,
+            ..of_lstm
         })
     }
 
@@ -94,7 +126,10 @@ impl Options {
 
     /// Whether threads cannot share units.
     pub fn need_whole_rows(&self) -> bool {
-        self.projection.is_some() || self.epsilon.is_some() || self.recurrent_dropout
+        self.projection.is_some()
+            || self.epsilon.is_some()
+            || self.recurrent_dropout
+            || self.cell == Cell::Gru(ResetGate::BeforeProduct)
     }
 
     /// Whether rounding cannot make large differences at a kink, a limit, or where what is normalized is all the same.
@@ -108,37 +143,53 @@ impl Options {
             })
     }
 
-    /// A layer with these.
-    pub fn apply(&self, mut config: LstmConfig) -> LstmConfig {
-        config = self.projection.into_iter().fold(config, LstmConfig::projection);
-        config = self.epsilon.into_iter().fold(config, LstmConfig::layer_normalization);
-        config = self.zoneout.into_iter().fold(config, LstmConfig::zoneout);
-        for (is_there, option) in [
-            (self.projection_bias, LstmConfig::projection_bias as fn(LstmConfig) -> LstmConfig),
-            (self.peepholes, LstmConfig::peepholes),
-            (self.recurrent_dropout, LstmConfig::recurrent_dropout),
-        ] {
-            config = if is_there { option(config) } else { config };
-        }
-        config.coupling(self.coupling).clip(self.clip).activations(self.activations)
+    /// Elements of h.
+    pub fn outputs(&self, units: usize) -> usize {
+        self.projection.unwrap_or(units)
     }
 
-    /// The layer of the oracle. The options make sense.
-    pub fn oracle(&self, config: &LstmConfig, parameters: &[f64]) -> NaiveLayer<f64> {
-        let ranges = config.parameters().unwrap();
-        let tensor = |range: Range<usize>| parameters[range].to_vec();
-        let option = |range: Range<usize>| (!range.is_empty()).then(|| tensor(range));
+    /// Parameters of a layer, in their order: W, R, b, peepholes, scales, V and its bias; none if they cannot be counted.
+    pub fn lens(&self, [inputs, units]: [usize; 2]) -> Option<[usize; 7]> {
+        let (outputs, gates) = (self.outputs(units), self.cell.gates());
+        let (biases, of) =
+            (self.cell.biases() * units, |is_there: bool, len: usize| if is_there { len } else { 0 });
+        Some([
+            gates.checked_mul(units)?.checked_mul(inputs)?,
+            gates.checked_mul(units)?.checked_mul(outputs)?,
+            biases,
+            of(self.peepholes, 3 * units),
+            of(self.epsilon.is_some(), biases),
+            of(self.projection.is_some(), units.checked_mul(outputs)?),
+            of(self.projection_bias, outputs),
+        ])
+    }
+
+    /// How many there are; zero if they cannot be counted.
+    pub fn total(&self, sizes: [usize; 2]) -> usize {
+        let sum = |lens: [usize; 7]| lens.into_iter().try_fold(0usize, usize::checked_add);
+        self.lens(sizes).and_then(sum).unwrap_or(0)
+    }
+
+    /// The cell of the oracle. The options make sense.
+    pub fn oracle(&self, [inputs, units]: [usize; 2], mut parameters: &[f64]) -> NaiveCell<f64> {
+        let tensors = self.lens([inputs, units]).unwrap().map(|len| {
+            let (tensor, rest) = parameters.split_at(len);
+            parameters = rest;
+            tensor.to_vec()
+        });
+        let [weight_ih, weight_hh, bias, peephole, normalization, projection, projection_bias] = tensors;
+        let option = |tensor: Vec<f64>| (!tensor.is_empty()).then_some(tensor);
         let parameters = NaiveParameters {
-            peephole: option(ranges.peepholes),
-            normalization: option(ranges.layer_normalization),
-            projection: option(ranges.projection),
-            projection_bias: option(ranges.projection_bias),
-            ..NaiveParameters::new(tensor(ranges.weight_ih), tensor(ranges.weight_hh), tensor(ranges.bias))
+            peephole: option(peephole),
+            normalization: option(normalization),
+            projection: option(projection),
+            projection_bias: option(projection_bias),
+            ..NaiveParameters::new(weight_ih, weight_hh, bias)
         };
         let limit = |limit: Option<f32>| limit.map(f64::from);
         let Self { clip, activations, .. } = self;
-        let cell = NaiveCell {
-            output_size: config.output_size(),
+        NaiveCell {
+            output_size: self.outputs(units),
             activations: NaiveActivations {
                 gate: naive(activations.gate),
                 candidate: naive(activations.candidate),
@@ -157,13 +208,8 @@ impl Options {
                 projection: limit(clip.projection),
             },
             epsilon: self.epsilon.map_or(0.0, f64::from),
-            ..NaiveCell::new(config.input_size(), config.hidden_size(), parameters)
-        };
-        let directions = match config.reading_direction() {
-            Direction::Forward => NaiveDirections::Forward,
-            Direction::Reverse => NaiveDirections::Reverse,
-        };
-        NaiveLayer { cells: vec![cell], directions }
+            ..NaiveCell::of_kind(self.cell.naive(), inputs, units, parameters)
+        }
     }
 
     /// The masks of the oracle: the shares that a call gives, else what the rates say, and the recurrent mask.
@@ -177,36 +223,62 @@ impl Options {
         let rates = self.zoneout;
         // The oracle has a mask for each gate and step.
         let of_gates = |mask: Vec<f64>| {
-            let rows = mask.chunks(cell.output_size).flat_map(|row| row.repeat(4));
+            let rows = mask.chunks(cell.output_size).flat_map(|row| row.repeat(cell.kind.gates()));
             rows.collect::<Vec<f64>>().repeat(steps)
         };
         NaiveMasks {
             recurrent: recurrent.map(of_gates),
             hidden: hidden.or_else(|| Some(constant(rates?.hidden, cell.output_size))),
-            cell: shares_of_cell.or_else(|| Some(constant(rates?.cell, cell.hidden_size))),
+            cell: shares_of_cell.or_else(|| Some(constant(rates?.cell, cell.state_size()))),
         }
     }
 }
 
-/// The weights that a buffer holds of all parameters of a layer.
-pub fn weights<'a>(config: &LstmConfig, parameters: &'a [f32]) -> Result<LstmWeights<'a>, Error> {
-    let (at, units) = (config.parameters()?, config.hidden_size());
-    let tensor = |range: Range<usize>| &parameters[range];
-    let row = |range: &Range<usize>, row: usize| &parameters[range.start + row * units..][..units];
-    let bias = Some(tensor(at.bias));
-    let mut weights = LstmWeights::pytorch(config, tensor(at.weight_ih), tensor(at.weight_hh), bias, None)?;
-    if !at.peepholes.is_empty() {
-        weights = weights.with_peepholes([0, 1, 2].map(|index| row(&at.peepholes, index)))?;
+/// A configuration of layers of one of the cells.
+pub trait CellConfig: LayerConfig {
+    /// A layer with these options, which are those of this cell.
+    fn of(options: &Options, sizes: [usize; 2]) -> Self;
+}
+
+impl CellConfig for LstmConfig {
+    fn of(options: &Options, [inputs, units]: [usize; 2]) -> Self {
+        let mut config = LstmConfig::new(inputs, units);
+        config = options.projection.into_iter().fold(config, LstmConfig::projection);
+        config = options.epsilon.into_iter().fold(config, LstmConfig::layer_normalization);
+        config = options.zoneout.into_iter().fold(config, LstmConfig::zoneout);
+        for (is_there, option) in [
+            (options.projection_bias, LstmConfig::projection_bias as fn(LstmConfig) -> LstmConfig),
+            (options.peepholes, LstmConfig::peepholes),
+            (options.recurrent_dropout, LstmConfig::recurrent_dropout),
+        ] {
+            config = if is_there { option(config) } else { config };
+        }
+        config.coupling(options.coupling).clip(options.clip).activations(options.activations)
     }
-    if !at.layer_normalization.is_empty() {
-        let scales = [0, 1, 2, 3].map(|index| row(&at.layer_normalization, index));
-        weights = weights.with_layer_normalization(scales)?;
+}
+
+impl CellConfig for GruConfig {
+    fn of(options: &Options, [inputs, units]: [usize; 2]) -> Self {
+        let Activations { gate, candidate, .. } = options.activations;
+        let mut config = GruConfig::new(inputs, units).activations(GruActivations { gate, candidate });
+        if let Cell::Gru(reset_gate) = options.cell {
+            config = config.reset_gate(reset_gate);
+        }
+        config = options.clip.gate.into_iter().fold(config, GruConfig::clip);
+        config = options.epsilon.into_iter().fold(config, GruConfig::layer_normalization);
+        config = options.zoneout.into_iter().fold(config, |config, rates| config.zoneout(rates.hidden));
+        if options.recurrent_dropout { config.recurrent_dropout() } else { config }
     }
-    if !at.projection.is_empty() {
-        let bias = (!at.projection_bias.is_empty()).then(|| tensor(at.projection_bias));
-        weights = weights.with_projection(Orientation::GatesByInputs, tensor(at.projection), bias)?;
+}
+
+impl CellConfig for RnnConfig {
+    fn of(options: &Options, [inputs, units]: [usize; 2]) -> Self {
+        let mut config = RnnConfig::new(inputs, units).activation(options.activations.candidate);
+        config = options.clip.gate.into_iter().fold(config, RnnConfig::clip);
+        config = options.epsilon.into_iter().fold(config, RnnConfig::layer_normalization);
+        config = options.zoneout.into_iter().fold(config, |config, rates| config.zoneout(rates.hidden));
+        if options.recurrent_dropout { config.recurrent_dropout() } else { config }
     }
-    Ok(weights)
 }
 
 /// α and β, where there are.
@@ -250,6 +322,46 @@ struct Draw<'a, 'b> {
 }
 
 impl Draw<'_, '_> {
+    /// The same with what an LSTM alone has.
+    fn options_of_lstm(&mut self, others: Options) -> arbitrary::Result<Options> {
+        let projection = match self.third()? {
+            true if self.is_senseless()? => Some(*self.u.choose(&[0, usize::MAX, usize::MAX / 4])?),
+            true => Some(self.u.int_in_range(1..=45)?),
+            false => None,
+        };
+        let may_project = projection.is_some() || self.is_senseless()?;
+        Ok(Options {
+            projection,
+            projection_bias: may_project && self.third()?,
+            peepholes: self.third()?,
+            coupling: *self.u.choose(&[
+                Coupling::Independent,
+                Coupling::ForgetFromInput,
+                Coupling::InputFromForget,
+            ])?,
+            ..others
+        })
+    }
+
+    fn clip(&mut self, options: &Options) -> arbitrary::Result<Clip> {
+        let gate = self.limit()?;
+        if !options.cell.has_cell_state() {
+            return Ok(Clip { gate, ..Clip::default() });
+        }
+        let may_project = options.projection.is_some() || self.is_senseless()?;
+        let (hidden, cell) = (self.limit()?, self.limit()?);
+        Ok(Clip { gate, hidden, cell, projection: if may_project { self.limit()? } else { None } })
+    }
+
+    fn activations(&mut self, cell: Cell) -> arbitrary::Result<Activations> {
+        let plain = Activations::default();
+        Ok(Activations {
+            gate: if cell == Cell::Rnn { plain.gate } else { self.function()? },
+            candidate: self.function()?,
+            cell: if cell.has_cell_state() { self.function()? } else { plain.cell },
+        })
+    }
+
     fn third(&mut self) -> arbitrary::Result<bool> {
         Ok(self.u.int_in_range(0..=2)? == 2)
     }
