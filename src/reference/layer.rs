@@ -105,7 +105,7 @@ impl<R> NaiveMasks<R> {
         NaiveStepMasks {
             recurrent: part(&self.recurrent, position, cell.kind.gates() * cell.output_size),
             hidden: part(&self.hidden, position, cell.output_size),
-            cell: part(&self.cell, position, cell.hidden_size),
+            cell: part(&self.cell, position, cell.state_size()),
         }
     }
 }

@@ -76,6 +76,12 @@ fn layout_of(framework: &Framework) -> GateLayout<GATES> {
     layout(framework.gru, framework.orientation)
 }
 
+/// `Ok` if the layer is of the kind that `CuDNNGRU` is.
+fn check_cudnn(is_split: bool) -> Result<(), Error> {
+    let because = "a reset gate before the product";
+    if is_split { Ok(()) } else { Err(Error::Unsupported { argument: "CuDNNGRU", because }) }
+}
+
 fn each_gate<S>(tensors: GruTensors<S>) -> EachGate<S, GATES> {
     let GruTensors { input, recurrent, biases } = tensors;
     EachGate { input, recurrent, biases }
@@ -199,7 +205,8 @@ impl<'a> GruWeights<'a> {
     /// `_convert_rnn_weights` in `keras/src/legacy/saving/legacy_h5_format.py`.
     ///
     /// # Errors
-    /// [`Error::Length`] names the tensor whose length is wrong, [`Error::Zero`] if H is zero. Nothing is written then.
+    /// [`Error::Length`] names the tensor whose length is wrong, [`Error::Zero`] if H is zero; [`Error::Unsupported`] of a layer with
+    /// [`ResetGate::BeforeProduct`] or layer normalization, which `CuDNNGRU` has not. Nothing is written then.
     pub fn keras_cudnn(
         config: &GruConfig,
         kernel: &[f32],
@@ -208,7 +215,14 @@ impl<'a> GruWeights<'a> {
         parameters: &'a mut [f32],
     ) -> Result<Self, Error> {
         let (layout, tensors) = (layout_of(&KERAS), [kernel, recurrent_kernel, bias]);
+        check_cudnn(is_split(config))?;
         let ranges = config.layer.parameters()?;
+        if ranges.bias.end != ranges.total() {
+            return Err(Error::Unsupported {
+                argument: "CuDNNGRU",
+                because: "layer normalization, which it has not",
+            });
+        }
         keras_cudnn::read(sizes(config), is_split(config), layout, tensors, &ranges, parameters)?;
         Self::from_parameters(config, parameters)
     }
@@ -223,6 +237,7 @@ impl<'a> GruWeights<'a> {
         recurrent_kernel: &mut [f32],
         bias: &mut [f32],
     ) -> Result<(), Error> {
+        check_cudnn(self.gates.is_split)?;
         keras_cudnn::write(&self.gates, layout_of(&KERAS), [kernel, recurrent_kernel, bias])
     }
 

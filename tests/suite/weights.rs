@@ -6,8 +6,8 @@ use crate::common::{Random, levels, widen};
 use proptest::prelude::*;
 use quadgate::{
     Backward, Coupling, Directions, Error, Forward, Gru, GruConfig, GruWeights, JoinedTensors, Lstm,
-    LstmConfig, LstmStack, LstmWeights, Matrix, MatrixMut, Orientation, Rnn, RnnConfig, RnnWeights,
-    SeparateTensors, Sequence, SequenceMut, StackConfig, Threads, WeightLayout,
+    LstmConfig, LstmStack, LstmWeights, Matrix, MatrixMut, Orientation, ResetGate, Rnn, RnnConfig,
+    RnnWeights, SeparateTensors, Sequence, SequenceMut, StackConfig, Threads, WeightLayout,
 };
 
 const INPUTS: usize = 3;
@@ -773,6 +773,19 @@ fn files_of_cudnn_gru_are_read_and_written_as_keras_converts_them() {
             Err(Error::Length { .. })
         ));
     }
+    // The reset gate of a CuDNNGRU comes after the product, and nothing is normalized.
+    let before = config.clone().reset_gate(ResetGate::BeforeProduct);
+    for config in [&before, &config.clone().layer_normalization(0.1)] {
+        let mut parameters = vec![7.0; config.parameters().unwrap().total()];
+        let read =
+            GruWeights::keras_cudnn(config, &of_kernel, &of_recurrent, &bias, &mut parameters).unwrap_err();
+        assert!(matches!(read, Error::Unsupported { argument: "CuDNNGRU", .. }), "{read}");
+        assert!(parameters.iter().all(|&parameter| parameter == 7.0));
+    }
+    let weights = GruWeights::keras(&before, &kernel, &recurrent, Some(&bias[..3 * UNITS])).unwrap();
+    let (mut w, mut r, mut b) = (vec![7.0; kernel.len()], vec![7.0; recurrent.len()], vec![7.0; bias.len()]);
+    let refused = weights.export_keras_cudnn(&mut w, &mut r, &mut b).unwrap_err();
+    assert!(matches!(refused, Error::Unsupported { argument: "CuDNNGRU", .. }), "{refused}");
     assert!(parameters.iter().all(|&parameter| parameter == 7.0));
 }
 
