@@ -338,7 +338,7 @@ impl Packer {
     }
 
     /// Whether a matrix is written past the caches, so that what was there is not read before. Measured at one thread on an Emerald
-    /// Rapids: new weights for a training layer of 512 units take 2.3 rather than 3.4 ms, of 1024 14 rather than 19; but in fresh memory a
+    /// Rapids: new weights for a training layer of 512 units take 2.4 rather than 3.6 ms, of 1024 11 rather than 16; but in fresh memory a
     /// layer of 512 takes 4.4 rather than 2.9 ms, of 1024 16 rather than 11 (a machine with other work).
     fn is_past_caches(self, packed: &[f32]) -> bool {
         self.streams && size_of_val(packed) >= Caches::of_this_cpu().second
