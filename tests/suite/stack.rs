@@ -1,6 +1,6 @@
 //! Stacks of layers in one direction or both, against the oracle, PyTorch and ONNX Runtime.
 
-use crate::common::family::{Tensors, config_of, random_cell};
+use crate::common::family::{Tensors, config_of, move_numbers, random_cell};
 use crate::common::golden::{GoldenFile, assert_relative, transpose};
 use crate::common::lengths::{Kind, PartialCase, kinds, padding_of};
 use crate::common::refused::{Refused, assert_refused};
@@ -851,15 +851,11 @@ fn check_options(
         outputs.iter().zip(&units).map(state).collect()
     };
     let cotangents = NaiveResult { output: widen(&dy), last: states(&dh, &dc) };
-    // The oracle's tensors, with parameters that are moved by up to so much of themselves, in a direction of that number.
+    // The oracle's tensors, with numbers that are moved by up to so much of themselves, in a direction of that number.
     let oracle = |direction: u64, by: f64| -> Vec<Vec<f64>> {
         let (mut cells, mut random) = (cells.clone(), Random(direction));
-        for NaiveCell { parameters, .. } in &mut cells {
-            for (_, tensor) in parameters.named_mut() {
-                for value in tensor {
-                    *value *= 1.0 + by * f64::from(random.uniform(1.0));
-                }
-            }
+        for cell in &mut cells {
+            move_numbers(cell, || 1.0 + by * f64::from(random.uniform(1.0)));
         }
         let initial = states(&h0, &c0);
         let call = NaiveCall { initial, ..NaiveCall::new([steps, batch], widen(&x), &cells) };

@@ -434,15 +434,39 @@ impl FamilyCase {
         (self.layer.forward(&self.call), self.layer.backward(&self.call, &self.cotangents))
     }
 
-    /// The same with every weight moved by `relative` of itself, up or down.
+    /// The same with every weight and number of a function moved by `relative` of itself, up or down.
     pub fn moved(&self, seed: u64, relative: f64) -> Self {
         let (mut moved, mut random) = (self.clone(), Random(seed));
-        for (_, tensor) in moved.layer.cells[0].parameters.named_mut() {
-            for value in tensor {
-                *value *= if random.bits().is_multiple_of(2) { 1.0 + relative } else { 1.0 - relative };
-            }
-        }
+        move_numbers(&mut moved.layer.cells[0], || {
+            if random.bits().is_multiple_of(2) { 1.0 + relative } else { 1.0 - relative }
+        });
         moved
+    }
+}
+
+/// Multiplies every parameter of a cell and every number of its functions by a factor: α·x + β, say, may be far smaller than its terms.
+pub fn move_numbers(cell: &mut NaiveCell<f64>, mut factor: impl FnMut() -> f64) {
+    for (_, tensor) in cell.parameters.named_mut() {
+        tensor.iter_mut().for_each(|value| *value *= factor());
+    }
+    let NaiveActivations { gate, candidate, cell } = &mut cell.activations;
+    for function in [gate, candidate, cell] {
+        match function {
+            NaiveActivation::HardSigmoid { alpha, beta }
+            | NaiveActivation::Affine { alpha, beta }
+            | NaiveActivation::ScaledTanh { alpha, beta } => {
+                *alpha *= factor();
+                *beta *= factor();
+            }
+            NaiveActivation::LeakyRelu { alpha }
+            | NaiveActivation::ThresholdedRelu { alpha }
+            | NaiveActivation::Elu { alpha } => *alpha *= factor(),
+            NaiveActivation::Sigmoid
+            | NaiveActivation::Tanh
+            | NaiveActivation::Relu
+            | NaiveActivation::Softsign
+            | NaiveActivation::Softplus => {}
+        }
     }
 }
 
