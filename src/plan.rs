@@ -32,7 +32,7 @@ const GIVEN_BYTES: usize = 16 << 10;
 ///
 /// Measured with AVX-512 and two threads on an Emerald Rapids, X = H, in calls one after the other, the time of two threads as a part of
 /// that of one: 0.65 of 20 steps of two rows of 48 units (1.5 million operations), 0.72 of six of 32 (2.0), 0.80 of eight of 32 (2.6). In calls 0.3 ms apart,
-/// for which a thread that sleeps must be woken: 0.9 to 1.2, up to 20 million operations.
+/// for which a thread that sleeps must be woken: mostly 0.8 to 1.15, up to 20 million operations.
 const MIN_FLOPS_PER_THREAD: f64 = 7e5;
 
 /// What a step loses where a thread has r rows, times r, as a part of its products: few rows are tiles that ask the caches for
