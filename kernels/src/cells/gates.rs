@@ -18,7 +18,7 @@
 use crate::cells::activation::{CONSTANTS, tanh};
 use crate::cells::function::{ActivationFunction, magnitude};
 use crate::cells::lines::Line;
-use crate::simd::{Arithmetic, MAX_LANES, Simd, Together};
+use crate::simd::{Arithmetic, MAX_LANES, Simd, Together, each, repeat};
 use crate::views::{RawRows, RawRowsMut};
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -83,12 +83,12 @@ impl FewVectors {
     ) -> *mut f32 {
         const { assert!(N * W <= MOST_VECTORS) };
         let line = self.0.as_mut_ptr().cast::<f32>();
-        for n in 0..N {
-            for w in 0..W {
+        each!(n in N => {
+            each!(w in W => {
                 // SAFETY: there is room for so many vectors.
                 unsafe { s.store(line.add((n * W + w) * S::LANES), x[n][w]) };
-            }
-        }
+            });
+        });
         line
     }
 
@@ -102,12 +102,12 @@ impl FewVectors {
         line: *const f32,
         x: &mut [[S::Vector; W]; N],
     ) {
-        for n in 0..N {
-            for w in 0..W {
+        each!(n in N => {
+            each!(w in W => {
                 // SAFETY: the caller vouches for the vectors.
                 x[n][w] = unsafe { s.load(line.add((n * W + w) * S::LANES)) };
-            }
-        }
+            });
+        });
     }
 }
 
@@ -202,7 +202,7 @@ pub(crate) struct RowSum<V> {
 impl<V: Copy> RowSum<V> {
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn new<S: Simd<Element = f32, Vector = V>>(s: S) -> Self {
-        Self { parts: [s.zero(); 4] }
+        Self { parts: repeat(s.zero()) }
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -257,12 +257,12 @@ pub(crate) unsafe fn load<S: Simd<Element = f32>, const W: usize>(
     rows: RawRows,
     places: &[(usize, Place); W],
 ) -> [S::Vector; W] {
-    let mut vectors = [s.zero(); W];
-    for n in 0..W {
+    let mut vectors = repeat(s.zero());
+    each!(n in W => {
         let (row, place) = places[n];
         // SAFETY: the caller vouches for it.
         vectors[n] = unsafe { s.load(rows.at(row, place.unit)) };
-    }
+    });
     vectors
 }
 
@@ -277,11 +277,11 @@ pub(crate) unsafe fn store<S: Simd<Element = f32>, const W: usize>(
     places: &[(usize, Place); W],
     vectors: [S::Vector; W],
 ) {
-    for n in 0..W {
+    each!(n in W => {
         let (row, place) = places[n];
         // SAFETY: the caller vouches for it.
         unsafe { s.store(rows.at(row, place.unit), vectors[n]) };
-    }
+    });
 }
 
 /// The gates of some units.
@@ -327,20 +327,26 @@ impl<L: GateLayout> Gates<L> {
         lines.map(|line| (line.row, self.place::<S>(line.unit / S::LANES)))
     }
 
-    /// Vectors of units from that of a row and a panel on, row after row. It is moved behind them.
+    /// All vectors of units of some rows, W at a time. Where fewer are left, the last one stands for those that are missing: the same is
+    /// computed from the same, and written twice.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(crate) fn next_places<S: Simd, const W: usize>(
+    pub(crate) fn in_groups<S: Simd, const W: usize>(
         &self,
-        [row, panel]: &mut [usize; 2],
-    ) -> [(usize, Place); W] {
-        let panels = self.panels::<S>();
-        array::from_fn(|_| {
-            let place = (*row, self.place::<S>(*panel));
-            *panel += 1;
-            if *panel == panels {
-                (*row, *panel) = (*row + 1, 0);
-            }
-            place
+        rows: Range<usize>,
+    ) -> impl Iterator<Item = [(usize, Place); W]> {
+        let (gates, panels) = (*self, self.panels::<S>());
+        let (mut row, mut panel) = (rows.start, 0);
+        (0..(rows.len() * panels).div_ceil(W)).map(move |_| {
+            let mut places = repeat((row, gates.place::<S>(panel)));
+            each!(n in W => {
+                places[n] = (row, gates.place::<S>(panel));
+                if panel + 1 < panels {
+                    panel += 1;
+                } else if row + 1 < rows.end {
+                    (row, panel) = (row + 1, 0);
+                }
+            });
+            places
         })
     }
 
@@ -393,14 +399,14 @@ impl<L: GateLayout> Gates<L> {
         group: &Range<usize>,
         gates: [usize; N],
     ) -> [Moments<S::Vector>; N] {
-        let mut moments = [Moments::none(s); N];
+        let mut moments = repeat(Moments::none(s));
         if self.normalization.is_some() {
             // A group is a row then.
             let row = group.start / self.panels::<S>();
-            for n in 0..N {
+            each!(n in N => {
                 // SAFETY: the caller vouches for the row.
                 moments[n] = unsafe { self.moments(s, sums.at(row, 0), gates[n]) };
-            }
+            });
         }
         moments
     }
@@ -478,14 +484,14 @@ impl<L: GateLayout> Gates<L> {
         places: &[(usize, Place); W],
         moments: &[Moments<S::Vector>; N],
     ) -> [[S::Vector; W]; N] {
-        let mut z = [[s.zero(); W]; N];
-        for n in 0..N {
-            for w in 0..W {
+        let mut z = repeat(repeat(s.zero()));
+        each!(n in N => {
+            each!(w in W => {
                 let (row, place) = places[w];
                 // SAFETY: the caller vouches for the rows.
                 z[n][w] = unsafe { self.preactivation(s, sums, row, gates[n], place, &moments[n]) };
-            }
-        }
+            });
+        });
         z
     }
 

@@ -16,7 +16,7 @@ use crate::cells::lines::{Cell, Line};
 use crate::cells::row::RowCell;
 use crate::gemm::panel::PANEL_VECTORS;
 use crate::gemm::sweep::Destination;
-use crate::simd::{Arithmetic, Simd, Together};
+use crate::simd::{Arithmetic, Simd, Together, each, repeat};
 use crate::views::{RawRows, RawRowsMut};
 
 /// Sums of a unit, in the order of the packed weights: x̂, r, z and ĥ.
@@ -90,24 +90,24 @@ impl<S: Simd<Element = f32>> Cell<S> for GruRows {
     #[inline(always)]
     unsafe fn lines<const W: usize>(&self, s: S, lines: &[Line; W]) {
         let (a, constants) = (Together::<S, W>(s), &GATE_CONSTANTS);
-        let mut sums = [[s.zero(); W]; GRU_SUMS];
-        let mut previous = [s.zero(); W];
+        let mut sums = repeat(repeat(s.zero()));
+        let mut previous = repeat(s.zero());
         let count = |line: &Line| (self.units - line.unit).min(S::LANES);
         // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows and units, for a vector of
         // `hidden`, for four of `recorded`, if there are any, and for `units` elements in each row of `previous_hidden`, and of
         // `output` if there is one.
         unsafe {
-            for n in 0..W {
+            each!(n in W => {
                 let line @ Line { row, unit, .. } = &lines[n];
-                for sum in 0..GRU_SUMS {
+                each!(sum in GRU_SUMS => {
                     sums[sum][n] = s.load(line.sums.add(sum * S::LANES));
-                }
+                });
                 previous[n] = s.load_first(self.previous_hidden.at(*row, *unit), count(line));
-            }
+            });
             let [input, reset, update, product] = sums;
             let [candidate, reset] = candidate(a, [input, reset, product], constants);
             let [hidden, update] = mix(a, update, candidate, previous, constants);
-            for n in 0..W {
+            each!(n in W => {
                 let line @ Line { row, unit, .. } = &lines[n];
                 s.store(self.hidden.at(*row, *unit), hidden[n]);
                 if !self.output.is_none() {
@@ -119,7 +119,7 @@ impl<S: Simd<Element = f32>> Cell<S> for GruRows {
                         s.store(to.add(sum * S::LANES), value[n]);
                     }
                 }
-            }
+            });
         }
     }
 }

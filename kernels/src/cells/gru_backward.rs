@@ -15,7 +15,7 @@ use crate::cells::activation::{GATE_CONSTANTS, gate_gradient};
 use crate::cells::gru::GRU_SUMS;
 use crate::cells::lines::{Cell, Line};
 use crate::gemm::sweep::Destination;
-use crate::simd::{Arithmetic, Simd, Together};
+use crate::simd::{Arithmetic, Simd, Together, each, repeat};
 use crate::views::{RawRows, RawRowsMut};
 
 /// Where the backward pass of the cell reads and writes, from the first unit of the sweep. Rows are padded to whole vectors but
@@ -49,24 +49,24 @@ impl<S: Simd<Element = f32>> Cell<S> for GruBackwardRows {
     unsafe fn lines<const W: usize>(&self, s: S, lines: &[Line; W]) {
         let (a, constants) = (Together::<S, W>(s), &GATE_CONSTANTS);
         let one = a.splat(constants.one);
-        let zero = [s.zero(); W];
+        let zero = repeat(s.zero());
         let (mut dh, mut recorded, mut previous) = (zero, [zero; GRU_SUMS], zero);
         let count = |line: &Line| (self.units - line.unit).min(S::LANES);
         // SAFETY: the caller vouches for the sums; whoever made the sweep vouches for a vector of each padded array (four of
         // `recorded`) at each row and unit, and for `units` elements in each row of `cotangent` and `gate_gradients`.
         unsafe {
-            for n in 0..W {
+            each!(n in W => {
                 let line @ Line { row, unit, sums } = &lines[n];
                 dh[n] = s.load(*sums);
                 if !self.cotangent.is_none() {
                     dh[n] = s.add(dh[n], s.load_first(self.cotangent.at(*row, *unit), count(line)));
                 }
                 dh[n] = s.add(dh[n], s.load(self.carry.at(*row, *unit).cast_const()));
-                for sum in 0..GRU_SUMS {
+                each!(sum in GRU_SUMS => {
                     recorded[sum][n] = s.load(self.recorded.at(*row, unit * GRU_SUMS).add(sum * S::LANES));
-                }
+                });
                 previous[n] = s.load(self.previous_hidden.at(*row, *unit));
-            }
+            });
             let [n, r, z, product] = recorded;
             let dh = a.flush(dh);
             let kept = a.sub(one, z);
@@ -78,14 +78,14 @@ impl<S: Simd<Element = f32>> Cell<S> for GruBackwardRows {
                 gate_gradient(a, dh, a.sub(previous, n), a.neg_mul_add(z, z, z), constants),
                 gate_gradient(a, dn, r, one, constants),
             ];
-            for n in 0..W {
+            each!(n in W => {
                 let line @ Line { row, unit, .. } = &lines[n];
                 s.store(self.carry.at(*row, *unit), carry[n]);
-                for sum in 0..GRU_SUMS {
+                each!(sum in GRU_SUMS => {
                     let to = self.gate_gradients.at(row * GRU_SUMS + sum, *unit);
                     s.store_first(to, gradients[sum][n], count(line));
-                }
-            }
+                });
+            });
         }
     }
 }

@@ -11,7 +11,7 @@
 
 use crate::cells::function::ActivationFunction;
 use crate::cells::gates::{Chunk, Gates, Lines, Moments, WholeVectors};
-use crate::simd::{Operation, Simd};
+use crate::simd::{Operation, Simd, repeat};
 use crate::views::{RawRows, RawRowsMut};
 use core::ops::Range;
 
@@ -84,7 +84,7 @@ impl GruFamily {
             let [update, candidate] = self.gates.group_moments(s, sums, group, [self.update, self.candidate]);
             let reset = match self.reset {
                 Some(gates) => self.gates.group_moments(s, sums, group, gates),
-                None => [Moments::none(s); 2],
+                None => repeat(Moments::none(s)),
             };
             GruMoments { update, candidate, reset }
         }

@@ -10,7 +10,7 @@
 use crate::cells::activation::{GATE_CONSTANTS, sigmoid, tanh_fraction};
 use crate::cells::lines::{Cell, Line};
 use crate::gemm::sweep::Destination;
-use crate::simd::{Arithmetic, Simd, Together};
+use crate::simd::{Arithmetic, Simd, Together, each, repeat};
 use crate::views::{RawRows, RawRowsMut};
 
 /// Where the gates read and write. The sweep has all vectors of units of r, then those of z.
@@ -40,12 +40,12 @@ impl<S: Simd<Element = f32>> Cell<S> for GruGateRows {
     #[inline(always)]
     unsafe fn lines<const W: usize>(&self, s: S, lines: &[Line; W]) {
         let (a, constants) = (Together::<S, W>(s), &GATE_CONSTANTS);
-        let (mut sums, mut previous) = ([s.zero(); W], [s.zero(); W]);
+        let (mut sums, mut previous) = (repeat(s.zero()), repeat(s.zero()));
         let is_reset = |line: &Line| line.unit < self.vectors * S::LANES;
         // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows, for `vectors` vectors of `gated`
         // and twice as many of `recorded`, and for `units` elements of `previous_hidden`, which fill them but for a part of the last.
         unsafe {
-            for n in 0..W {
+            each!(n in W => {
                 let line @ Line { row, unit, sums: from } = &lines[n];
                 debug_assert!(*unit < 2 * self.vectors * S::LANES);
                 sums[n] = s.load(*from);
@@ -53,16 +53,16 @@ impl<S: Simd<Element = f32>> Cell<S> for GruGateRows {
                     let count = (self.units - unit).min(S::LANES);
                     previous[n] = s.load_first(self.previous_hidden.at(*row, *unit), count);
                 }
-            }
+            });
             let gates = sigmoid(a, sums, constants);
             let gated = a.mul(gates, previous);
-            for n in 0..W {
+            each!(n in W => {
                 let line @ Line { row, unit, .. } = &lines[n];
                 s.store(self.recorded.at(*row, *unit), gates[n]);
                 if is_reset(line) {
                     s.store(self.gated.at(*row, *unit), gated[n]);
                 }
-            }
+            });
         }
     }
 }
@@ -96,31 +96,31 @@ impl<S: Simd<Element = f32>> Cell<S> for GruCandidateRows {
     #[inline(always)]
     unsafe fn lines<const W: usize>(&self, s: S, lines: &[Line; W]) {
         let (a, constants) = (Together::<S, W>(s), &GATE_CONSTANTS);
-        let [mut sums, mut update, mut previous] = [[s.zero(); W]; 3];
+        let [mut sums, mut update, mut previous] = repeat(repeat(s.zero()));
         let padded = self.vectors * S::LANES;
         let count = |line: &Line| (self.units - line.unit).min(S::LANES);
         // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows, for `vectors` vectors of `hidden`
         // and three times as many of `recorded`, of which the second third was written, and for `units` elements of the others, which
         // fill them but for a part of the last.
         unsafe {
-            for n in 0..W {
+            each!(n in W => {
                 let line @ Line { row, unit, sums: from } = &lines[n];
                 sums[n] = s.load(*from);
                 update[n] = s.load(self.recorded.at(*row, *unit).add(padded).cast_const());
                 previous[n] = s.load_first(self.previous_hidden.at(*row, *unit), count(line));
-            }
+            });
             let [m, denominator] = tanh_fraction(a, sums, constants);
             let candidate = a.mul(m, a.reciprocal(denominator));
             let hidden = a.mul_add(update, a.sub(previous, candidate), candidate);
             let hidden = a.flush(hidden);
-            for n in 0..W {
+            each!(n in W => {
                 let line @ Line { row, unit, .. } = &lines[n];
                 s.store(self.recorded.at(*row, *unit).add(2 * padded), candidate[n]);
                 s.store(self.hidden.at(*row, *unit), hidden[n]);
                 if !self.output.is_none() {
                     s.store_first(self.output.at(*row, *unit), hidden[n], count(line));
                 }
-            }
+            });
         }
     }
 }

@@ -15,7 +15,7 @@
 use crate::cells::activation::{GATE_CONSTANTS, gate_gradient};
 use crate::cells::lines::{Cell, Line};
 use crate::gemm::sweep::Destination;
-use crate::simd::{Arithmetic, Simd, Together};
+use crate::simd::{Arithmetic, Simd, Together, each, repeat};
 use crate::views::{RawRows, RawRowsMut};
 
 /// Rows of dZ for each row: of r, z and n.
@@ -74,16 +74,16 @@ impl<S: Simd<Element = f32>, const IS_SECOND: bool> Cell<S> for GruResetBeforeBa
     unsafe fn lines<const W: usize>(&self, s: S, lines: &[Line; W]) {
         let (a, constants) = (Together::<S, W>(s), &GATE_CONSTANTS);
         let one = a.splat(constants.one);
-        let zero = [s.zero(); W];
+        let zero = repeat(s.zero());
         let [mut sums, mut previous, mut carry] = [zero; 3];
-        let mut recorded = [zero; GATES];
+        let mut recorded = repeat(zero);
         let padded = self.vectors * S::LANES;
         let count = |line: &Line| (self.units - line.unit).min(S::LANES);
         // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows, for `vectors` vectors of each
         // padded array, three times as many of `recorded`, and for `units` elements in each row of the others, which fill them but for
         // a part of the last.
         unsafe {
-            for n in 0..W {
+            each!(n in W => {
                 let line @ Line { row, unit, sums: from } = &lines[n];
                 sums[n] = s.load(*from);
                 if !IS_SECOND && !self.cotangent.is_none() {
@@ -91,20 +91,20 @@ impl<S: Simd<Element = f32>, const IS_SECOND: bool> Cell<S> for GruResetBeforeBa
                 }
                 previous[n] = s.load(self.previous_hidden.at(*row, *unit));
                 carry[n] = s.load(self.carry.at(*row, *unit).cast_const());
-                for gate in 0..GATES {
+                each!(gate in GATES => {
                     recorded[gate][n] = s.load(self.recorded.at(*row, *unit).add(gate * padded));
-                }
-            }
+                });
+            });
             let [r, z, candidate] = recorded;
             let store = |gate: usize, gradients: &[S::Vector; W]| {
-                for n in 0..W {
+                each!(n in W => {
                     let line @ Line { row, unit, .. } = &lines[n];
                     s.store_first(
                         self.gate_gradients.at(row * GATES + gate, *unit),
                         gradients[n],
                         count(line),
                     );
-                }
+                });
             };
             let carry = if IS_SECOND {
                 let gated = a.flush(sums);
@@ -117,14 +117,14 @@ impl<S: Simd<Element = f32>, const IS_SECOND: bool> Cell<S> for GruResetBeforeBa
                 let slope = a.neg_mul_add(z, z, z);
                 store(1, &gate_gradient(a, dh, a.sub(previous, candidate), slope, constants));
                 store(2, &dn);
-                for n in 0..W {
+                each!(n in W => {
                     s.store(self.candidate_gradients.at(lines[n].row, lines[n].unit), dn[n]);
-                }
+                });
                 a.mul(dh, z)
             };
-            for n in 0..W {
+            each!(n in W => {
                 s.store(self.carry.at(lines[n].row, lines[n].unit), carry[n]);
-            }
+            });
         }
     }
 }

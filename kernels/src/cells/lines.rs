@@ -11,7 +11,7 @@
 
 use crate::gemm::micro::{Sums, SumsBuffer, WAITING_LINES};
 use crate::gemm::panel::PANEL_VECTORS;
-use crate::simd::{Operation, Simd};
+use crate::simd::{Operation, Simd, each};
 use core::mem::MaybeUninit;
 use core::slice;
 
@@ -72,7 +72,9 @@ impl<S: Simd<Element = f32>, C: Cell<S>> Operation<S> for Finish<'_, C> {
     #[inline(always)]
     fn run(self, s: S) {
         // SAFETY: `new`'s caller vouches for the tiles.
-        unsafe { if S::REGISTERS >= 32 { self.in_groups::<S, 4>(s) } else { self.in_groups::<S, 2>(s) } }
+        unsafe {
+            if const { S::REGISTERS >= 32 } { self.in_groups::<S, 4>(s) } else { self.in_groups::<S, 2>(s) }
+        }
     }
 }
 
@@ -100,7 +102,7 @@ impl<C> Finish<'_, C> {
                     // is room for.
                     unsafe {
                         let mut sums = tile.sums.add((row * in_row + line) * width * S::LANES);
-                        if width < C::GATES {
+                        if const { C::GATES > 1 } && width < C::GATES {
                             let to = spread.as_mut_ptr().add(spread_lines * PANEL_VECTORS * S::LANES);
                             spread_gates(s, sums, width, self.cell.units(), to);
                             sums = to;
@@ -144,7 +146,7 @@ pub(crate) unsafe fn spread_gates<S: Simd<Element = f32>>(
 ) {
     let units = units % S::LANES;
     debug_assert!(width < PANEL_VECTORS && (units * PANEL_VECTORS).div_ceil(S::LANES) == width);
-    for gate in 0..PANEL_VECTORS {
+    each!(gate in PANEL_VECTORS => {
         // Of three vectors, the first two gates lie in the first two, and the others in the last two.
         let low = usize::from(width == 3 && gate >= 2);
         let high = (low + 1).min(width - 1);
@@ -155,5 +157,5 @@ pub(crate) unsafe fn spread_gates<S: Simd<Element = f32>>(
             let spread = s.concat_shift(s.load(low_vector), s.load(high_vector), from);
             s.store(to.add(gate * S::LANES), spread);
         }
-    }
+    });
 }

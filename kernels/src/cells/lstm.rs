@@ -19,7 +19,7 @@ use crate::cells::row::RowCell;
 use crate::gemm::micro::Deferred;
 use crate::gemm::panel::PANEL_VECTORS;
 use crate::gemm::sweep::Destination;
-use crate::simd::{Arithmetic, Simd, Together};
+use crate::simd::{Arithmetic, Simd, Together, each, repeat};
 use crate::views::{RawRows, RawRowsMut};
 use core::hint::black_box;
 
@@ -128,9 +128,9 @@ impl<S: Simd<Element = f32>> Cell<S> for LstmRows {
         // SAFETY: the caller vouches for the row and unit, of which there is a vector in each array.
         unsafe {
             let gates = self.gates.at(row, unit * LSTM_GATES);
-            for gate in 0..LSTM_GATES {
+            each!(gate in LSTM_GATES => {
                 s.prefetch(gates.add(gate * S::LANES));
-            }
+            });
             s.prefetch(self.cell.at(row, unit));
             s.prefetch(self.hidden.at(row, unit));
         }
@@ -139,39 +139,39 @@ impl<S: Simd<Element = f32>> Cell<S> for LstmRows {
     #[inline(always)]
     unsafe fn lines<const W: usize>(&self, s: S, lines: &[Line; W]) {
         let (a, constants) = (Together::<S, W>(s), &GATE_CONSTANTS);
-        let mut sums = [[s.zero(); W]; LSTM_GATES];
-        let mut previous = [s.zero(); W];
+        let mut sums = repeat(repeat(s.zero()));
+        let mut previous = repeat(s.zero());
         // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows and units, for a vector of
         // either cell state and of `hidden`, for four of `gates`, if there are any, and for `units` elements in each row of
         // `output`, if there is one.
         unsafe {
-            for n in 0..W {
-                for gate in 0..LSTM_GATES {
+            each!(n in W => {
+                each!(gate in LSTM_GATES => {
                     sums[gate][n] = s.load(lines[n].sums.add(gate * S::LANES));
-                }
+                });
                 previous[n] = s.load(self.previous_cell.at(lines[n].row, lines[n].unit));
-            }
+            });
             let [input, forget, candidate, output] = sums;
             let [input, forget, output] =
                 sigmoid_denominator(Together::<_, 3>(a), [input, forget, output], constants);
             let update = Update::new(a, [input, forget], candidate, previous, constants);
             let [hidden, output, _] = expose(a, output, update.unflushed, constants);
-            for n in 0..W {
+            each!(n in W => {
                 let Line { row, unit, .. } = lines[n];
                 s.store(self.cell.at(row, unit), update.cell[n]);
                 s.store(self.hidden.at(row, unit), hidden[n]);
                 if !self.output.is_none() {
                     s.store_first(self.output.at(row, unit), hidden[n], (self.units - unit).min(S::LANES));
                 }
-            }
+            });
             if !self.gates.is_none() {
                 let [input, forget, candidate] = update.gates(a);
-                for n in 0..W {
+                each!(n in W => {
                     let gates = self.gates.at(lines[n].row, lines[n].unit * LSTM_GATES);
                     for (gate, value) in [input, forget, candidate, output].iter().enumerate() {
                         s.store(gates.add(gate * S::LANES), value[n]);
                     }
-                }
+                });
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::cells::activation::{GATE_CONSTANTS, gate_gradient, tanh_fraction};
 use crate::cells::lines::{Cell, Line};
 use crate::cells::lstm::LSTM_GATES;
 use crate::gemm::sweep::Destination;
-use crate::simd::{Arithmetic, Simd, Together};
+use crate::simd::{Arithmetic, Simd, Together, each, repeat};
 use crate::views::{RawRows, RawRowsMut};
 
 /// Where the backward pass of the cell reads and writes, from the first unit of the sweep. Rows are padded to whole
@@ -56,9 +56,9 @@ impl<S: Simd<Element = f32>> Cell<S> for LstmBackwardRows {
         // SAFETY: the caller vouches for the row and unit, of which there is a vector in each array.
         unsafe {
             let gates = self.gates.at(row, unit * LSTM_GATES);
-            for gate in 0..LSTM_GATES {
+            each!(gate in LSTM_GATES => {
                 s.prefetch(gates.add(gate * S::LANES));
-            }
+            });
             s.prefetch(self.cell.at(row, unit));
             s.prefetch(self.previous_cell.at(row, unit));
             if !self.cotangent.is_none() {
@@ -71,26 +71,26 @@ impl<S: Simd<Element = f32>> Cell<S> for LstmBackwardRows {
     unsafe fn lines<const W: usize>(&self, s: S, lines: &[Line; W]) {
         let (a, constants) = (Together::<S, W>(s), &GATE_CONSTANTS);
         let (one, normal) = (a.splat(constants.one), a.splat(constants.normal));
-        let zero = [s.zero(); W];
+        let zero = repeat(s.zero());
         let (mut dh, mut gates, mut cell, mut previous, mut carry) =
             (zero, [zero; LSTM_GATES], zero, zero, zero);
         let count = |line: &Line| (self.units - line.unit).min(S::LANES);
         // SAFETY: the caller vouches for the sums; whoever made the sweep vouches for a vector of each padded array (four of gates)
         // at each row and unit, and for `units` elements in each row of `cotangent` and `gate_gradients`.
         unsafe {
-            for n in 0..W {
+            each!(n in W => {
                 let line @ Line { row, unit, sums } = &lines[n];
                 dh[n] = s.load(*sums);
                 if !self.cotangent.is_none() {
                     dh[n] = s.add(dh[n], s.load_first(self.cotangent.at(*row, *unit), count(line)));
                 }
-                for gate in 0..LSTM_GATES {
+                each!(gate in LSTM_GATES => {
                     gates[gate][n] = s.load(self.gates.at(*row, unit * LSTM_GATES).add(gate * S::LANES));
-                }
+                });
                 cell[n] = s.load(self.cell.at(*row, *unit));
                 previous[n] = s.load(self.previous_cell.at(*row, *unit));
                 carry[n] = s.load(self.cell_gradient.at(*row, *unit).cast_const());
-            }
+            });
             let [i, f, g, o] = gates;
             let dh = a.flush(dh);
             let [m, denominator] = tanh_fraction(a, cell, constants);
@@ -106,14 +106,14 @@ impl<S: Simd<Element = f32>> Cell<S> for LstmBackwardRows {
                 gate_gradient(a, dh, tanh_cell, a.neg_mul_add(o, o, o), constants),
             ];
             let carry = a.mul(dc, f);
-            for n in 0..W {
+            each!(n in W => {
                 let line @ Line { row, unit, .. } = &lines[n];
                 s.store(self.cell_gradient.at(*row, *unit), carry[n]);
-                for gate in 0..LSTM_GATES {
+                each!(gate in LSTM_GATES => {
                     let to = self.gate_gradients.at(row * LSTM_GATES + gate, *unit);
                     s.store_first(to, gradients[gate][n], count(line));
-                }
-            }
+                });
+            });
         }
     }
 }

@@ -13,7 +13,7 @@
 
 use crate::cells::gates::{Moments, Place, load, store};
 use crate::cells::lstm_options::{CANDIDATE, FORGET, INPUT, LstmOptionsRows, OUTPUT};
-use crate::simd::{Operation, Simd, Together};
+use crate::simd::{Operation, Simd, Together, each, repeat};
 use core::ops::Range;
 
 /// The forward pass of the cell for some rows, over sums that were written.
@@ -41,16 +41,16 @@ impl LstmNormalizedRows {
         }
         // SAFETY: the caller vouches for the rows.
         unsafe {
-            let mut sums = [s.zero(); W];
-            for n in 0..W {
+            let mut sums = repeat(s.zero());
+            each!(n in W => {
                 let (row, place) = places[n];
                 sums[n] = s.load_first(self.step.recorded.at(row, place.column(gate)), place.count);
-            }
+            });
             let sums = self.step.family.see(s, peephole, places, seen, sums);
-            for n in 0..W {
+            each!(n in W => {
                 let (row, place) = places[n];
                 s.store_first(self.step.recorded.at(row, place.column(gate)), sums[n], place.count);
-            }
+            });
         }
     }
 
@@ -73,10 +73,10 @@ impl LstmNormalizedRows {
             let limited = family.gates.clipped(Together::<_, 3>(Together::<S, W>(s)), z);
             let cell = family.update(s, limited, previous).cell;
             self.see(s, [OUTPUT, 2], places, cell);
-            for n in 0..W {
+            each!(n in W => {
                 let (row, place) = places[n];
                 s.store(self.step.cell.at(row, place.unit), family.kept(s, places[n], cell[n], previous[n]));
-            }
+            });
             store(s, self.step.exposed, places, cell);
         }
     }
@@ -115,9 +115,7 @@ impl LstmNormalizedRows {
         // SAFETY: the caller vouches for the row, all of whose units are visited and no others.
         unsafe {
             if !self.step.family.peepholes.is_none() {
-                let mut at = [row, 0];
-                for _ in group.clone() {
-                    let places = gates.next_places::<S, 1>(&mut at);
+                for places in gates.in_groups::<S, 1>(row..row + 1) {
                     let previous = load(s, self.step.previous_cell, &places);
                     self.see(s, [INPUT, 0], &places, previous);
                     self.see(s, [FORGET, 1], &places, previous);
@@ -125,20 +123,12 @@ impl LstmNormalizedRows {
             }
             let sums = self.step.recorded.to_read();
             let moments = gates.group_moments(s, sums, &group, [INPUT, FORGET, CANDIDATE]);
-            let mut at = [row, 0];
-            for _ in 0..group.len() / W {
-                self.update(s, &gates.next_places::<S, W>(&mut at), &moments);
-            }
-            for _ in 0..group.len() % W {
-                self.update(s, &gates.next_places::<S, 1>(&mut at), &moments);
+            for places in gates.in_groups::<S, W>(row..row + 1) {
+                self.update(s, &places, &moments);
             }
             let moments = gates.group_moments(s, sums, &group, [OUTPUT]);
-            let mut at = [row, 0];
-            for _ in 0..group.len() / W {
-                self.expose(s, &gates.next_places::<S, W>(&mut at), &moments);
-            }
-            for _ in 0..group.len() % W {
-                self.expose(s, &gates.next_places::<S, 1>(&mut at), &moments);
+            for places in gates.in_groups::<S, W>(row..row + 1) {
+                self.expose(s, &places, &moments);
             }
         }
     }
@@ -151,7 +141,13 @@ impl<S: Simd<Element = f32>> Operation<S> for LstmNormalizedRows {
     fn run(self, s: S) {
         for group in self.step.family.gates.groups::<S>(self.rows) {
             // SAFETY: `Kernels::lstm_options_step` checked that all rows have the units, padded where they must be.
-            unsafe { self.row::<S, 2>(s, group) };
+            unsafe {
+                if const { S::SIDE_BY_SIDE } {
+                    self.row::<S, 2>(s, group)
+                } else {
+                    self.row::<S, 1>(s, group)
+                }
+            }
         }
     }
 }

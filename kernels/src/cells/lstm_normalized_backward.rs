@@ -113,26 +113,23 @@ impl LstmNormalizedBackwardRows {
     #[cfg_attr(not(unoptimized), inline(always))]
     unsafe fn row<S: Simd<Element = f32>>(&self, s: S, group: Range<usize>) {
         let (rows, gates) = (&self.0, &self.0.family.gates);
-        let first = [group.start / gates.panels::<S>(), 0];
+        let row = group.start / gates.panels::<S>();
         // SAFETY: the caller vouches for the row, all of whose units are visited and no others.
         unsafe {
             let all = [INPUT, FORGET, CANDIDATE, OUTPUT];
             let moments = gates.group_moments(s, rows.recorded, &group, all);
-            let mut at = first;
-            for _ in group.clone() {
-                self.reach_output(s, &gates.next_places::<S, 1>(&mut at), &moments);
+            for places in gates.in_groups::<S, 1>(row..row + 1) {
+                self.reach_output(s, &places, &moments);
             }
             let ([others @ .., output], gradients) = (moments, &rows.gate_gradients);
             gates.normalize_backward(s, rows.recorded, &group, [OUTPUT], &[output], gradients);
-            let mut at = first;
-            for _ in group.clone() {
-                self.reach_others(s, &gates.next_places::<S, 1>(&mut at), &others);
+            for places in gates.in_groups::<S, 1>(row..row + 1) {
+                self.reach_others(s, &places, &others);
             }
             let of = [INPUT, FORGET, CANDIDATE];
             gates.normalize_backward(s, rows.recorded, &group, of, &others, gradients);
-            let mut at = first;
-            for _ in group {
-                self.reach_cell(s, &gates.next_places::<S, 1>(&mut at));
+            for places in gates.in_groups::<S, 1>(row..row + 1) {
+                self.reach_cell(s, &places);
             }
         }
     }

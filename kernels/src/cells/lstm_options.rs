@@ -24,7 +24,7 @@ use crate::cells::gates::{GateLayout, Gates, Place, clip, load, store};
 use crate::cells::lines::{Cell, Line};
 use crate::cells::lstm::{LSTM_GATES, Update, expose};
 use crate::gemm::sweep::Destination;
-use crate::simd::{Arithmetic, Simd, Together};
+use crate::simd::{Arithmetic, Simd, Together, each, repeat};
 use crate::views::{RawRows, RawRowsMut};
 
 /// The gates in a packed row.
@@ -151,11 +151,11 @@ impl Family {
         mut sums: [S::Vector; W],
     ) -> [S::Vector; W] {
         if !self.peepholes.is_none() {
-            for n in 0..W {
+            each!(n in W => {
                 // SAFETY: the caller vouches for it.
                 let peephole = unsafe { s.load(self.peepholes.at(peephole, places[n].1.unit)) };
                 sums[n] = s.mul_add(peephole, seen[n], sums[n]);
-            }
+            });
         }
         sums
     }
@@ -356,16 +356,16 @@ impl LstmOptionsRows {
         vectors: [[S::Vector; W]; N],
     ) {
         if !self.recorded.is_none() {
-            for n in 0..W {
+            each!(n in W => {
                 let (row, place) = places[n];
-                for m in 0..N {
+                each!(m in N => {
                     // SAFETY: the caller vouches for it.
                     unsafe {
                         let to = self.recorded.at(row, place.column(gates[m]));
                         s.store_first(to, vectors[m][n], place.count);
                     }
-                }
-            }
+                });
+            });
         }
     }
 
@@ -381,11 +381,11 @@ impl LstmOptionsRows {
         exposed: [S::Vector; W],
     ) {
         if !self.output.is_none() {
-            for n in 0..W {
+            each!(n in W => {
                 let (row, place) = places[n];
                 // SAFETY: the caller vouches for it.
                 unsafe { s.store_first(self.output.at(row, place.unit), exposed[n], place.count) };
-            }
+            });
         }
     }
 }
@@ -406,9 +406,9 @@ impl<S: Simd<Element = f32>> Cell<S> for LstmOptionsRows {
         // SAFETY: the caller vouches for the row and unit, of which there is something in each array.
         unsafe {
             let recorded = self.recorded.at(row, unit * LSTM_GATES);
-            for gate in 0..LSTM_GATES {
+            each!(gate in LSTM_GATES => {
                 s.prefetch(recorded.wrapping_add(gate * S::LANES));
-            }
+            });
             s.prefetch(self.cell.at(row, unit));
             s.prefetch(self.exposed.at(row, unit));
         }
@@ -417,18 +417,18 @@ impl<S: Simd<Element = f32>> Cell<S> for LstmOptionsRows {
     #[inline(always)]
     unsafe fn lines<const W: usize>(&self, s: S, lines: &[Line; W]) {
         let (a, family) = (Together::<S, W>(s), &self.family);
-        let mut sums = [[s.zero(); W]; LSTM_GATES];
+        let mut sums = repeat(repeat(s.zero()));
         let places = family.gates.places_of::<S, W>(lines);
         let records_values = family.records_values();
         // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows and units, for a vector of the
         // states, of `exposed` and of the peepholes, if there are any, for the units in each row of `output` and of the shares, and for
         // packed rows of recorded sums.
         unsafe {
-            for n in 0..W {
-                for gate in 0..LSTM_GATES {
+            each!(n in W => {
+                each!(gate in LSTM_GATES => {
                     sums[gate][n] = s.load(lines[n].sums.add(gate * S::LANES));
-                }
-            }
+                });
+            });
             let previous = load(s, self.previous_cell, &places);
             let [input, forget, candidate, sum] = sums;
             let input = family.see(s, 0, &places, previous, input);
@@ -447,10 +447,10 @@ impl<S: Simd<Element = f32>> Cell<S> for LstmOptionsRows {
             self.record(s, [OUTPUT], &places, [if records_values { output } else { sum }]);
             store(s, self.exposed, &places, exposed);
             self.store_output(s, &places, exposed);
-            for n in 0..W {
+            each!(n in W => {
                 let (row, place) = places[n];
                 s.store(self.cell.at(row, place.unit), family.kept(s, places[n], cell[n], previous[n]));
-            }
+            });
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::cells::function::ActivationFunction;
 use crate::cells::gates::{GateGradients, Moments, Place, clip_backward, load, store};
 use crate::cells::lstm::LSTM_GATES;
 use crate::cells::lstm_options::{CANDIDATE, Coupling, Exposed, FORGET, Family, INPUT, OUTPUT, Updated};
-use crate::simd::{Arithmetic, Operation, Simd, Together};
+use crate::simd::{Arithmetic, Operation, Simd, Together, each, repeat};
 use crate::views::{RawRows, RawRowsMut};
 
 /// Rows of products whose sums are the gradients of peepholes: of i, f and o.
@@ -89,11 +89,11 @@ impl LstmOptionsBackwardRows {
             if !self.exposed.is_none() {
                 store(s, self.exposed, places, exposed);
             }
-            for n in 0..W {
+            each!(n in W => {
                 if let Some(share) = family.share(s, places[n].0, places[n].1) {
                     carry[n] = s.mul(carry[n], share);
                 }
-            }
+            });
             let [slope] = family.slopes(s, functions.cell, [entering], [shown]);
             let slope = clip_backward(a, cell, family.options.hidden_limit, slope);
             let normal = a.splat(GATE_CONSTANTS.normal);
@@ -130,12 +130,12 @@ impl LstmOptionsBackwardRows {
         let mut d_forget = a.mul_add(d_update, previous, normal);
         let d_candidate = a.mul_add(d_update, input, normal);
         let mut d_previous = a.mul_add(d_update, forget, normal);
-        for n in 0..W {
+        each!(n in W => {
             // SAFETY: the caller vouches for the rows.
             if let Some(share) = unsafe { family.share(s, places[n].0, places[n].1) } {
                 d_previous[n] = s.add(d_previous[n], s.neg_mul_add(share, carry[n], carry[n]));
             }
-        }
+        });
         match family.options.coupling {
             Coupling::Independent => {}
             Coupling::ForgetFromInput => {
@@ -197,14 +197,14 @@ impl LstmOptionsBackwardRows {
         if self.family.peepholes.is_none() {
             return d_seen;
         }
-        for n in 0..W {
+        each!(n in W => {
             let (row, place) = places[n];
             // SAFETY: the caller vouches for the rows.
             unsafe {
                 let term = self.peephole_terms.at(row * PEEPHOLE_TERMS + peephole, place.unit);
                 s.store_first(term, s.mul(ds[n], seen[n]), place.count);
             }
-        }
+        });
         // SAFETY: the caller vouches for the peepholes.
         unsafe { self.family.see(s, peephole, places, ds, d_seen) }
     }
@@ -221,14 +221,14 @@ impl LstmOptionsBackwardRows {
         places: &[(usize, Place); W],
         gradient: [S::Vector; W],
     ) {
-        for n in 0..W {
+        each!(n in W => {
             let (row, place) = places[n];
             // SAFETY: the caller vouches for the rows.
             unsafe {
                 let to = self.gate_gradients.sums.at(row * LSTM_GATES + gate, place.unit);
                 s.store_first(to, gradient[n], place.count);
             }
-        }
+        });
     }
 
     /// Reads them.
@@ -242,15 +242,15 @@ impl LstmOptionsBackwardRows {
         gate: usize,
         places: &[(usize, Place); W],
     ) -> [S::Vector; W] {
-        let mut gradient = [s.zero(); W];
-        for n in 0..W {
+        let mut gradient = repeat(s.zero());
+        each!(n in W => {
             let (row, place) = places[n];
             // SAFETY: the caller vouches for the rows.
             unsafe {
                 let from = self.gate_gradients.sums.at(row * LSTM_GATES + gate, place.unit);
                 gradient[n] = s.load_first(from, place.count);
             }
-        }
+        });
         gradient
     }
 
@@ -268,7 +268,7 @@ impl LstmOptionsBackwardRows {
         // SAFETY: the caller vouches for the rows.
         unsafe {
             let all = [INPUT, FORGET, CANDIDATE, OUTPUT];
-            let none = [Moments::none(s); LSTM_GATES];
+            let none = repeat(Moments::none(s));
             // Values stand for z as well: nobody asks for it then.
             let [z @ .., z_output] = family.gates.preactivations(s, self.recorded, all, places, &none);
             let previous = load(s, self.previous_cell, places);
@@ -295,19 +295,12 @@ impl LstmOptionsBackwardRows {
         }
     }
 
-    /// All vectors, some of them side by side.
+    /// All vectors, W of them side by side.
     #[cfg_attr(not(unoptimized), inline(always))]
     fn all<S: Simd<Element = f32>, const W: usize, const FROM_VALUES: bool>(&self, s: S) {
-        let gates = &self.family.gates;
-        let (all, mut at) = (self.rows * gates.panels::<S>(), [0, 0]);
-        // SAFETY: whoever made this vouches for the rows, all of whose vectors are visited and no others.
-        unsafe {
-            for _ in 0..all / W {
-                self.vectors::<S, W, FROM_VALUES>(s, &gates.next_places::<S, W>(&mut at));
-            }
-            for _ in 0..all % W {
-                self.vectors::<S, 1, FROM_VALUES>(s, &gates.next_places::<S, 1>(&mut at));
-            }
+        for places in self.family.gates.in_groups::<S, W>(0..self.rows) {
+            // SAFETY: whoever made this vouches for the rows, of which these are some vectors.
+            unsafe { self.vectors::<S, W, FROM_VALUES>(s, &places) };
         }
     }
 }
@@ -317,7 +310,12 @@ impl<S: Simd<Element = f32>> Operation<S> for LstmOptionsBackwardRows {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn run(self, s: S) {
-        // Two vectors side by side rather than four, for half the text.
-        if self.family.records_values() { self.all::<S, 2, true>(s) } else { self.all::<S, 2, false>(s) }
+        if const { S::SIDE_BY_SIDE } {
+            if self.family.records_values() { self.all::<S, 2, true>(s) } else { self.all::<S, 2, false>(s) }
+        } else if self.family.records_values() {
+            self.all::<S, 1, true>(s);
+        } else {
+            self.all::<S, 1, false>(s);
+        }
     }
 }

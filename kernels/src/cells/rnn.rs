@@ -7,7 +7,7 @@
 use crate::cells::activation::{GATE_CONSTANTS, tanh_fraction};
 use crate::cells::lines::{Cell, Line};
 use crate::gemm::sweep::Destination;
-use crate::simd::{Arithmetic, Simd, Together};
+use crate::simd::{Arithmetic, Simd, Together, each, repeat};
 use crate::views::RawRowsMut;
 
 /// The function of a plain recurrent cell.
@@ -46,28 +46,28 @@ impl<S: Simd<Element = f32>> Cell<S> for RnnRows {
     #[inline(always)]
     unsafe fn lines<const W: usize>(&self, s: S, lines: &[Line; W]) {
         let (a, constants) = (Together::<S, W>(s), &GATE_CONSTANTS);
-        let mut sums = [s.zero(); W];
+        let mut sums = repeat(s.zero());
         // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows and units, for a vector of
         // `hidden`, and for `units` elements in each row of `output`.
         unsafe {
-            for n in 0..W {
+            each!(n in W => {
                 sums[n] = s.load(lines[n].sums);
-            }
+            });
             let hidden = match self.function {
                 Nonlinearity::Tanh => {
                     let [m, denominator] = tanh_fraction(a, sums, constants);
                     a.mul(m, a.reciprocal(denominator))
                 }
-                Nonlinearity::Relu => a.at_least([s.zero(); W], sums),
+                Nonlinearity::Relu => a.at_least(repeat(s.zero()), sums),
             };
             let hidden = a.flush(hidden);
-            for n in 0..W {
+            each!(n in W => {
                 let Line { row, unit, .. } = lines[n];
                 s.store(self.hidden.at(row, unit), hidden[n]);
                 if !self.output.is_none() {
                     s.store_first(self.output.at(row, unit), hidden[n], (self.units - unit).min(S::LANES));
                 }
-            }
+            });
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::cells::activation::{GATE_CONSTANTS, gate_gradient};
 use crate::cells::lines::{Cell, Line};
 use crate::cells::rnn::Nonlinearity;
 use crate::gemm::sweep::Destination;
-use crate::simd::{Arithmetic, Simd, Together};
+use crate::simd::{Arithmetic, Simd, Together, each, repeat};
 use crate::views::{RawRows, RawRowsMut};
 
 /// Where the backward pass of the cell reads and writes, from the first unit of the sweep.
@@ -40,20 +40,20 @@ impl<S: Simd<Element = f32>> Cell<S> for RnnBackwardRows {
     #[inline(always)]
     unsafe fn lines<const W: usize>(&self, s: S, lines: &[Line; W]) {
         let (a, constants) = (Together::<S, W>(s), &GATE_CONSTANTS);
-        let (zero, one) = ([s.zero(); W], a.splat(constants.one));
+        let (zero, one) = (repeat(s.zero()), a.splat(constants.one));
         let (mut dh, mut hidden) = (zero, zero);
         let count = |line: &Line| (self.units - line.unit).min(S::LANES);
         // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows and units, for a vector of
         // `hidden`, and for `units` elements in each row of the others.
         unsafe {
-            for n in 0..W {
+            each!(n in W => {
                 let line @ Line { row, unit, sums } = &lines[n];
                 dh[n] = s.load(*sums);
                 if !self.cotangent.is_none() {
                     dh[n] = s.add(dh[n], s.load_first(self.cotangent.at(*row, *unit), count(line)));
                 }
                 hidden[n] = s.load(self.hidden.at(*row, *unit));
-            }
+            });
             let dh = a.flush(dh);
             let dz = match self.function {
                 Nonlinearity::Tanh => {
@@ -61,10 +61,10 @@ impl<S: Simd<Element = f32>> Cell<S> for RnnBackwardRows {
                 }
                 Nonlinearity::Relu => a.select_less(zero, hidden, dh, zero),
             };
-            for n in 0..W {
+            each!(n in W => {
                 let line @ Line { row, unit, .. } = &lines[n];
                 s.store_first(self.gate_gradients.at(*row, *unit), dz[n], count(line));
-            }
+            });
         }
     }
 }

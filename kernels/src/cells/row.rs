@@ -17,7 +17,7 @@
 use crate::cells::lines::{Cell, Line, spread_gates};
 use crate::gemm::micro::CHAIN;
 use crate::gemm::panel::PANEL_VECTORS;
-use crate::simd::{MAX_LANES, Operation, Simd};
+use crate::simd::{MAX_LANES, Operation, Simd, each, repeat};
 use crate::views::{RawRows, RawRowsMut};
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -155,7 +155,6 @@ impl<'a, S: Simd<Element = f32>, C: RowCell<S>> Step<'a, S, C> {
     #[inline(always)]
     unsafe fn tile(&self, s: S, first: usize, panels: usize, narrow: usize) {
         debug_assert!(0 < panels && panels <= most_lines::<S>());
-        let is_wide = most_lines::<S>() == 3;
         let mut buffer = Lines(MaybeUninit::uninit());
         let sums: *mut f32 = buffer.0.as_mut_ptr().cast();
         let line = |n: usize| Line {
@@ -165,27 +164,49 @@ impl<'a, S: Simd<Element = f32>, C: RowCell<S>> Step<'a, S, C> {
         };
         // SAFETY: the caller vouches for the panels, whose sums are written before they are read.
         unsafe {
-            match (panels, narrow) {
-                (1, 0) if !is_wide => return self.panel::<1, 0>(s, first),
-                (1, 0) => self.sums::<1, 0>(s, first, sums),
-                (2, 0) => self.sums::<2, 0>(s, first, sums),
-                (_, 0) if is_wide => self.sums::<3, 0>(s, first, sums),
-                (1, 1) if !C::IS_STAGGERED => return self.panel::<0, 1>(s, first),
-                (1, 2) if !C::IS_STAGGERED => return self.panel::<0, 2>(s, first),
-                (1, _) if !C::IS_STAGGERED => return self.panel::<0, 3>(s, first),
-                (2, 1) if !C::IS_STAGGERED => self.sums::<1, 1>(s, first, sums),
-                (2, 2) if !C::IS_STAGGERED => self.sums::<1, 2>(s, first, sums),
-                (2, _) if !C::IS_STAGGERED => self.sums::<1, 3>(s, first, sums),
-                (_, 1) if is_wide && !C::IS_STAGGERED => self.sums::<2, 1>(s, first, sums),
-                (_, 2) if is_wide && !C::IS_STAGGERED => self.sums::<2, 2>(s, first, sums),
-                _ if is_wide && !C::IS_STAGGERED => self.sums::<2, 3>(s, first, sums),
-                _ => unreachable!("no more panels, and none narrow where terms are staggered"),
+            if narrow == 0 {
+                match panels {
+                    1 => {
+                        if const { most_lines::<S>() == 3 } {
+                            self.sums::<1, 0>(s, first, sums);
+                        } else {
+                            return self.panel::<1, 0>(s, first);
+                        }
+                    }
+                    2 => self.sums::<2, 0>(s, first, sums),
+                    _ => {
+                        if const { most_lines::<S>() == 3 } {
+                            self.sums::<3, 0>(s, first, sums);
+                        }
+                    }
+                }
+            } else if const { !C::IS_STAGGERED } {
+                match (panels, narrow) {
+                    (1, 1) => return self.panel::<0, 1>(s, first),
+                    (1, 2) => return self.panel::<0, 2>(s, first),
+                    (1, _) => return self.panel::<0, 3>(s, first),
+                    (2, 1) => self.sums::<1, 1>(s, first, sums),
+                    (2, 2) => self.sums::<1, 2>(s, first, sums),
+                    (2, _) => self.sums::<1, 3>(s, first, sums),
+                    _ => {
+                        if const { most_lines::<S>() == 3 } {
+                            match narrow {
+                                1 => self.sums::<2, 1>(s, first, sums),
+                                2 => self.sums::<2, 2>(s, first, sums),
+                                _ => self.sums::<2, 3>(s, first, sums),
+                            }
+                        }
+                    }
+                }
             }
             match panels {
                 1 => self.cell.lines(s, &[line(0)]),
                 2 => self.cell.lines(s, &[line(0), line(1)]),
-                _ if is_wide => self.cell.lines(s, &[line(0), line(1), line(2)]),
-                _ => {}
+                _ => {
+                    if const { most_lines::<S>() == 3 } {
+                        self.cell.lines(s, &[line(0), line(1), line(2)]);
+                    }
+                }
             }
         }
     }
@@ -216,17 +237,17 @@ impl<'a, S: Simd<Element = f32>, C: RowCell<S>> Step<'a, S, C> {
         let row = self.row;
         // SAFETY: the caller vouches for the panels, so for the vectors of `start`, the weights, and the lines.
         unsafe {
-            let mut sums = ([[s.zero(); PANEL_VECTORS]; P], [s.zero(); N]);
+            let mut sums = (repeat(repeat(s.zero())), repeat(s.zero()));
             let start = self.start.add(first * width);
-            for p in 0..P {
-                for g in 0..PANEL_VECTORS {
+            each!(p in P => {
+                each!(g in PANEL_VECTORS => {
                     sums.0[p][g] = s.load(start.add(p * width + g * S::LANES));
-                }
-            }
-            for n in 0..N {
+                });
+            });
+            each!(n in N => {
                 sums.1[n] = s.load(start.add(P * width + n * S::LANES));
-            }
-            if C::IS_STAGGERED {
+            });
+            if const { C::IS_STAGGERED } {
                 sums = add::<S, P, N, 0, 3>(s, sums, self.input, row.inputs, row.input_weights, first);
                 sums = add::<S, P, N, 1, 4>(s, sums, self.hidden, row.units, row.recurrent_weights, first);
             } else {
@@ -234,12 +255,12 @@ impl<'a, S: Simd<Element = f32>, C: RowCell<S>> Step<'a, S, C> {
                 sums = add::<S, P, N, 0, 4>(s, sums, self.hidden, row.units, row.recurrent_weights, first);
             }
             let (full, narrow) = sums;
-            for p in 0..P {
-                for g in 0..PANEL_VECTORS {
+            each!(p in P => {
+                each!(g in PANEL_VECTORS => {
                     s.store(to.add(p * width + g * S::LANES), full[p][g]);
-                }
-            }
-            if N > 0 {
+                });
+            });
+            if const { N > 0 } {
                 spread_gates(s, narrow.as_ptr().cast(), N, row.units, to.add(P * width));
             }
         }
@@ -271,14 +292,14 @@ where
         k = chain.end;
         // SAFETY: the caller vouches for the elements and the weights.
         let sums = unsafe { product::<S, P, N, FROM, TO>(s, left, chain, weights, panel_step) };
-        for p in 0..P {
+        each!(p in P => {
             for g in FROM..TO {
                 totals.0[p][g] = s.add(totals.0[p][g], sums.0[p][g]);
             }
-        }
-        for n in 0..N {
+        });
+        each!(n in N => {
             totals.1[n] = s.add(totals.1[n], sums.1[n]);
-        }
+        });
     }
     totals
 }
@@ -298,7 +319,7 @@ unsafe fn product<S, const P: usize, const N: usize, const FROM: usize, const TO
 where
     S: Simd<Element = f32>,
 {
-    let mut sums = ([[s.zero(); PANEL_VECTORS]; P], [s.zero(); N]);
+    let mut sums = (repeat(repeat(s.zero())), repeat(s.zero()));
     // SAFETY: the caller vouches for each k.
     unsafe {
         // A loop that ends at once and then does not is guessed wrong each time (steps of X = 1).
@@ -334,15 +355,15 @@ where
         let x = s.splat(*left.add(k));
         let (full, narrow) =
             (weights.add(k * (TO - FROM) * S::LANES), weights.add(P * panel_step + k * N * S::LANES));
-        for p in 0..P {
+        each!(p in P => {
             for g in FROM..TO {
                 sums.0[p][g] =
                     s.mul_add(x, s.load(full.add(p * panel_step + (g - FROM) * S::LANES)), sums.0[p][g]);
             }
-        }
-        for n in 0..N {
+        });
+        each!(n in N => {
             sums.1[n] = s.mul_add(x, s.load(narrow.add(n * S::LANES)), sums.1[n]);
-        }
+        });
     }
     sums
 }

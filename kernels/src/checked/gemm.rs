@@ -97,7 +97,6 @@ impl Kernels {
     ///
     /// # Panics
     /// If the shapes do not fit each other. No element is written then.
-    #[inline]
     pub fn product(&self, product: Product<'_>) {
         let Product { start, terms, vectors, mut to, scratch } = product;
         let layout = PanelLayout::of_columns(to.width(), self.lanes(), 1);
@@ -161,19 +160,16 @@ impl Kernels {
 
 /// Units whose padded widths, of all gates, fit a `usize`. Where there is any unit, a padded row has elements, so that a view
 /// bounds the number of rows as well.
-#[inline]
 pub(crate) fn check_units(units: usize) {
     assert!(units <= usize::MAX / 8, "{units} units");
 }
 
-#[inline]
 pub(crate) fn check_rows(name: &str, found: (usize, usize), rows: usize, width: usize) {
     assert!(found.0 == rows && found.1 >= width, "{name}: {rows} rows of {width}, found {found:?}");
 }
 
 /// The sweep over columns of `layout`, which begin at the vector `first` of the weights, after checking all that it
 /// reads: the contract of [`sweep::run`].
-#[inline]
 pub(crate) fn check_sweep(
     layout: PanelLayout,
     first: usize,
@@ -258,7 +254,6 @@ fn staggered(terms: [Option<Term<'_>>; 2]) -> [Option<Term<'_>>; 2] {
 }
 
 /// A term as a sweep sees it, after its checks.
-#[inline]
 fn raw_term(term: Option<Term<'_>>) -> sweep::Term {
     let Some(Term { rows: left, weights, from }) = term else { return sweep::Term::NONE };
     sweep::Term {

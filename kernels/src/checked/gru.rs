@@ -70,7 +70,6 @@ impl Kernels {
     ///
     /// # Panics
     /// If the shapes do not fit each other. No element is written then.
-    #[inline]
     pub fn gru_step(&self, step: GruStep<'_>) {
         let GruStep { start, terms, panels, order, previous_hidden, mut hidden, mut output, .. } = step;
         let GruStep { mut recorded, units, scratch, .. } = step;
@@ -105,7 +104,6 @@ impl Kernels {
     ///
     /// # Panics
     /// If the shapes do not fit each other. No element is written then.
-    #[inline]
     pub fn gru_backward_step(&self, step: GruBackwardStep<'_>) {
         let GruBackwardStep { start, recurrent, vectors, cotangent, recorded, previous_hidden, .. } = step;
         let (mut carry, mut gate_gradients) = (step.carry, step.gate_gradients);

@@ -78,7 +78,6 @@ impl Kernels {
     ///
     /// # Panics
     /// If the shapes do not fit each other. No element is written then.
-    #[inline]
     pub fn lstm_step(&self, step: LstmStep<'_>) {
         let LstmStep { start, terms, panels, order, mut cell, mut hidden, mut output, mut tape, .. } = step;
         let LstmStep { units, scratch, .. } = step;
@@ -117,7 +116,6 @@ impl Kernels {
     ///
     /// # Panics
     /// If the shapes do not fit each other. No element is written then.
-    #[inline]
     pub fn lstm_backward_step(&self, step: LstmBackwardStep<'_>) {
         let LstmBackwardStep { start, recurrent, vectors, cotangent, gates, cell, previous_cell, .. } = step;
         let (mut cell_gradient, mut gate_gradients) = (step.cell_gradient, step.gate_gradients);

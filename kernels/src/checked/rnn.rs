@@ -60,7 +60,6 @@ impl Kernels {
     ///
     /// # Panics
     /// If the shapes do not fit each other. No element is written then.
-    #[inline]
     pub fn rnn_step(&self, step: RnnStep<'_>) {
         let RnnStep { start, terms, vectors, order, function, mut hidden, mut output, units, scratch } = step;
         let rows = hidden.rows();
@@ -87,7 +86,6 @@ impl Kernels {
     ///
     /// # Panics
     /// If the shapes do not fit each other. No element is written then.
-    #[inline]
     pub fn rnn_backward_step(&self, step: RnnBackwardStep<'_>) {
         let RnnBackwardStep { start, recurrent, vectors, function, cotangent, hidden, .. } = step;
         let RnnBackwardStep { mut gate_gradients, units, scratch, .. } = step;

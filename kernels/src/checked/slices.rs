@@ -21,7 +21,6 @@ impl Kernels {
     }
 
     /// Whether any number is not zero but below 2⁻⁶³, see [`without_small`].
-    #[inline]
     pub fn has_small(&self, values: &[f32]) -> bool {
         if values.len() <= FEW {
             return values.iter().any(|&x| without_small(x) != x && !x.is_nan());

@@ -288,14 +288,14 @@ where
     #[inline(always)]
     fn run(self, s: S) {
         let Self { tile, epilogue, waiting } = self;
-        let left = if D::PIECES > 0 { waiting.lines() * D::PIECES } else { 0 };
+        let left = if const { D::PIECES > 0 } { waiting.lines() * D::PIECES } else { 0 };
         let mut waiting = Waiting { epilogue, tile: waiting, left, piece: 0, line: 0 };
         // After how many k to do a piece.
         let depth = tile.terms[0].depth + tile.terms[1].depth;
         let interval = depth.checked_div(left).map_or(usize::MAX, |interval| interval.max(1));
         debug_assert!(left == 0 || tile.blocks == 1);
         // The totals, the sums of a chain, the inputs and a weight; an epilogue needs the rest.
-        let totals_fit = D::PIECES == 0 && 2 * G * P * R + R < S::REGISTERS;
+        let totals_fit = const { D::PIECES == 0 && 2 * G * P * R + R < S::REGISTERS };
         for block in 0..tile.blocks {
             let row = block * R;
             let mut ahead_step = tile.ahead_step;
@@ -332,20 +332,23 @@ where
                             }
                         }
                         let rest = &mut waiting;
-                        let sums = match (D::IS_STAGGERED, index) {
-                            // A loop that ends at once and then does not is guessed wrong each time (steps of X = 1).
-                            (false, _) if totals_fit && chain.len() == 1 => {
-                                product(s, term, row, chain.start)
+                        let sums = if const { D::IS_STAGGERED } {
+                            if index == 0 {
+                                accumulate::<S, D, G, R, P, 0, 3>(
+                                    s, term, row, chain, ahead, ahead_step, rest, interval,
+                                )
+                            } else {
+                                accumulate::<S, D, G, R, P, 1, G>(
+                                    s, term, row, chain, ahead, ahead_step, rest, interval,
+                                )
                             }
-                            (false, _) => accumulate::<S, D, G, R, P, 0, G>(
+                        } else if totals_fit && chain.len() == 1 {
+                            // A loop that ends at once and then does not is guessed wrong each time (steps of X = 1).
+                            product(s, term, row, chain.start)
+                        } else {
+                            accumulate::<S, D, G, R, P, 0, G>(
                                 s, term, row, chain, ahead, ahead_step, rest, interval,
-                            ),
-                            (true, 0) => accumulate::<S, D, G, R, P, 0, 3>(
-                                s, term, row, chain, ahead, ahead_step, rest, interval,
-                            ),
-                            (true, _) => accumulate::<S, D, G, R, P, 1, G>(
-                                s, term, row, chain, ahead, ahead_step, rest, interval,
-                            ),
+                            )
                         };
                         if totals_fit {
                             totals = add(s, totals, sums);
@@ -372,7 +375,7 @@ where
         }
         // SAFETY: as above; without blocks nothing waits.
         unsafe {
-            while D::PIECES > 0 && waiting.left > 0 {
+            while const { D::PIECES > 0 } && waiting.left > 0 {
                 waiting.advance(s);
             }
         }
@@ -503,10 +506,11 @@ where
     // SAFETY: the caller vouches for the elements of each row and k, the vectors of each panel and k, and the tile that waits.
     unsafe {
         while k < chain.end {
-            let end = if D::PIECES > 0 { chain.end.min(k.saturating_add(interval)) } else { chain.end };
+            let end =
+                if const { D::PIECES > 0 } { chain.end.min(k.saturating_add(interval)) } else { chain.end };
             s.align_loop();
             while k < end {
-                if R >= FETCHING_ROWS {
+                if const { R >= FETCHING_ROWS } {
                     s.prefetch(ahead.wrapping_add(k * ahead_step));
                 }
                 let right = right.add(k * right_step);
@@ -524,7 +528,7 @@ where
                 }
                 k += 1;
             }
-            if D::PIECES > 0 && waiting.left > 0 {
+            if const { D::PIECES > 0 } && waiting.left > 0 {
                 waiting.advance(s);
             }
         }

@@ -24,6 +24,34 @@ pub(crate) mod x86_64;
 
 pub(crate) use together::Together;
 
+/// `for n in 0..count`, written out, for a count of at most four that is known when this is compiled.
+///
+/// As loops they would be unrolled in functions into which all else was inlined, and kernels would have thousands of them, which took
+/// most of the time of a build.
+macro_rules! each {
+    ($n:ident in $count:expr => $body:block) => {{
+        const { assert!($count <= 4) };
+        $crate::simd::each!(@ $n $count, $body, 0 1 2 3);
+    }};
+    (@ $n:ident $count:expr, $body:block, $($index:literal)*) => {$(
+        // Where it is not below the count, an index that is out of range is never used.
+        #[allow(unconditional_panic)]
+        if const { $index < $count } {
+            let $n: usize = $index;
+            $body
+        }
+    )*};
+}
+pub(crate) use each;
+
+/// `[value; N]`, written out, for N of at most four: see [`each`].
+#[cfg_attr(not(unoptimized), inline(always))]
+pub(crate) fn repeat<V: Copy, const N: usize>(value: V) -> [V; N] {
+    const { assert!(N <= 4) };
+    // SAFETY: the first N of four.
+    unsafe { core::mem::transmute_copy::<[V; 4], [V; N]>(&[value, value, value, value]) }
+}
+
 /// Operations on each lane by itself.
 pub(crate) trait Arithmetic: Copy {
     /// The type of one lane.
@@ -86,6 +114,8 @@ pub(crate) trait Simd: Arithmetic {
     const LANES: usize;
     /// Vector registers.
     const REGISTERS: usize;
+    /// Whether cells with options work on two vectors side by side, which is faster and twice the text.
+    const SIDE_BY_SIDE: bool = true;
     /// Rows of the largest tile: with four gates, rows × 4 accumulators plus operands must fit the registers.
     const TILE_ROWS: usize;
     /// Most registers that the sums and inputs of a tile may take for a piece of a deferred epilogue to find enough beside them.

@@ -4,7 +4,7 @@
 //! ahead only so far; where the same is to be done to several vectors, each operation on all of them before the next one is work
 //! enough. Code is written once, for one vector or for several.
 
-use crate::simd::Arithmetic;
+use crate::simd::{Arithmetic, each, repeat};
 
 /// W vectors of what `A` works on: an instruction set, or several of its vectors again.
 #[derive(Clone, Copy)]
@@ -15,9 +15,9 @@ macro_rules! on_each {
     ($(fn $name:ident($first:ident $(, $argument:ident)*);)*) => {$(
         #[cfg_attr(not(unoptimized), inline(always))]
         fn $name(self, mut $first: Self::Vector $(, $argument: Self::Vector)*) -> Self::Vector {
-            for n in 0..W {
+            each!(n in W => {
                 $first[n] = self.0.$name($first[n] $(, $argument[n])*);
-            }
+            });
             $first
         }
     )*};
@@ -29,15 +29,12 @@ impl<A: Arithmetic, const W: usize> Arithmetic for Together<A, W> {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn splat(self, value: A::Element) -> Self::Vector {
-        [self.0.splat(value); W]
+        repeat(self.0.splat(value))
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
-    fn reciprocal(self, mut a: Self::Vector) -> Self::Vector {
-        for n in 0..W {
-            a[n] = if W > 1 { self.0.reciprocal_of_many(a[n]) } else { self.0.reciprocal(a[n]) };
-        }
-        a
+    fn reciprocal(self, a: Self::Vector) -> Self::Vector {
+        if const { W > 1 } { self.reciprocal_of_many(a) } else { repeat(self.0.reciprocal(a[0])) }
     }
 
     on_each! {
