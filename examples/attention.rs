@@ -1,12 +1,13 @@
-//! Attention: an encoder of LSTMs in both directions, and a decoder that looks at its states, learn to write sequences backwards.
+//! Attention: an encoder of LSTMs in both directions, and a decoder that looks at its states, learn to write sequences
+//! backwards.
 //!
 //! ```text
 //! cargo run --release --example attention [picture.svg]
 //! ```
 //!
-//! It reads 3 to 10 letters and writes them from the last to the first, then an end (additive attention: Bahdanau, Cho and Bengio
-//! 2015). That nobody tells it where to look is the point: the picture, by default `target/attention.svg`, shows the weights α of
-//! sequences that it never trained on. Five seconds on one core, and the same numbers each time.
+//! It reads 3 to 10 letters and writes them from the last to the first, then an end (additive attention: Bahdanau, Cho
+//! and Bengio 2015). That nobody tells it where to look is the point: the picture, by default `target/attention.svg`,
+//! shows the weights α of sequences that it never trained on. Five seconds on one core, and the same numbers each time.
 //!
 //! # What is computed
 //!
@@ -21,10 +22,10 @@
 //!     y_t = softmax(O·[s_t | c_t] + o)
 //! ```
 //!
-//! In training y_{t−1} is the right letter, afterwards the likeliest one. The loss is the mean of −ln of the probability of the right
-//! letter. A call of the decoder is one step with a tape of its own; backward, from the last one to the first, each call gives the
-//! gradient of the state that it began with, and adds its part to the gradients of the parameters. All parameters lie in one buffer:
-//! the encoder's, the decoder's, then U, b, Q, v, O and o.
+//! In training y_{t−1} is the right letter, afterwards the likeliest one. The loss is the mean of −ln of the
+//! probability of the right letter. A call of the decoder is one step with a tape of its own; backward, from the last
+//! one to the first, each call gives the gradient of the state that it began with, and adds its part to the gradients
+//! of the parameters. All parameters lie in one buffer: the encoder's, the decoder's, then U, b, Q, v, O and o.
 
 use quadgate::{
     Activation, Backward, Directions, Forward, GradientMode, Initialization, Lstm, LstmConfig, LstmStack,

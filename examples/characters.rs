@@ -13,9 +13,9 @@
 //! ℓ = mean of −ln p_t[c_{t+1}]
 //! ```
 //!
-//! A layer that reads one of N has no product W·x, but an entry of a table: its input is an index, and the gradient of the table
-//! adds up, for each character, dZ of the steps that read it. θ, all parameters, lie in one buffer, those of the LSTM first; Adam is
-//! one loop.
+//! A layer that reads one of N has no product W·x, but an entry of a table: its input is an index, and the gradient of
+//! the table adds up, for each character, dZ of the steps that read it. θ, all parameters, lie in one buffer, those of
+//! the LSTM first; Adam is one loop.
 
 use quadgate::{
     Backward, Forward, GateOrder, GradientMode, Initialization, InputTable, Lstm, LstmConfig, LstmWeights,

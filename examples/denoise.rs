@@ -7,9 +7,9 @@
 //!
 //! The WAV file must be mono at 48 kHz, its samples 16-bit integers.
 //!
-//! The three layers of gated recurrent units run on quadgate. The crate `nnnoiseless`, the RNNoise of the Rust world, finds the
-//! features of the sound, and runs the same network with code of its own, beside which the result is held: it rounds sigmoid and tanh
-//! to five digits. Its weights are bytes; here they are floats.
+//! The three layers of gated recurrent units run on quadgate. The crate `nnnoiseless`, the RNNoise of the Rust world,
+//! finds the features of the sound, and runs the same network with code of its own, beside which the result is held: it
+//! rounds sigmoid and tanh to five digits. Its weights are bytes; here they are floats.
 //!
 //! # What the network does
 //!
@@ -144,8 +144,8 @@ fn write_wav(path: &Path, samples: &[f32]) -> Result<()> {
     Ok(writer.finalize()?)
 }
 
-/// Layers as they lie in the file: inputs, units, which activation, W `[X, U]`, for a gated recurrent unit `[X, 3U]` and R `[H, 3H]`
-/// with gates z, r, n, then the bias. Each number is a signed byte, each weight a 256th of it.
+/// Layers as they lie in the file: inputs, units, which activation, W `[X, U]`, for a gated recurrent unit `[X, 3U]`
+/// and R `[H, 3H]` with gates z, r, n, then the bias. Each number is a signed byte, each weight a 256th of it.
 struct File<'a>(&'a [u8]);
 
 impl File<'_> {

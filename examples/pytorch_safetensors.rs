@@ -1,5 +1,5 @@
-//! Loads an `nn.LSTM` that PyTorch saved as safetensors, of any depth, in one direction or both, with or without a projection,
-//! and runs it on a sine wave.
+//! Loads an `nn.LSTM` that PyTorch saved as safetensors, of any depth, in one direction or both, with or without a
+//! projection, and runs it on a sine wave.
 //!
 //! In Python:
 //!
@@ -15,8 +15,8 @@
 //!
 //! For an LSTM inside a larger model, add what stands before the names of its tensors, such as `encoder.lstm.`.
 //!
-//! With `--save copy.safetensors` as its last arguments it writes the weights that the layers hold to another such file, which
-//! `nn.LSTM` loads, and reads it back.
+//! With `--save copy.safetensors` as its last arguments it writes the weights that the layers hold to another such
+//! file, which `nn.LSTM` loads, and reads it back.
 
 use quadgate::{
     Directions, LstmConfig, LstmStack, LstmWeights, MatrixMut, Orientation, Sequence, SequenceMut,

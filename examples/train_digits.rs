@@ -24,8 +24,8 @@
 //! ```
 //!
 //! Initial values and constants are Keras' defaults, but for the clipping, which Keras leaves out unless asked; here it
-//! is a safeguard that does nothing as long as the gradients stay small. The loss that is printed is ℓ over all lines, the
-//! accuracy counts what the network says after the last line.
+//! is a safeguard that does nothing as long as the gradients stay small. The loss that is printed is ℓ over all lines,
+//! the accuracy counts what the network says after the last line.
 //!
 //! All parameters lie in one buffer, the LSTM's first, and all gradients in another of the same shape. So clipping and
 //! Adam are one loop each, whatever the layers are.

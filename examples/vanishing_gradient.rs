@@ -1,19 +1,21 @@
-//! Why gates: a plain recurrent layer, gated recurrent units and LSTMs of about as many parameters learn what lies far back.
+//! Why gates: a plain recurrent layer, gated recurrent units and LSTMs of about as many parameters learn what lies far
+//! back.
 //!
 //! ```text
 //! cargo run --release --example vanishing_gradient [picture.svg]
 //! ```
 //!
-//! 1. The adding problem (Hochreiter and Schmidhuber 1997): of T random numbers two are marked, one in each half; the answer is
-//!    their sum. Who answers 1 has a mean squared error of 1/6. T is 50 to 400.
+//! 1. The adding problem (Hochreiter and Schmidhuber 1997): of T random numbers two are marked, one in each half; the
+//!    answer is their sum. Who answers 1 has a mean squared error of 1/6. T is 50 to 400.
 //! 2. Digits of 8 × 8 pixels, one pixel after the other: 64 steps, then which of ten it is.
 //!
-//! It prints learning curves, and before any training the norm of ∂h_T/∂h_t: how much of what is known at the end reaches step t. An
-//! LSTM whose forget gates begin half open, with a bias of 0, learns none of the sums; a bias of 1 (Gers et al. 2000, Jozefowicz et
-//! al. 2015) is enough for 50 steps; biases ln U(1, T − 1), so that units keep what they know for 1 to T steps (Tallec and Ollivier
-//! 2018: chrono), for all of them. A gated recurrent unit finds out by itself. To read pixels none need look as far back, and gates
-//! too open are in the way. Both are drawn to the picture, by default `target/vanishing_gradient.svg`. Each layer is trained on a
-//! thread of its own: some forty seconds on two cores.
+//! It prints learning curves, and before any training the norm of ∂h_T/∂h_t: how much of what is known at the end
+//! reaches step t. An LSTM whose forget gates begin half open, with a bias of 0, learns none of the sums; a bias of 1
+//! (Gers et al. 2000, Jozefowicz et al. 2015) is enough for 50 steps; biases ln U(1, T − 1), so that units keep what
+//! they know for 1 to T steps (Tallec and Ollivier 2018: chrono), for all of them. A gated recurrent unit finds out by
+//! itself. To read pixels none need look as far back, and gates too open are in the way. Both are drawn to the picture,
+//! by default `target/vanishing_gradient.svg`. Each layer is trained on a thread of its own: some forty seconds on two
+//! cores.
 
 use quadgate::{
     Backward, Error, Forward, GradientMode, Gru, GruConfig, GruWeights, Lstm, LstmConfig, LstmWeights,
@@ -325,7 +327,8 @@ impl Model {
         Ok([answers, hidden])
     }
 
-    /// The loss of a batch: squared error of one output, or cross-entropy of several; and how many are right of several.
+    /// The loss of a batch: squared error of one output, or cross-entropy of several; and how many are right of
+    /// several.
     fn loss(&self, answers: &[f32], batch: &Batch) -> (f32, usize, Vec<f32>) {
         let (mut loss, mut right, mut cotangents) = (0.0, 0, Vec::new());
         for (answer, &expected) in answers.chunks(self.outputs).zip(&batch.answers) {
@@ -505,7 +508,8 @@ fn picture(charts: &[Chart]) -> String {
 /// A learning curve: after so many updates, the mean loss since the last point.
 type Curve = Vec<[f32; 2]>;
 
-/// Trains a model until it has learned or the updates are over. `tell` is told of updates that need no more waiting for.
+/// Trains a model until it has learned or the updates are over. `tell` is told of updates that need no more waiting
+/// for.
 fn learn(
     model: &mut Model,
     updates: usize,

@@ -1,5 +1,5 @@
-//! Tells the code whether it is compiled without optimization: then vector operations stay functions of their own. Inlined,
-//! each would add its temporary vectors to the frame of a kernel, which would overflow the stack of a thread.
+//! Tells the code whether it is compiled without optimization: then vector operations stay functions of their own.
+//! Inlined, each would add its temporary vectors to the frame of a kernel, which would overflow the stack of a thread.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

@@ -41,8 +41,8 @@ pub enum Split {
     /// Each thread takes some rows through all of time. They never wait for each other.
     Rows,
     /// Each thread takes some hidden units of all rows, a step at a time, and waits for the others after each step. For
-    /// batches that are too narrow to give each thread rows enough, and for large weights, of which each thread then reads
-    /// its part alone.
+    /// batches that are too narrow to give each thread rows enough, and for large weights, of which each thread then
+    /// reads its part alone.
     Units,
 }
 
@@ -123,7 +123,8 @@ impl LstmConfig {
 
     /// Projects the output: h = V·(o ∘ tanh c), with V `[P, H]` and P = `size`, is what goes out and comes back.
     ///
-    /// PyTorch's `proj_size`; oneDNN's LSTMP; TensorFlow Lite's projection. P may be larger than H, which PyTorch refuses.
+    /// PyTorch's `proj_size`; oneDNN's LSTMP; TensorFlow Lite's projection. P may be larger than H, which PyTorch
+    /// refuses.
     ///
     /// ```
     /// use quadgate::{Forward, Lstm, LstmConfig, LstmWeights, Orientation, Sequence, SequenceMut};
@@ -152,8 +153,8 @@ impl LstmConfig {
         self
     }
 
-    /// Lets gates see the cell state: p_i ∘ c_{t−1} and p_f ∘ c_{t−1} are added to what enters i and f, p_o ∘ c_t to what
-    /// enters o, with `[H]` elements each.
+    /// Lets gates see the cell state: p_i ∘ c_{t−1} and p_f ∘ c_{t−1} are added to what enters i and f, p_o ∘ c_t to
+    /// what enters o, with `[H]` elements each.
     ///
     /// (Gers and Schmidhuber 2000; ONNX's and oneDNN's peepholes.)
     ///
@@ -214,8 +215,8 @@ impl LstmConfig {
     /// Normalizes what enters each gate over the hidden units, before the bias is added:
     /// scale ∘ (s − mean s) / √(var s + ε) + b, where s has the peephole's term in it.
     ///
-    /// (Ba, Kiros and Hinton 2016; TensorFlow Lite's layer-normalized LSTM, whose ε is 10⁻⁸.) ε must be above 0, since all
-    /// units of a gate may have the same s.
+    /// (Ba, Kiros and Hinton 2016; TensorFlow Lite's layer-normalized LSTM, whose ε is 10⁻⁸.) ε must be above 0, since
+    /// all units of a gate may have the same s.
     ///
     /// ```
     /// use quadgate::{Lstm, LstmConfig, LstmWeights};
@@ -245,7 +246,8 @@ impl LstmConfig {
         self
     }
 
-    /// Lets calls mask h on its way back into the gates: see [`Forward::recurrent_mask`](crate::Forward::recurrent_mask).
+    /// Lets calls mask h on its way back into the gates: see
+    /// [`Forward::recurrent_mask`](crate::Forward::recurrent_mask).
     ///
     /// ```
     /// use quadgate::{Forward, Lstm, LstmConfig, LstmWeights, Matrix, Sequence, SequenceMut};
@@ -427,16 +429,18 @@ impl LstmConfig {
         self.threads
     }
 
-    /// The kernels to use: those demanded here, else in the environment, else the best of the CPU for a layer of this size.
+    /// The kernels to use: those demanded here, else in the environment, else the best of the CPU for a layer of this
+    /// size.
     pub(crate) fn kernels(&self) -> Result<&'static Kernels, Error> {
-        // Products, which are nearly all of a plain recurrent layer, are faster in wide vectors: 8 units with 16 rows 1.10 ×.
+        // Products, which are nearly all of a plain recurrent layer, are faster in wide vectors: 8 units with 16 rows
+        // 1.10 ×.
         let is_mostly_product = matches!(self.kind, CellKind::Rnn(_));
         environment::kernels(self.isa, if is_mostly_product { usize::MAX } else { self.hidden_size() })
     }
 }
 
-/// Where each parameter of a layer lies in a contiguous buffer: W, R, b, in PyTorch's layout, gates i, f, g, o; then those
-/// of options, which are empty without the option.
+/// Where each parameter of a layer lies in a contiguous buffer: W, R, b, in PyTorch's layout, gates i, f, g, o; then
+/// those of options, which are empty without the option.
 ///
 /// One buffer for all parameters, and one of the same shape for their gradients, make an optimizer's step or an
 /// all-reduce one call.

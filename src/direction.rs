@@ -17,8 +17,8 @@ pub enum Direction {
     /// From the first time to the last.
     #[default]
     Forward,
-    /// From the last time to the first: PyTorch's `reverse` half, ONNX's `reverse`, Keras' `go_backwards` with the output
-    /// put back in the order of time.
+    /// From the last time to the first: PyTorch's `reverse` half, ONNX's `reverse`, Keras' `go_backwards` with the
+    /// output put back in the order of time.
     Reverse,
 }
 

@@ -1,7 +1,8 @@
 //! What the environment says: the one place where it is read.
 //!
-//! `QUADGATE_ISA` names the instruction set of layers whose configuration names none, by one of the names of [`Isa`] in any
-//! case of letters. Empty means unset. Anything else is an error, so that a misspelled name is not measured for another.
+//! `QUADGATE_ISA` names the instruction set of layers whose configuration names none, by one of the names of [`Isa`] in
+//! any case of letters. Empty means unset. Anything else is an error, so that a misspelled name is not measured for
+//! another.
 
 use crate::error::Error;
 use quadgate_kernels::{Isa, Kernels};

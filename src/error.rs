@@ -182,7 +182,8 @@ pub enum Error {
         /// The argument.
         argument: &'static str,
     },
-    /// Bytes are no packed weights of this layer: no such weights at all, those of another layer, level or version, or damaged ones.
+    /// Bytes are no packed weights of this layer: no such weights at all, those of another layer, level or version, or
+    /// damaged ones.
     #[non_exhaustive]
     StoredWeights {
         /// The argument.

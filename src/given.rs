@@ -43,8 +43,8 @@ impl<'a> Forward<'a> {
         Self::of(Given::Table(table, indices))
     }
 
-    /// Starts each step of a layer from W·x itself, `[T, B, 4H]` in any strides, gates i, f, g, o (`[T, B, 3H]`, r, z, n; `[T, B, H]`), to
-    /// which biases are added: where that is computed elsewhere, or several products are added up.
+    /// Starts each step of a layer from W·x itself, `[T, B, 4H]` in any strides, gates i, f, g, o (`[T, B, 3H]`, r, z,
+    /// n; `[T, B, H]`), to which biases are added: where that is computed elsewhere, or several products are added up.
     ///
     /// Of a layer, not of a stack; one with X = 0 has no W of its own.
     pub fn of_sums(sums: Sequence<'a>) -> Self {
@@ -73,8 +73,8 @@ impl<'a> Backward<'a> {
         Self { given: Some(given), ..Self::new(no_features(given)) }
     }
 
-    /// Writes the gradient of W·x for each entry of a table, `[N, 4H]`, gates i, f, g, o (`[N, 3H]`, r, z, n; `[N, H]`): the sum of dZ over
-    /// the steps that started from it, in one order for any threads and tape.
+    /// Writes the gradient of W·x for each entry of a table, `[N, 4H]`, gates i, f, g, o (`[N, 3H]`, r, z, n;
+    /// `[N, H]`): the sum of dZ over the steps that started from it, in one order for any threads and tape.
     ///
     /// For a table made of an embedding E, dT of this, the gradients of both are dE = dT·W and dW = dTᵀ·E.
     pub fn table_gradient(mut self, gradient: MatrixMut<'a>, mode: GradientMode) -> Self {
@@ -90,12 +90,14 @@ impl<'a> Backward<'a> {
 }
 
 impl Lstm {
-    /// A table of W·x + b for each row x of a matrix, `[N, X]`, such as an embedding. Takes as long as N steps without R, once.
+    /// A table of W·x + b for each row x of a matrix, `[N, X]`, such as an embedding. Takes as long as N steps without
+    /// R, once.
     ///
     /// See [`Forward::of_table`] and [`Lstm::step_of_table`].
     ///
     /// # Errors
-    /// An [`Error`] that names what does not fit; [`Error::Overflow`] or [`Error::OutOfMemory`] if the table could not be had.
+    /// An [`Error`] that names what does not fit; [`Error::Overflow`] or [`Error::OutOfMemory`] if the table could not
+    /// be had.
     #[doc(alias = "embedding")]
     pub fn table(&self, inputs: Matrix<'_>) -> Result<InputTable, Error> {
         let rows = inputs.checked("inputs", inputs.rows(), self.config.input_size())?;
@@ -105,8 +107,8 @@ impl Lstm {
 
     /// A table of s + b for each row s of a matrix of given W·x, `[N, 4H]`, with gates in this order.
     ///
-    /// A layer whose input is one of N has such a table in its weights: Keras' kernel, `[N, 4H]`, is it as it stands, with
-    /// [`GateOrder::IFGO`].
+    /// A layer whose input is one of N has such a table in its weights: Keras' kernel, `[N, 4H]`, is it as it stands,
+    /// with [`GateOrder::IFGO`].
     ///
     /// ```
     /// use quadgate::{GateOrder, Lstm, LstmConfig, LstmWeights, Matrix};
@@ -140,8 +142,8 @@ impl Lstm {
     /// Runs one time step that starts from an entry of a table for each row, `[B]`; see [`Lstm::step`].
     ///
     /// # Errors
-    /// An [`Error`] that names the argument that does not fit; nothing has been written then. [`Error::NoSuchEntry`] for an index
-    /// that is none of the table's, [`Error::OtherWeights`] for a table of other weights.
+    /// An [`Error`] that names the argument that does not fit; nothing has been written then. [`Error::NoSuchEntry`]
+    /// for an index that is none of the table's, [`Error::OtherWeights`] for a table of other weights.
     pub fn step_of_table<'i>(
         &self,
         state: &mut State,
@@ -161,7 +163,8 @@ impl Lstm {
         Ok(())
     }
 
-    /// Runs one time step that starts from W·x of each row, `[B, 4H]`, as [`Forward::of_sums`] has them; see [`Lstm::step`].
+    /// Runs one time step that starts from W·x of each row, `[B, 4H]`, as [`Forward::of_sums`] has them; see
+    /// [`Lstm::step`].
     ///
     /// # Errors
     /// An [`Error`] that names the argument that does not fit; nothing has been written then.

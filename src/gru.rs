@@ -20,9 +20,9 @@ use crate::weights::{GruGateOrder, GruWeights};
 ///
 /// (Cho et al. 2014, with the reset gate after the product: PyTorch, cuDNN, Keras with `reset_after`, ONNX with
 /// `linear_before_reset`, oneDNN's `lbr_gru`.) With [`ResetGate::BeforeProduct`](crate::ResetGate::BeforeProduct) it is
-/// n = tanh(W_n·x_t + R_n·(r ∘ h_{t−1}) + b_n), as in that paper. [`GruConfig`] has options that change this cell: other functions, a
-/// limit, layer normalization, zoneout and recurrent dropout. Calls take the same arguments as those of [`Lstm`]; there is no c, so one that names
-/// c is refused.
+/// n = tanh(W_n·x_t + R_n·(r ∘ h_{t−1}) + b_n), as in that paper. [`GruConfig`] has options that change this cell:
+/// other functions, a limit, layer normalization, zoneout and recurrent dropout. Calls take the same arguments as those
+/// of [`Lstm`]; there is no c, so one that names c is refused.
 ///
 /// ```
 /// use quadgate::{Forward, Gru, GruConfig, GruWeights, Sequence, SequenceMut};
@@ -72,8 +72,8 @@ impl Gru {
     /// dx_t  = W_rᵀ·dr_t + W_zᵀ·dz_t + W_nᵀ·dn_t
     /// ```
     ///
-    /// With the reset gate before the product, d = R_nᵀ·dn_t takes the place of dĥ: dr_t = d ∘ h_{t−1} ∘ r ∘ (1 − r), and d ∘ r is
-    /// added to dh_{t−1}.
+    /// With the reset gate before the product, d = R_nᵀ·dn_t takes the place of dĥ: dr_t = d ∘ h_{t−1} ∘ r ∘ (1 − r),
+    /// and d ∘ r is added to dh_{t−1}.
     ///
     /// dW is the sum of products with x, dR of those with h_{t−1}, db of these themselves.
     ///

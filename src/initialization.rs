@@ -15,10 +15,11 @@ pub enum Distribution {
     Zero,
     /// Uniform within ±1/√H: PyTorch.
     UniformByUnits,
-    /// Uniform within ±√(6 / (inputs + outputs)), where the outputs are those of all gates together. (Glorot and Bengio 2010.)
+    /// Uniform within ±√(6 / (inputs + outputs)), where the outputs are those of all gates together. (Glorot and Bengio
+    /// 2010.)
     Glorot,
-    /// Columns of length 1 at right angles, or rows where there are fewer of them; of all gates together. (Saxe, McClelland and
-    /// Ganguli 2014.) Of a vector, the same as uniform within ±1/√H.
+    /// Columns of length 1 at right angles, or rows where there are fewer of them; of all gates together. (Saxe,
+    /// McClelland and Ganguli 2014.) Of a vector, the same as uniform within ±1/√H.
     Orthogonal,
 }
 
@@ -45,8 +46,8 @@ pub struct Initialization {
     pub bias: Distribution,
     /// How many biases are added up, each drawn by itself.
     pub biases: usize,
-    /// What is added to the bias of an LSTM's forget gate, so that it begins open. (Gers, Schmidhuber and Cummins 2000; Jozefowicz,
-    /// Zaremba and Sutskever 2015.)
+    /// What is added to the bias of an LSTM's forget gate, so that it begins open. (Gers, Schmidhuber and Cummins 2000;
+    /// Jozefowicz, Zaremba and Sutskever 2015.)
     pub forget_bias: f32,
 }
 
@@ -59,7 +60,8 @@ impl Initialization {
         biases: 2,
         forget_bias: 0.0,
     };
-    /// As `keras.layers.LSTM`: Glorot for W, orthogonal for R, biases of zero, and 1 for the forget gate (`unit_forget_bias`).
+    /// As `keras.layers.LSTM`: Glorot for W, orthogonal for R, biases of zero, and 1 for the forget gate
+    /// (`unit_forget_bias`).
     pub const KERAS: Self = Self {
         input: Distribution::Glorot,
         recurrent: Distribution::Orthogonal,
@@ -133,7 +135,8 @@ impl Source {
         f64::from(self.0.next_u32()) / f64::from(u32::MAX)
     }
 
-    /// Nearly normal: the sum of twelve uniform numbers has the variance 1. A logarithm would differ from machine to machine.
+    /// Nearly normal: the sum of twelve uniform numbers has the variance 1. A logarithm would differ from machine to
+    /// machine.
     fn normal(&mut self) -> f64 {
         (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
     }

@@ -35,7 +35,8 @@ macro_rules! config_methods {
             }
 
             /// Keeps a part of h in each step: h_t = (1 − rate) ∘ h̃_t + rate ∘ h_{t−1}; a call may give
-            /// [shares](crate::Forward::hidden_share) of its own. See [`LstmConfig::zoneout`](crate::LstmConfig::zoneout).
+            /// [shares](crate::Forward::hidden_share) of its own. See
+            /// [`LstmConfig::zoneout`](crate::LstmConfig::zoneout).
             pub fn zoneout(self, rate: f32) -> Self {
                 Self { layer: self.layer.zoneout($crate::Zoneout { hidden: rate, cell: 0.0 }) }
             }
@@ -100,13 +101,15 @@ macro_rules! layer_methods {
             /// Chooses the kernels and packs the weights, once.
             ///
             /// # Errors
-            /// - [`Error::Dimension`](crate::Error::Dimension) if `weights` were checked against other sizes than `config`'s,
-            /// - [`Error::Missing`](crate::Error::Missing) or [`Error::Unexpected`](crate::Error::Unexpected) if `weights` lack a
-            ///   normalization that `config` has, or have one,
+            /// - [`Error::Dimension`](crate::Error::Dimension) if `weights` were checked against other sizes than
+            ///   `config`'s,
+            /// - [`Error::Missing`](crate::Error::Missing) or [`Error::Unexpected`](crate::Error::Unexpected) if
+            ///   `weights` lack a normalization that `config` has, or have one,
             /// - [`Error::Value`](crate::Error::Value) if an option makes no sense,
-            /// - [`Error::Unsupported`](crate::Error::Unsupported) if threads are to share units, and a step needs whole rows,
-            /// - [`Error::UnsupportedIsa`](crate::Error::UnsupportedIsa) or [`Error::UnknownIsa`](crate::Error::UnknownIsa) if an
-            ///   instruction set is demanded that cannot be had,
+            /// - [`Error::Unsupported`](crate::Error::Unsupported) if threads are to share units, and a step needs
+            ///   whole rows,
+            /// - [`Error::UnsupportedIsa`](crate::Error::UnsupportedIsa) or
+            ///   [`Error::UnknownIsa`](crate::Error::UnknownIsa) if an instruction set is demanded that cannot be had,
             /// - [`Error::Overflow`](crate::Error::Overflow) if the packed weights could not be addressed.
             pub fn new(config: &$config, weights: &$weights<'_>) -> Result<Self, $crate::Error> {
                 config.layer.check()?;
@@ -212,7 +215,8 @@ macro_rules! layer_methods {
                 self.layer.state(batch)
             }
 
-            /// A tape for up to `steps` steps of up to `batch` rows, which keeps everything that the backward pass needs.
+            /// A tape for up to `steps` steps of up to `batch` rows, which keeps everything that the backward pass
+            /// needs.
             ///
             /// # Errors
             /// [`Error::Overflow`](crate::Error::Overflow) if it could not be addressed.
@@ -220,7 +224,8 @@ macro_rules! layer_methods {
                 self.layer.tape(steps, batch)
             }
 
-            /// A tape that keeps h every `every` steps; see [`Lstm::checkpointed_tape`](crate::Lstm::checkpointed_tape).
+            /// A tape that keeps h every `every` steps; see
+            /// [`Lstm::checkpointed_tape`](crate::Lstm::checkpointed_tape).
             ///
             /// # Errors
             /// [`Error::Overflow`](crate::Error::Overflow) if it could not be addressed.
@@ -327,8 +332,8 @@ macro_rules! layer_methods {
                 self.layer.step_of_table(state, table, indices)
             }
 
-            /// Runs one time step that starts from W·x of each row, as [`Forward::of_sums`](crate::Forward::of_sums) has them; see
-            /// [`Lstm::step_of_sums`](crate::Lstm::step_of_sums).
+            /// Runs one time step that starts from W·x of each row, as [`Forward::of_sums`](crate::Forward::of_sums)
+            /// has them; see [`Lstm::step_of_sums`](crate::Lstm::step_of_sums).
             ///
             /// # Errors
             /// As there.

@@ -23,16 +23,17 @@
 //! ```
 //!
 //! 1. A configuration and weights say what the layer is; weights name their framework, and so their gate order.
-//! 2. `new` chooses the kernels of the CPU (or of `QUADGATE_ISA`) and packs the weights, once. The layer is immutable but for
-//!    `set_weights`, may be shared by threads, and its clones share the packed weights.
-//! 3. Memory for calls is made by the layer and owned by the caller: a [`Workspace`], a [`State`] for streams, a [`Tape`] for
-//!    training ([`StackWorkspace`], [`StackState`], [`StackTape`] of a stack). Calls allocate nothing.
+//! 2. `new` chooses the kernels of the CPU (or of `QUADGATE_ISA`) and packs the weights, once. The layer is immutable
+//!    but for `set_weights`, may be shared by threads, and its clones share the packed weights.
+//! 3. Memory for calls is made by the layer and owned by the caller: a [`Workspace`], a [`State`] for streams, a
+//!    [`Tape`] for training ([`StackWorkspace`], [`StackState`], [`StackTape`] of a stack). Calls allocate nothing.
 //!    Characters and words are read by index in a table that the layer makes: [`Lstm::table`].
-//! 4. A call is a builder, [`Forward`] or [`Backward`], over the caller's slices in any strides: [`Sequence`], [`Matrix`].
-//!    Whatever is not asked for is not written. Bad arguments get an [`Error`] that names them, before anything is written.
+//! 4. A call is a builder, [`Forward`] or [`Backward`], over the caller's slices in any strides: [`Sequence`],
+//!    [`Matrix`]. Whatever is not asked for is not written. Bad arguments get an [`Error`] that names them, before
+//!    anything is written.
 //!
-//! The README has a program each for a bidirectional stack of PyTorch on rows of different lengths, audio frame by frame, training,
-//! and saving and restoring; and a table of other libraries' names.
+//! The README has a program each for a bidirectional stack of PyTorch on rows of different lengths, audio frame by
+//! frame, training, and saving and restoring; and a table of other libraries' names.
 //!
 //! ```
 //! use quadgate::{Lstm, LstmConfig, LstmWeights, Matrix};
@@ -57,33 +58,34 @@
 //!
 //! # Threads
 //!
-//! [`Threads::Auto`] shares the work of large calls over the current rayon pool: that of `ThreadPool::install`, or rayon's
-//! global one, which such a call starts if nobody has. With [`Threads::Serial`] the crate never calls rayon.
+//! [`Threads::Auto`] shares the work of large calls over the current rayon pool: that of `ThreadPool::install`, or
+//! rayon's global one, which such a call starts if nobody has. With [`Threads::Serial`] the crate never calls rayon.
 //!
-//! rayon is a feature of the crate, on by default. Without it (`default-features = false`) every call runs on the caller's
-//! thread, whatever [`Threads`] says, and nothing of `std::thread` is used: for WebAssembly, or an audio thread.
+//! rayon is a feature of the crate, on by default. Without it (`default-features = false`) every call runs on the
+//! caller's thread, whatever [`Threads`] says, and nothing of `std::thread` is used: for WebAssembly, or an audio
+//! thread.
 //!
 //! # The oracle
 //!
-//! With the feature `reference`, off by default, the crate has a module of that name: every cell as its equations say it, in f32
-//! or f64, with gradients by hand. The crate's own tests compare with it, and so may yours:
+//! With the feature `reference`, off by default, the crate has a module of that name: every cell as its equations say
+//! it, in f32 or f64, with gradients by hand. The crate's own tests compare with it, and so may yours:
 //! `quadgate = { version = "0.1", features = ["reference"] }` in `[dev-dependencies]`.
 //!
 //! # Data
 //!
-//! With the feature `serde`, off by default, configurations are `Serialize` and `Deserialize`: [`LstmConfig`], [`GruConfig`],
-//! [`RnnConfig`] and [`StackConfig`], checked when they are read. Weights are a list of numbers: [`Lstm::read_parameters`],
-//! [`LstmWeights::from_parameters`].
+//! With the feature `serde`, off by default, configurations are `Serialize` and `Deserialize`: [`LstmConfig`],
+//! [`GruConfig`], [`RnnConfig`] and [`StackConfig`], checked when they are read. Weights are a list of numbers:
+//! [`Lstm::read_parameters`], [`LstmWeights::from_parameters`].
 //!
 //! # Environment
 //!
-//! `QUADGATE_ISA` names the instruction set of layers whose configuration names none: `portable`, `avx2`, `avx512` or `neon`, in
-//! any case of letters; empty means unset. It is read when a layer is made, and nothing else is.
+//! `QUADGATE_ISA` names the instruction set of layers whose configuration names none: `portable`, `avx2`, `avx512` or
+//! `neon`, in any case of letters; empty means unset. It is read when a layer is made, and nothing else is.
 //!
 //! # Accuracy
 //!
-//! Sigmoid and tanh are within 2 ULP over all of f32; sums are in f32, in chains of 256. States, gates and gradients below
-//! 2⁻⁶³ become zero, so that decaying states never turn denormal and slow.
+//! Sigmoid and tanh are within 2 ULP over all of f32; sums are in f32, in chains of 256. States, gates and gradients
+//! below 2⁻⁶³ become zero, so that decaying states never turn denormal and slow.
 
 #![forbid(unsafe_code)]
 

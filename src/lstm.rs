@@ -47,12 +47,12 @@ use std::mem;
 ///
 /// (Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000.)
 ///
-/// [`LstmConfig`] has options that change this cell: projection, peepholes, coupled gates, limits, other activations, layer
-/// normalization, zoneout and recurrent dropout. With a projection, h has P elements rather than H, here and in all that
-/// follows. A layer without options runs the fused kernels of the plain cell.
+/// [`LstmConfig`] has options that change this cell: projection, peepholes, coupled gates, limits, other activations,
+/// layer normalization, zoneout and recurrent dropout. With a projection, h has P elements rather than H, here and in
+/// all that follows. A layer without options runs the fused kernels of the plain cell.
 ///
-/// The layer is immutable and [`Sync`]: threads may share it by reference, each with a workspace of its own. A clone shares the
-/// packed weights too, until one of them gets others.
+/// The layer is immutable and [`Sync`]: threads may share it by reference, each with a workspace of its own. A clone
+/// shares the packed weights too, until one of them gets others.
 ///
 /// ```
 /// use quadgate::{Forward, Lstm, LstmConfig, LstmWeights, Sequence, SequenceMut};
@@ -82,12 +82,12 @@ pub struct Lstm {
     led_rows: usize,
 }
 
-/// The arguments of [`Lstm::forward`] or, with another tape, of [`LstmStack::forward`](crate::LstmStack::forward): the input,
-/// and whatever else is wanted.
+/// The arguments of [`Lstm::forward`] or, with another tape, of [`LstmStack::forward`](crate::LstmStack::forward): the
+/// input, and whatever else is wanted.
 ///
-/// With D directed layers, D = layers · directions, states of a stack are `[D · B, H]` where those of a layer are `[B, H]`:
-/// PyTorch's `[D, B, H]` of h_0, c_0, h_n and c_n. With a projection, h has P elements instead of H. Of layers that differ, rows are
-/// those of [the widest](crate::StackConfig::of_layers).
+/// With D directed layers, D = layers · directions, states of a stack are `[D · B, H]` where those of a layer are
+/// `[B, H]`: PyTorch's `[D, B, H]` of h_0, c_0, h_n and c_n. With a projection, h has P elements instead of H. Of
+/// layers that differ, rows are those of [the widest](crate::StackConfig::of_layers).
 #[derive(Debug)]
 pub struct Forward<'a, T = Tape> {
     pub(crate) input: Sequence<'a>,
@@ -151,7 +151,8 @@ macro_rules! mask_builders {
     ($name:ident) => {
         impl<'a> $name<'a> {
             /// Zoneout of h: how much of the new h to take, `[T, B, H]` (`[T, B, P]` with a projection) in any strides,
-            /// instead of 1 − rate. For a layer with [`LstmConfig::zoneout`](crate::LstmConfig::zoneout), or that of another cell.
+            /// instead of 1 − rate. For a layer with [`LstmConfig::zoneout`](crate::LstmConfig::zoneout), or that of
+            /// another cell.
             ///
             /// h_t = share ∘ h̃_t + (1 − share) ∘ h_{t−1}; in training, share is 0 or 1 at random.
             pub fn hidden_share(mut self, share: $crate::Sequence<'a>) -> Self {
@@ -165,11 +166,11 @@ macro_rules! mask_builders {
                 self
             }
 
-            /// Recurrent dropout: factors of h, `[B, H]` (`[B, P]` with a projection), on its way into the gates at every
-            /// step: R·(mask ∘ h_{t−1}). For a layer with
-            /// [`LstmConfig::recurrent_dropout`](crate::LstmConfig::recurrent_dropout), or that of another cell. A gated recurrent
-            /// unit whose reset gate comes before the product has R·(r ∘ mask ∘ h_{t−1}) in its candidate, and mixes that with h as
-            /// it was.
+            /// Recurrent dropout: factors of h, `[B, H]` (`[B, P]` with a projection), on its way into the gates at
+            /// every step: R·(mask ∘ h_{t−1}). For a layer with
+            /// [`LstmConfig::recurrent_dropout`](crate::LstmConfig::recurrent_dropout), or that of another cell. A
+            /// gated recurrent unit whose reset gate comes before the product has R·(r ∘ mask ∘ h_{t−1}) in its
+            /// candidate, and mixes that with h as it was.
             ///
             /// (Gal and Ghahramani 2016; Keras' `recurrent_dropout`, whose factors are 0 or 1 / (1 − rate).)
             pub fn recurrent_mask(mut self, mask: $crate::Matrix<'a>) -> Self {
@@ -183,8 +184,8 @@ pub(crate) use mask_builders;
 mask_builders!(Forward);
 
 impl<'a> Forward<'a> {
-    /// Writes every c of a layer, `[T, B, H]`, in any strides: at t that after the step which reads x_t, in either direction. Where no
-    /// step is run, it is as [`Forward::padding`] says of h.
+    /// Writes every c of a layer, `[T, B, H]`, in any strides: at t that after the step which reads x_t, in either
+    /// direction. Where no step is run, it is as [`Forward::padding`] says of h.
     ///
     /// ```
     /// # use quadgate::{Forward, Lstm, LstmConfig, LstmWeights, Sequence, SequenceMut};
@@ -236,14 +237,15 @@ impl<'a, T> Forward<'a, T> {
         self
     }
 
-    /// Writes every h (of the last layer), `[T, B, H]` or, if directions are concatenated, `[T, B, 2H]`, in any strides; h of
-    /// x_t at t, in either direction.
+    /// Writes every h (of the last layer), `[T, B, H]` or, if directions are concatenated, `[T, B, 2H]`, in any
+    /// strides; h of x_t at t, in either direction.
     pub fn output(mut self, output: SequenceMut<'a>) -> Self {
         self.output = Some(output);
         self
     }
 
-    /// Writes h after the last step that is run (in reverse, after t = 0), `[B, H]` (`[D · B, H]`); the initial one if T = 0.
+    /// Writes h after the last step that is run (in reverse, after t = 0), `[B, H]` (`[D · B, H]`); the initial one if
+    /// T = 0.
     #[doc(alias = "last_h")]
     #[doc(alias = "h_n")]
     pub fn last_hidden(mut self, hidden: MatrixMut<'a>) -> Self {
@@ -266,9 +268,10 @@ impl<'a, T> Forward<'a, T> {
 
     /// Runs only the first `lengths[b]` steps of each row b: `[B]` of `usize`, `i32` or `i64`, each from 0 to T.
     ///
-    /// The output past a row's end is zero, unless [`Forward::padding`] says otherwise, and the last states are those at its end; in reverse, a row begins there. A
-    /// row of length 0 keeps its initial states. Rows need not be sorted. The time that a call takes goes with the sum of
-    /// the lengths. Outputs and states have the bits of a call for the row alone.
+    /// The output past a row's end is zero, unless [`Forward::padding`] says otherwise, and the last states are those
+    /// at its end; in reverse, a row begins there. A row of length 0 keeps its initial states. Rows need not be sorted.
+    /// The time that a call takes goes with the sum of the lengths. Outputs and states have the bits of a call for the
+    /// row alone.
     ///
     /// These are PyTorch's packed sequences with `enforce_sorted=False` (which have no rows of length 0) and ONNX's
     /// `sequence_lens` (where ONNX Runtime sets the last states of a row of length 0 to zero).
@@ -294,9 +297,9 @@ impl<'a, T> Forward<'a, T> {
 
     /// Runs only the steps of each row at which the mask, `[T, B]`, is true; there can be no lengths beside it.
     ///
-    /// At the others the state stays as it is, and the output is h as it was: the initial h before the first step that is
-    /// run. These are the masks of a layer of Keras; its `Bidirectional` puts out zeros there: [`Forward::padding`]. The time
-    /// that a call takes goes with the number of steps that are run.
+    /// At the others the state stays as it is, and the output is h as it was: the initial h before the first step that
+    /// is run. These are the masks of a layer of Keras; its `Bidirectional` puts out zeros there: [`Forward::padding`].
+    /// The time that a call takes goes with the number of steps that are run.
     ///
     /// ```
     /// # use quadgate::{Forward, Lstm, LstmConfig, LstmWeights, Sequence, SequenceMut, StepMask};
@@ -315,8 +318,8 @@ impl<'a, T> Forward<'a, T> {
         self
     }
 
-    /// What the output of steps that are not run is, beside [`Forward::lengths`] or [`Forward::mask`]; frameworks differ:
-    /// [`Padding`]. A tape remembers it for the backward pass.
+    /// What the output of steps that are not run is, beside [`Forward::lengths`] or [`Forward::mask`]; frameworks
+    /// differ: [`Padding`]. A tape remembers it for the backward pass.
     ///
     /// ```
     /// # use quadgate::{Forward, Lstm, LstmConfig, LstmWeights, Padding, Sequence, SequenceMut, StepMask};
@@ -343,8 +346,8 @@ impl Lstm {
     /// # Errors
     /// - [`Error::Dimension`] if `weights` were checked against other sizes than `config`'s,
     /// - [`Error::Missing`] or [`Error::Unexpected`] if `weights` lack what `config`'s options need, or have more,
-    /// - [`Error::Value`], [`Error::Zero`] or [`Error::Unexpected`] if an option makes no sense; [`Error::Unsupported`] if
-    ///   threads are to share units, and an option needs whole rows,
+    /// - [`Error::Value`], [`Error::Zero`] or [`Error::Unexpected`] if an option makes no sense; [`Error::Unsupported`]
+    ///   if threads are to share units, and an option needs whole rows,
     /// - [`Error::UnsupportedIsa`] or [`Error::UnknownIsa`] if an instruction set is demanded that cannot be had,
     /// - [`Error::Overflow`] if the packed weights could not be addressed.
     pub fn new(config: &LstmConfig, weights: &LstmWeights<'_>) -> Result<Self, Error> {
@@ -375,8 +378,8 @@ impl Lstm {
         Ok(Self { config: config.clone(), kernels, weights, led_rows })
     }
 
-    /// Replaces the weights, as after an optimizer's step. Allocates nothing, unless a clone shares the weights that there were;
-    /// it keeps them. What a tape has recorded before has no backward pass any more.
+    /// Replaces the weights, as after an optimizer's step. Allocates nothing, unless a clone shares the weights that
+    /// there were; it keeps them. What a tape has recorded before has no backward pass any more.
     ///
     /// # Errors
     /// [`Error::Dimension`] if `weights` were checked against other sizes than the layer's; [`Error::Missing`] or
@@ -387,8 +390,8 @@ impl Lstm {
         self.replace_weights(|packed, packer| packed.pack(packer, weights))
     }
 
-    /// Writes all parameters to one buffer, as [`LstmConfig::parameters`] lays them out: the numbers that were packed, biases added
-    /// up. [`LstmWeights::from_parameters`] makes weights of it, which can be exported for any framework.
+    /// Writes all parameters to one buffer, as [`LstmConfig::parameters`] lays them out: the numbers that were packed,
+    /// biases added up. [`LstmWeights::from_parameters`] makes weights of it, which can be exported for any framework.
     ///
     /// ```
     /// use quadgate::{Lstm, LstmConfig, LstmWeights};
@@ -660,8 +663,8 @@ impl Lstm {
         Ok(())
     }
 
-    /// The next step of one row of a state that was made for this layer, whose x has nothing too small to compute with; the layer leads
-    /// rows.
+    /// The next step of one row of a state that was made for this layer, whose x has nothing too small to compute with;
+    /// the layer leads rows.
     #[inline]
     fn step_row(&self, state: &mut State, x: Rows<'_>, row: usize) {
         let weights = &*self.weights;
@@ -709,7 +712,8 @@ impl Lstm {
         self.run_step(state, Start::Bias(self.weights.bias()), self.weights.input_term(x));
     }
 
-    /// The next step of a state that was made for this layer, with what the sums of all rows start from, and what is added to that.
+    /// The next step of a state that was made for this layer, with what the sums of all rows start from, and what is
+    /// added to that.
     pub(crate) fn run_step(&self, state: &mut State, start: Start<'_>, input: Option<Term<'_>>) {
         let (batch, weights) = (state.batch(), &*self.weights);
         let cell = self.cell(Masks::default());

@@ -17,7 +17,8 @@ use std::ops::Range;
 /// Bytes of a packed matrix that must fall to each thread before another one is woken.
 const MIN_BYTES_PER_THREAD: usize = 1 << 20;
 
-/// Rows of a packed matrix that are copied at a time, if those of the caller's matrix are its rows too: some of each panel.
+/// Rows of a packed matrix that are copied at a time, if those of the caller's matrix are its rows too: some of each
+/// panel.
 const ROWS: usize = 64;
 
 /// What packs the weights of a layer: its kernels, on its threads.
@@ -337,9 +338,10 @@ impl Packer {
         Self { kernels, threads: config.thread_choice(), streams: false }
     }
 
-    /// Whether a matrix is written past the caches, so that what was there is not read before. Measured at one thread on an Emerald
-    /// Rapids: new weights for a training layer of 512 units take 2.4 rather than 3.6 ms, of 1024 11 rather than 16; but in fresh memory a
-    /// layer of 512 takes 4.4 rather than 2.9 ms, of 1024 16 rather than 11 (a machine with other work).
+    /// Whether a matrix is written past the caches, so that what was there is not read before. Measured at one thread
+    /// on an Emerald Rapids: new weights for a training layer of 512 units take 2.4 rather than 3.6 ms, of 1024 11
+    /// rather than 16; but in fresh memory a layer of 512 takes 4.4 rather than 2.9 ms, of 1024 16 rather than 11 (a
+    /// machine with other work).
     fn is_past_caches(self, packed: &[f32]) -> bool {
         self.streams && size_of_val(packed) >= Caches::of_this_cpu().second
     }
@@ -367,8 +369,8 @@ impl Packer {
         });
     }
 
-    /// Packs matrices of so many rows and plain columns, from a row of the packed matrix on. Their strides are from one column to
-    /// the next and from one row to the next. Padding stays as it is.
+    /// Packs matrices of so many rows and plain columns, from a row of the packed matrix on. Their strides are from one
+    /// column to the next and from one row to the next. Padding stays as it is.
     fn pack_columns(
         self,
         packed: &mut [f32],
@@ -409,7 +411,8 @@ impl Packer {
 }
 
 impl Panels<'_> {
-    /// Where the weight of a column and k lies, and the distance from one k to the next; `None` if these panels do not have it.
+    /// Where the weight of a column and k lies, and the distance from one k to the next; `None` if these panels do not
+    /// have it.
     fn at(&mut self, column: usize, k: usize) -> Option<(&mut [f32], usize)> {
         let (start, step) = self.layout.column(column);
         let before = self.layout.elements_before(self.panels.start);
@@ -434,13 +437,14 @@ impl parallel::Rows for Panels<'_> {
     }
 }
 
-/// Rows of a packed matrix to fill before the next columns, where those of the caller's matrix are so far apart: all of them, if
-/// these are columns, which then are read from end to end.
+/// Rows of a packed matrix to fill before the next columns, where those of the caller's matrix are so far apart: all of
+/// them, if these are columns, which then are read from end to end.
 fn rows_at_a_time(by_k: usize) -> usize {
     if by_k == 1 { usize::MAX } else { ROWS }
 }
 
-/// The same with rows for columns, by the row of the packed matrix at which each begins: sums from this one on, so far apart.
+/// The same with rows for columns, by the row of the packed matrix at which each begins: sums from this one on, so far
+/// apart.
 fn transpose(matrices: Matrices<'_>, stride: usize, first_sum: usize) -> Matrices<'_> {
     matrices.map(|matrix| {
         let (sum, GateMatrix { data, strides: [by_unit, by_input] }) = matrix?;

@@ -4,9 +4,10 @@ use crate::error::Error;
 
 /// How many rows run each step: `batch_sizes` of PyTorch's `PackedSequence`, which descend.
 ///
-/// Its `data`, `[Σ batch_sizes, features]`, has the rows of the first step, then those of the second, and so on; the longest row is
-/// the first of each. The layers of this crate read padded sequences and [lengths](crate::Forward::lengths); going there and back
-/// is one copy of x and one of h, little beside the products of a step.
+/// Its `data`, `[Σ batch_sizes, features]`, has the rows of the first step, then those of the second, and so on; the
+/// longest row is the first of each. The layers of this crate read padded sequences and
+/// [lengths](crate::Forward::lengths); going there and back is one copy of x and one of h, little beside the products
+/// of a step.
 ///
 /// ```
 /// use quadgate::BatchSizes;
@@ -35,8 +36,8 @@ impl<'a> BatchSizes<'a> {
     /// Checks the sizes: none is negative, and they do not ascend.
     ///
     /// # Errors
-    /// [`Error::NegativeLength`] names the first step whose size is negative, [`Error::Dimension`] one that has more rows than the
-    /// step before it; [`Error::Overflow`].
+    /// [`Error::NegativeLength`] names the first step whose size is negative, [`Error::Dimension`] one that has more
+    /// rows than the step before it; [`Error::Overflow`].
     pub fn new(sizes: &'a [i64]) -> Result<Self, Error> {
         let mut rows = 0usize;
         let mut before = None;

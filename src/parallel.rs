@@ -1,4 +1,5 @@
-//! Work over threads. The only file that knows rayon; without that feature, what would run at the same time runs in turn.
+//! Work over threads. The only file that knows rayon; without that feature, what would run at the same time runs in
+//! turn.
 
 use quadgate_kernels::{ReorderedMut, SequenceMut};
 use std::ops::Range;
@@ -69,8 +70,8 @@ fn run_from<W: Rows>(first: usize, work: W, pieces: usize, run_piece: &(impl Fn(
     both(|| run_from(first, left, half, run_piece), || run_from(first + at, right, pieces - half, run_piece));
 }
 
-/// Runs `member` for each number of `members`, with a part of `scratch` of its own, in the current rayon pool: at the same
-/// time if it has the threads, else one after the other.
+/// Runs `member` for each number of `members`, with a part of `scratch` of its own, in the current rayon pool: at the
+/// same time if it has the threads, else one after the other.
 pub(crate) fn together(
     members: Range<usize>,
     scratch: &mut [f32],

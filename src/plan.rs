@@ -5,17 +5,17 @@ use crate::parallel;
 use crate::shape::Shape;
 use quadgate_kernels::Isa;
 
-/// Bytes of weights from which a step finds them in memory rather than in a cache: half of the last cache. And no more than this,
-/// since others use that cache too.
+/// Bytes of weights from which a step finds them in memory rather than in a cache: half of the last cache. And no more
+/// than this, since others use that cache too.
 const MOST_OF_LAST_CACHE: usize = 16 << 20;
 
 fn large_weights(shape: Shape) -> usize {
     MOST_OF_LAST_CACHE.min(shape.caches.last / 2)
 }
 
-/// Bytes of hoisted sums per call: a quarter of the second cache, which they share with the weights of a narrow layer; for large weights so many
-/// that these are read for all steps at once (at 25,16,1024,1024 with AVX-512 at one thread: 230 GFLOP/s for 16 MiB,
-/// 209 for 4 MiB, 174 for 256 KiB).
+/// Bytes of hoisted sums per call: a quarter of the second cache, which they share with the weights of a narrow layer;
+/// for large weights so many that these are read for all steps at once (at 25,16,1024,1024 with AVX-512 at one thread:
+/// 230 GFLOP/s for 16 MiB, 209 for 4 MiB, 174 for 256 KiB).
 fn sums_bytes(shape: Shape) -> usize {
     if shape.weight_bytes() < large_weights(shape) { shape.caches.second / 4 } else { 16 << 20 }
 }
@@ -30,26 +30,29 @@ const GIVEN_BYTES: usize = 16 << 10;
 
 /// Floating point operations that must fall to each thread before another one is woken.
 ///
-/// Measured with AVX-512 and two threads on an Emerald Rapids, X = H, in calls one after the other, the time of two threads as a part of
-/// that of one: 0.65 of 20 steps of two rows of 48 units (1.5 million operations), 0.72 of six of 32 (2.0), 0.80 of eight of 32 (2.6). In calls 0.3 ms apart,
-/// for which a thread that sleeps must be woken: mostly 0.8 to 1.15, up to 20 million operations.
+/// Measured with AVX-512 and two threads on an Emerald Rapids, X = H, in calls one after the other, the time of two
+/// threads as a part of that of one: 0.65 of 20 steps of two rows of 48 units (1.5 million operations), 0.72 of six of
+/// 32 (2.0), 0.80 of eight of 32 (2.6). In calls 0.3 ms apart, for which a thread that sleeps must be woken: mostly 0.8
+/// to 1.15, up to 20 million operations.
 const MIN_FLOPS_PER_THREAD: f64 = 7e5;
 
-/// What a step loses where a thread has r rows, times r, as a part of its products: few rows are tiles that ask the caches for
-/// more weights, and two threads with rows of their own both read all weights. For weights that leave room in the second cache of a core,
-/// for those of less than [`large_weights`], and for more. This and the next two are fitted to what [`StepCost`] lists.
+/// What a step loses where a thread has r rows, times r, as a part of its products: few rows are tiles that ask the
+/// caches for more weights, and two threads with rows of their own both read all weights. For weights that leave room
+/// in the second cache of a core, for those of less than [`large_weights`], and for more. This and the next two are
+/// fitted to what [`StepCost`] lists.
 const LOSS_OF_FEW_ROWS: [f64; 3] = [0.3, 0.5, 5.0];
 
-/// What reading h costs members of a team, for each other member, times X + H, as a part of their products: what another core
-/// has written must come from there.
+/// What reading h costs members of a team, for each other member, times X + H, as a part of their products: what
+/// another core has written must come from there.
 const LOSS_OF_FOREIGN_STATES: f64 = 10.0;
 
-/// What the wait after a step costs the members of a team, in floating point operations of one thread: of two members, and
-/// what each further one adds. Where cores are close to each other, and where they are far apart: there the latter is assumed.
+/// What the wait after a step costs the members of a team, in floating point operations of one thread: of two members,
+/// and what each further one adds. Where cores are close to each other, and where they are far apart: there the latter
+/// is assumed.
 const WAIT_FLOPS: [[f64; 2]; 2] = [[24e3, 6e3], [110e3, 27e3]];
 
-/// Bytes of the last cache from which it is one of many cores, which are far apart: a line goes from one to another and back within 0.4 µs
-/// on an Emerald Rapids.
+/// Bytes of the last cache from which it is one of many cores, which are far apart: a line goes from one to another and
+/// back within 0.4 µs on an Emerald Rapids.
 const LAST_CACHE_OF_MANY: usize = 64 << 20;
 
 /// Most threads that share hidden units: each more is one more to wait for after every step.
@@ -177,14 +180,15 @@ fn share(config: &LstmConfig, shape: Shape, [steps, batch]: [usize; 2], most: us
 /// units over n members:  F · u/U · (1 + (n − 1) · loss/(X + H)) + wait   U blocks of units, u = ⌈U/n⌉
 /// ```
 ///
-/// Measured with AVX-512 and two threads, units against rows, in percent of time. At batch 1: 48 units lose 3, 64 gain 20;
-/// at batch 2: 64 lose 12, 128 gain 36. Of 128 units: 49 at batch 3, 22 at batch 5, 4 at batch 6, −4 at batch 12. At batch
-/// 6, 12 and 32: 9, 5 and 4 of 320 units, 33, 2 and 3 of 512, 138, 87 and 25 of 1024. At batch 7: 15 to 23 of 240 to 400
-/// units. Where 272 units are 9 and 8 blocks: 2 at batch 8, −4 at batch 32.
+/// Measured with AVX-512 and two threads, units against rows, in percent of time. At batch 1: 48 units lose 3, 64 gain
+/// 20; at batch 2: 64 lose 12, 128 gain 36. Of 128 units: 49 at batch 3, 22 at batch 5, 4 at batch 6, −4 at batch 12.
+/// At batch 6, 12 and 32: 9, 5 and 4 of 320 units, 33, 2 and 3 of 512, 138, 87 and 25 of 1024. At batch 7: 15 to 23 of
+/// 240 to 400 units. Where 272 units are 9 and 8 blocks: 2 at batch 8, −4 at batch 32.
 ///
-/// Where cores are far apart (an Emerald Rapids), units over two threads against one thread, in percent of time: 64 units lose 55, 80 lose
-/// 25 to 50, 96 lose 6 to 15, 112 nothing to 25; 128 gain 7 to 20, 160 13 to 35, 256 30 to 45. Against rows, at batch 2: 64 lose 38, 128 10;
-/// 160 gain 5, 256 23. At batch 4: 64 lose 33, 128 18, 160 12; 224 gain 15.
+/// Where cores are far apart (an Emerald Rapids), units over two threads against one thread, in percent of time: 64
+/// units lose 55, 80 lose 25 to 50, 96 lose 6 to 15, 112 nothing to 25; 128 gain 7 to 20, 160 13 to 35, 256 30 to 45.
+/// Against rows, at batch 2: 64 lose 38, 128 10; 160 gain 5, 256 23. At batch 4: 64 lose 33, 128 18, 160 12; 224 gain
+/// 15.
 #[derive(Clone, Copy)]
 struct StepCost {
     shape: Shape,
@@ -235,9 +239,9 @@ pub(crate) fn useful_threads(flops: f64, most: usize) -> usize {
 /// Rows (steps times batch) of a block: enough to make the weight gradients' reading and writing of their totals cheap
 /// beside the products, few enough for dZ to stay in cache. Totals that are larger than the second cache want more.
 ///
-/// The sums depend on it, so it may depend on the shape alone. Measured with AVX-512 in a training step at one thread, in
-/// GFLOP/s for 512 and 1024 rows: 246 and 251 at T,B,X,H = 20,128,1024,1024; with differences below 1 % between 256, 512
-/// and 1024 at 100,16,128,128 and 100,32,256,256, where fewer rows take less memory.
+/// The sums depend on it, so it may depend on the shape alone. Measured with AVX-512 in a training step at one thread,
+/// in GFLOP/s for 512 and 1024 rows: 246 and 251 at T,B,X,H = 20,128,1024,1024; with differences below 1 % between 256,
+/// 512 and 1024 at 100,16,128,128 and 100,32,256,256, where fewer rows take less memory.
 fn block_rows(shape: Shape) -> usize {
     const LARGE: usize = 1 << 20;
     let weights = shape.inputs.saturating_add(shape.outputs).saturating_mul(shape.gates() * shape.units);
@@ -249,13 +253,14 @@ pub(crate) fn max_block_rows(shape: Shape, batch: usize) -> Option<usize> {
     block_rows(shape).checked_add(batch)
 }
 
-/// Whether weight gradients move the columns of dZ that they read together, of a block of so many rows. A tile reads some columns of
-/// all rows, and of large blocks each of them would be on a page, and soon in a cache, of its own: from three eighths of the second
-/// cache on.
+/// Whether weight gradients move the columns of dZ that they read together, of a block of so many rows. A tile reads
+/// some columns of all rows, and of large blocks each of them would be on a page, and soon in a cache, of its own: from
+/// three eighths of the second cache on.
 ///
-/// Measured with AVX-512 at one thread on an Emerald Rapids with a second cache of 2 MiB, in percent of the multiply-add peak of the weight gradients, without and
-/// with: 80 and 78 at T,B,X,H = 100,16,128,128 (0.6 MB of dZ), 77 and 82 at 100,32,192,192 (0.8), 78 and 84 at 100,32,256,256,
-/// 52 and 80 at 50,64,512,512, 64 and 73 at 20,128,1024,1024.
+/// Measured with AVX-512 at one thread on an Emerald Rapids with a second cache of 2 MiB, in percent of the
+/// multiply-add peak of the weight gradients, without and with: 80 and 78 at T,B,X,H = 100,16,128,128 (0.6 MB of dZ),
+/// 77 and 82 at 100,32,192,192 (0.8), 78 and 84 at 100,32,256,256, 52 and 80 at 50,64,512,512, 64 and 73 at
+/// 20,128,1024,1024.
 pub(crate) fn gathers_columns(shape: Shape, rows: usize) -> bool {
     let large = shape.caches.second / 8 * 3;
     shape.gate_gradients_width().saturating_mul(rows) >= large / size_of::<f32>()

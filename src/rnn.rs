@@ -17,8 +17,8 @@ use crate::weights::RnnWeights;
 /// h_t = φ(W·x_t + R·h_{t−1} + b)
 /// ```
 ///
-/// (Elman 1990.) φ is tanh, max(0, ·) or, with the other options of [`RnnConfig`], any function of ONNX's list. Calls take the same arguments as those of [`Lstm`]; there is no c, so one that names c is
-/// refused.
+/// (Elman 1990.) φ is tanh, max(0, ·) or, with the other options of [`RnnConfig`], any function of ONNX's list. Calls
+/// take the same arguments as those of [`Lstm`]; there is no c, so one that names c is refused.
 ///
 /// ```
 /// use quadgate::{Forward, Rnn, RnnConfig, RnnWeights, Sequence, SequenceMut};

@@ -134,7 +134,8 @@ impl RowSteps<'_> {
         }
     }
 
-    /// What a tape remembers of it, for a sequence of a shape; nothing of all steps, which is as good as no word of them.
+    /// What a tape remembers of it, for a sequence of a shape; nothing of all steps, which is as good as no word of
+    /// them.
     pub(crate) fn recorded(self, [steps, batch]: [usize; 2]) -> Option<Recorded> {
         let (argument, fingerprint) = match self.steps {
             Steps::Lengths(lengths) => (

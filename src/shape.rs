@@ -84,7 +84,8 @@ impl Shape {
         self.panel_width() / self.gates()
     }
 
-    /// Numbers that a step records for each hidden unit, beside its states. A gate that is multiplied with h comes first.
+    /// Numbers that a step records for each hidden unit, beside its states. A gate that is multiplied with h comes
+    /// first.
     pub(crate) fn recorded(self) -> usize {
         if !self.has_options {
             return self.kind.recorded();

@@ -1,9 +1,9 @@
 //! Layers on top of each other, in one direction or both.
 //!
-//! Each directed layer is an [`Lstm`](crate::Lstm), or what stands behind a layer of another cell, which writes its part of the rows of the layer's output; what goes from layer to layer
-//! lies in buffers of the caller's workspace or tape. A stack runs its layers, and the directions of a layer, one after the
-//! other or side by side, as its plan says. Layers of one direction run side by side in the forward pass alone, and only if
-//! all rows run all steps.
+//! Each directed layer is an [`Lstm`](crate::Lstm), or what stands behind a layer of another cell, which writes its
+//! part of the rows of the layer's output; what goes from layer to layer lies in buffers of the caller's workspace or
+//! tape. A stack runs its layers, and the directions of a layer, one after the other or side by side, as its plan says.
+//! Layers of one direction run side by side in the forward pass alone, and only if all rows run all steps.
 
 pub(crate) mod backward;
 pub(crate) mod config;

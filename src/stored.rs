@@ -5,8 +5,8 @@
 //! all packed numbers, f32, little-endian
 //! ```
 //!
-//! The layout of the numbers is that of an instruction set and of this version of the crate, so what was stored is read on the
-//! same level alone, and refused elsewhere. For files that travel, there are parameters.
+//! The layout of the numbers is that of an instruction set and of this version of the crate, so what was stored is read
+//! on the same level alone, and refused elsewhere. For files that travel, there are parameters.
 
 use crate::cell::kind::{CellKind, ResetGate};
 use crate::config::LstmConfig;
@@ -65,8 +65,8 @@ impl Lstm {
         HEADER.len() * WORD + self.weights.stored_len()
     }
 
-    /// Writes the packed weights to bytes, as they lie in memory: what [`Lstm::from_packed`] makes a layer of without packing
-    /// anything, on the same instruction set and with the same version of their layout.
+    /// Writes the packed weights to bytes, as they lie in memory: what [`Lstm::from_packed`] makes a layer of without
+    /// packing anything, on the same instruction set and with the same version of their layout.
     ///
     /// ```
     /// use quadgate::{Lstm, LstmConfig, LstmWeights};
@@ -104,12 +104,12 @@ impl Lstm {
         Ok(())
     }
 
-    /// A layer of packed weights that [`Lstm::save_packed`] wrote: of a layer with these sizes, options of weights, `training()` and
-    /// instruction set. Bytes may lie anywhere, such as in a mapped file; they are copied.
+    /// A layer of packed weights that [`Lstm::save_packed`] wrote: of a layer with these sizes, options of weights,
+    /// `training()` and instruction set. Bytes may lie anywhere, such as in a mapped file; they are copied.
     ///
     /// # Errors
-    /// [`Error::StoredWeights`] if the bytes are no packed weights, others, or damaged; as for [`Lstm::new`] where `config` makes no
-    /// sense or asks for an instruction set that cannot be had.
+    /// [`Error::StoredWeights`] if the bytes are no packed weights, others, or damaged; as for [`Lstm::new`] where
+    /// `config` makes no sense or asks for an instruction set that cannot be had.
     pub fn from_packed(config: &LstmConfig, bytes: &[u8]) -> Result<Self, Error> {
         config.check()?;
         if config.hidden_size() == 0 {

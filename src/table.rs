@@ -10,13 +10,13 @@ use crate::shared::{SharedWeights, WeightsId};
 use quadgate_kernels::{Kernels, Product, Rows, Start, without_small};
 use std::ops::Range;
 
-/// The input products of a layer for each of N inputs: W·x + b, made once, so that a step that reads one of them by its index
-/// multiplies h alone.
+/// The input products of a layer for each of N inputs: W·x + b, made once, so that a step that reads one of them by its
+/// index multiplies h alone.
 ///
-/// For characters and words: an embedding, `[N, X]`, folded with W ([`Lstm::table`](crate::Lstm::table)); or, of a layer whose
-/// input is one of N (a one-hot vector), the columns of W themselves
-/// ([`Lstm::table_of_sums`](crate::Lstm::table_of_sums)). A table takes N rows of 4H elements, padded, and serves the layer that
-/// made it and its clones, as long as they have the weights of then.
+/// For characters and words: an embedding, `[N, X]`, folded with W ([`Lstm::table`](crate::Lstm::table)); or, of a
+/// layer whose input is one of N (a one-hot vector), the columns of W themselves
+/// ([`Lstm::table_of_sums`](crate::Lstm::table_of_sums)). A table takes N rows of 4H elements, padded, and serves the
+/// layer that made it and its clones, as long as they have the weights of then.
 #[derive(Clone, Debug)]
 pub struct InputTable {
     /// `[N, width of sums]`
@@ -99,7 +99,8 @@ impl InputTable {
     }
 }
 
-/// Writes sums + b of one row to some panels of a packed row: `sums` has W·x of all units for each gate of the parameters.
+/// Writes sums + b of one row to some panels of a packed row: `sums` has W·x of all units for each gate of the
+/// parameters.
 pub(crate) fn pack_sums<'s>(
     weights: &PackedWeights,
     sums: impl Fn(usize) -> &'s [f32],

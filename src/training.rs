@@ -25,11 +25,11 @@ pub enum GradientMode {
     Accumulate,
 }
 
-/// The arguments of [`Lstm::backward`] or, with another tape, of [`LstmStack::backward`](crate::LstmStack::backward): the
-/// input of the forward pass, the cotangents that are given, and the gradients that are wanted.
+/// The arguments of [`Lstm::backward`] or, with another tape, of [`LstmStack::backward`](crate::LstmStack::backward):
+/// the input of the forward pass, the cotangents that are given, and the gradients that are wanted.
 ///
-/// For a loss ℓ, the cotangent of an output is ∂ℓ/∂output; what is not given counts as zero. States of a stack are laid out
-/// as in [`Forward`](crate::Forward).
+/// For a loss ℓ, the cotangent of an output is ∂ℓ/∂output; what is not given counts as zero. States of a stack are laid
+/// out as in [`Forward`](crate::Forward).
 ///
 /// ```
 /// use quadgate::{Backward, Forward, GradientMode, Lstm, LstmConfig, LstmWeights, Matrix, Sequence};
@@ -106,7 +106,8 @@ impl<'a, T> Backward<'a, T> {
         }
     }
 
-    /// ∂ℓ/∂h of every step (of the last layer), `[T, B, H]` or, if directions are concatenated, `[T, B, 2H]`, in any strides.
+    /// ∂ℓ/∂h of every step (of the last layer), `[T, B, H]` or, if directions are concatenated, `[T, B, 2H]`, in any
+    /// strides.
     pub fn output_cotangent(mut self, cotangent: Sequence<'a>) -> Self {
         self.output_cotangent = Some(cotangent);
         self
@@ -322,8 +323,8 @@ impl Lstm {
         Tape::new(self.shape(), self.config.options(), [steps, batch], segment(steps, every))
     }
 
-    /// Makes sure that a tape has room for `steps` steps of `batch` rows of this layer: it is left as it is, or replaced by one
-    /// that keeps as much, with nothing recorded.
+    /// Makes sure that a tape has room for `steps` steps of `batch` rows of this layer: it is left as it is, or
+    /// replaced by one that keeps as much, with nothing recorded.
     ///
     /// # Errors
     /// As for [`Lstm::tape`].
@@ -374,13 +375,13 @@ impl Lstm {
     /// In reverse, the same with t − 1 and t + 1 exchanged, from the first time to the last.
     ///
     /// The tape may be used again. For truncated backpropagation, carry the states from call to call and give no
-    /// cotangent for the last ones. After an optimizer's step, [`Lstm::set_weights`] brings the new weights to the layer.
-    /// Allocates nothing. The bits do not depend on threads, tape or instruction set, as in [`Lstm::forward`].
+    /// cotangent for the last ones. After an optimizer's step, [`Lstm::set_weights`] brings the new weights to the
+    /// layer. Allocates nothing. The bits do not depend on threads, tape or instruction set, as in [`Lstm::forward`].
     ///
     /// # Errors
     /// An [`Error`] that names the argument that does not fit, nothing has been written then; among them
-    /// [`Error::NotForTraining`] and [`Error::NothingRecorded`]; of a tape that another layer recorded [`Error::OtherWeights`], and
-    /// [`Error::WeightsReplaced`] after [`Lstm::set_weights`].
+    /// [`Error::NotForTraining`] and [`Error::NothingRecorded`]; of a tape that another layer recorded
+    /// [`Error::OtherWeights`], and [`Error::WeightsReplaced`] after [`Lstm::set_weights`].
     pub fn backward(
         &self,
         workspace: &mut Workspace,

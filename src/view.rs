@@ -6,9 +6,9 @@ use std::ops::Range;
 
 /// A sequence to read: `steps × batch` rows of `features` elements.
 ///
-/// Row (t, b) starts at `t · time_stride + b · batch_stride`. Strides are in elements; rows may overlap. The slice may be
-/// longer than that reaches. The features of a row follow each other: of a view with another stride of its features, such as
-/// `[features, T]`, make a copy first, which costs little beside a step.
+/// Row (t, b) starts at `t · time_stride + b · batch_stride`. Strides are in elements; rows may overlap. The slice may
+/// be longer than that reaches. The features of a row follow each other: of a view with another stride of its features,
+/// such as `[features, T]`, make a copy first, which costs little beside a step.
 #[derive(Clone, Copy, Debug)]
 pub struct Sequence<'a> {
     pub(crate) data: &'a [f32],
@@ -18,8 +18,8 @@ pub struct Sequence<'a> {
 
 /// A sequence to write: `steps × batch` rows of `features` elements that do not overlap.
 ///
-/// Row (t, b) starts at `t · time_stride + b · batch_stride`. Strides are in elements. The slice may be longer than that
-/// reaches; what lies between the rows stays as it is.
+/// Row (t, b) starts at `t · time_stride + b · batch_stride`. Strides are in elements. The slice may be longer than
+/// that reaches; what lies between the rows stays as it is.
 #[derive(Debug)]
 pub struct SequenceMut<'a> {
     pub(crate) data: &'a mut [f32],
@@ -304,8 +304,8 @@ impl<'a> Sequence<'a> {
         self.rows(t, first, rows, self.strides[1])
     }
 
-    /// Rows `first..first + rows` of the batch at steps `t..t + steps`, one step after the other; `None` unless they are
-    /// equally far apart.
+    /// Rows `first..first + rows` of the batch at steps `t..t + steps`, one step after the other; `None` unless they
+    /// are equally far apart.
     pub(crate) fn all_rows(&self, t: usize, steps: usize, first: usize, rows: usize) -> Option<Rows<'a>> {
         let even = steps <= 1 || rows.checked_mul(self.strides[1]) == Some(self.strides[0]);
         even.then(|| self.rows(t, first, steps * rows, self.strides[1]))

@@ -1,8 +1,8 @@
-//! Group `activation`: sigmoid and tanh over a slice that fits into the first cache, on every instruction set of the CPU
-//! or on that of `QUADGATE_ISA`.
+//! Group `activation`: sigmoid and tanh over a slice that fits into the first cache, on every instruction set of the
+//! CPU or on that of `QUADGATE_ISA`.
 //!
-//! The functions work in place, and iterating one over its own output would soon leave all elements at a fixed point. So
-//! each iteration first copies the same input into the slice; this copy is part of the time.
+//! The functions work in place, and iterating one over its own output would soon leave all elements at a fixed point.
+//! So each iteration first copies the same input into the slice; this copy is part of the time.
 
 use crate::layer::random;
 use crate::machine::available_isas;

@@ -1,5 +1,5 @@
-//! Group `audio`: the small layers that model guitar amplifiers sample by sample, as a plugin runs them: single steps, and
-//! blocks of samples between which h and c are carried on. Batch 1, on the caller's thread.
+//! Group `audio`: the small layers that model guitar amplifiers sample by sample, as a plugin runs them: single steps,
+//! and blocks of samples between which h and c are carried on. Batch 1, on the caller's thread.
 
 use crate::baseline::Baselines;
 use crate::forward::ForwardPass;

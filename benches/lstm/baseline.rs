@@ -1,8 +1,8 @@
 //! What the LSTM is compared with: the naive oracle, and the same matrix products alone with another library.
 //!
 //! Both run on one thread, outside of Criterion, right after the benchmark that they are compared with. They are far
-//! slower or as long as the benchmark itself, so they may run on fewer rows and steps than the shape has; what counts is
-//! their rate, the best of several runs.
+//! slower or as long as the benchmark itself, so they may run on fewer rows and steps than the shape has; what counts
+//! is their rate, the best of several runs.
 
 use crate::gemm::{BackwardProducts, ForwardProducts};
 use crate::layer::{cotangents, input};

@@ -1,4 +1,5 @@
-//! Groups `gru` and `rnn`: forward passes, training steps and single steps of layers of the other cells, without baselines.
+//! Groups `gru` and `rnn`: forward passes, training steps and single steps of layers of the other cells, without
+//! baselines.
 
 use crate::forward;
 use crate::layer::{self, FITS, random};

@@ -1,5 +1,5 @@
-//! Group `denormals`: whether numbers of some size slow a layer down, as denormal numbers do on many CPUs. A forward pass
-//! and a training step, on the caller's thread, beside the same with normal numbers.
+//! Group `denormals`: whether numbers of some size slow a layer down, as denormal numbers do on many CPUs. A forward
+//! pass and a training step, on the caller's thread, beside the same with normal numbers.
 
 use crate::call::Call;
 use crate::forward::ForwardPass;

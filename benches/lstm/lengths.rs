@@ -1,7 +1,8 @@
-//! Group `lengths`: rows of different lengths beside rows of all steps, a forward pass and a training step, on the caller's
-//! thread.
+//! Group `lengths`: rows of different lengths beside rows of all steps, a forward pass and a training step, on the
+//! caller's thread.
 //!
-//! Lengths are uniform in 1 … T, so the rows run half of the steps; the operations that count are those of the steps run.
+//! Lengths are uniform in 1 … T, so the rows run half of the steps; the operations that count are those of the steps
+//! run.
 
 use crate::layer::{self, FITS, random};
 use crate::roofline::Roofline;

@@ -154,8 +154,8 @@ fn keep_best(best: &mut f64, found: f64) {
 
 /// The most work per second that `threads` threads do together, each on a state of its own.
 ///
-/// `work` repeats its work as often as it is told and returns how much it did. A trial lasts from the start of the first
-/// thread to the end of the last.
+/// `work` repeats its work as often as it is told and returns how much it did. A trial lasts from the start of the
+/// first thread to the end of the last.
 fn best_rate<S>(
     threads: usize,
     duration: Duration,

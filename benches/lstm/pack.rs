@@ -1,4 +1,5 @@
-//! Group `pack`: making a layer and giving it other weights, beside a plain copy of as many bytes, on the caller's thread.
+//! Group `pack`: making a layer and giving it other weights, beside a plain copy of as many bytes, on the caller's
+//! thread.
 
 use crate::layer::{self, FITS};
 use crate::run::{Case, Work};

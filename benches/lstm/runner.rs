@@ -12,8 +12,8 @@ pub(crate) struct Runner {
 }
 
 impl Runner {
-    /// A runner with `threads` threads. With `joining`, which only one of them may ask for, the caller's is one of them, and
-    /// closures always run there.
+    /// A runner with `threads` threads. With `joining`, which only one of them may ask for, the caller's is one of
+    /// them, and closures always run there.
     ///
     /// # Errors
     /// What rayon says if it cannot start them.

@@ -98,8 +98,8 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Has calls of a case timed, inside of a pool if they want one. `Some` if Criterion timed them; then the caller may
-    /// add to it, and [`Group::keep`]s it.
+    /// Has calls of a case timed, inside of a pool if they want one. `Some` if Criterion timed them; then the caller
+    /// may add to it, and [`Group::keep`]s it.
     pub(crate) fn measure(
         &mut self,
         case: Case,

@@ -1,5 +1,5 @@
-//! Group `tables`: calls that start from the entries of a table beside calls that read x, of layers for characters, on the
-//! caller's thread. The operations that count are those of R alone for both, so that they can be compared.
+//! Group `tables`: calls that start from the entries of a table beside calls that read x, of layers for characters, on
+//! the caller's thread. The operations that count are those of R alone for both, so that they can be compared.
 
 use crate::forward::ForwardPass;
 use crate::layer::{self, FITS};

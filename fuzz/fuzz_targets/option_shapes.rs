@@ -1,5 +1,5 @@
-//! Draws layers of any cell with any options, and calls of `forward`, `backward` and `step` with right and wrong arguments, on rows
-//! of any lengths and masks of steps, and holds the crate to what it promises.
+//! Draws layers of any cell with any options, and calls of `forward`, `backward` and `step` with right and wrong
+//! arguments, on rows of any lengths and masks of steps, and holds the crate to what it promises.
 //!
 //! Whether a call is right is decided here, from the options, shapes and strides alone, without the crate:
 //!
@@ -8,8 +8,8 @@
 //! 3. A wrong call, or one with memory of a layer of other options, returns an error and writes nothing.
 //! 4. A right call succeeds. It writes every element of its rows and none between them. Rows that are disjoint, but
 //!    interleave otherwise than time within batch or batch within time, may also be refused.
-//! 5. Any other schedule, split, tape, thread count and instruction set with the same arithmetic gives the same bits, and so
-//!    does no tape.
+//! 5. Any other schedule, split, tape, thread count and instruction set with the same arithmetic gives the same bits,
+//!    and so does no tape.
 //! 6. So does the sequence fed to `step`, where the call says nothing of shares, masks and lengths.
 //! 7. Outputs and gradients agree with the oracle in f64.
 //!

@@ -1,5 +1,5 @@
-//! Draws stacks of any cell, with options, and calls of `Stack::forward` and `Stack::backward` with right and wrong arguments, on
-//! rows of any lengths and masks of steps, and holds the crate to what it promises.
+//! Draws stacks of any cell, with options, and calls of `Stack::forward` and `Stack::backward` with right and wrong
+//! arguments, on rows of any lengths and masks of steps, and holds the crate to what it promises.
 //!
 //! Whether a call is right is decided here, from the shapes and strides alone, without the crate:
 //!
@@ -11,8 +11,8 @@
 //! 5. Any other arrangement, tape, thread count and instruction set with the same arithmetic gives the same bits.
 //! 6. So does the sequence fed to `Stack::step`, where the stack has steps.
 //!
-//! Some cases sow infinities, NaNs and huge numbers into the data; they skip 4, as do those whose options have kinks or limits, and
-//! those in which numbers or their errors grow large.
+//! Some cases sow infinities, NaNs and huge numbers into the data; they skip 4, as do those whose options have kinks or
+//! limits, and those in which numbers or their errors grow large.
 
 #![no_main]
 

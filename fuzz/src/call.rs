@@ -21,8 +21,8 @@ pub fn draw_optional(
     }
 }
 
-/// The worst of what is said of arguments that are read, and of those that are written, each with the shape that it must
-/// have.
+/// The worst of what is said of arguments that are read, and of those that are written, each with the shape that it
+/// must have.
 pub fn verdict<const R: usize, const W: usize>(
     read: [(Option<&Layout>, [usize; 3]); R],
     written: [(Option<&Layout>, [usize; 3]); W],
@@ -93,8 +93,8 @@ pub fn assert_same(found: &[f32], expected: &[f32], what: &str) {
     }
 }
 
-/// Panics unless all elements are near, and untouched ones as they were. Errors grow through time as values and gradients
-/// do, so the bound is relative to the largest.
+/// Panics unless all elements are near, and untouched ones as they were. Errors grow through time as values and
+/// gradients do, so the bound is relative to the largest.
 pub fn assert_near(found: &[f32], expected: &[f32], what: &str) {
     let largest = expected.iter().filter(|&&e| e != UNTOUCHED).fold(0.0f32, |a, b| a.max(b.abs()));
     for (i, (&found, &expected)) in found.iter().zip(expected).enumerate() {

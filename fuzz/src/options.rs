@@ -148,7 +148,8 @@ impl Options {
         self.projection.unwrap_or(units)
     }
 
-    /// Parameters of a layer, in their order: W, R, b, peepholes, scales, V and its bias; none if they cannot be counted.
+    /// Parameters of a layer, in their order: W, R, b, peepholes, scales, V and its bias; none if they cannot be
+    /// counted.
     pub fn lens(&self, [inputs, units]: [usize; 2]) -> Option<[usize; 7]> {
         let (outputs, gates) = (self.outputs(units), self.cell.gates());
         let (biases, of) =

@@ -138,11 +138,13 @@ unsafe fn deferring_tile<S, D, const G: usize, const R: usize, const P: usize>(
     S: Simd<Element = f32>,
     D: Deferred<S>,
 {
-    // SAFETY: the table exists, so the CPU has `S`; whoever calls through it vouches for the tile and the one that waits.
+    // SAFETY: the table exists, so the CPU has `S`; whoever calls through it vouches for the tile and the one that
+    // waits.
     unsafe { S::assume().vectorize(RunTile::<_, G, R, P>::new(tile, epilogue, waiting)) }
 }
 
-/// A table of shapes: those of one panel that take no more than `most` registers, and with panels of full width those of two.
+/// A table of shapes: those of one panel that take no more than `most` registers, and with panels of full width those
+/// of two.
 macro_rules! shapes {
     ($function:ident::<$S:ident $(, $D:ident)?>, $G:expr, $most:expr) => {{
         let mut shapes = [None; SHAPES];
@@ -186,8 +188,8 @@ const fn immediate<C>(finish: unsafe fn(&C, &[Sums])) -> Epilogue<C> {
     Epilogue { finish, deferring: &[], pieces: 0 }
 }
 
-/// An epilogue that runs beside the next tile where the instruction set has the registers for it. docs/PERFORMANCE.md has what
-/// that buys: it must earn what it takes to compile. Unoptimized, its frames would be too large.
+/// An epilogue that runs beside the next tile where the instruction set has the registers for it. docs/PERFORMANCE.md
+/// has what that buys: it must earn what it takes to compile. Unoptimized, its frames would be too large.
 const fn deferred<S: Simd<Element = f32>, C: Deferred<S> + 'static>(
     finish: unsafe fn(&C, &[Sums]),
 ) -> Epilogue<C> {
@@ -279,10 +281,10 @@ impl Kernels {
 
     /// The fastest kernels of this CPU for layers of so many units, with gates.
     ///
-    /// Units that fill no more than half a vector of AVX-512 take as many operations in one of AVX2, which divides in 11 cycles
-    /// rather than 17 and adds in 2 rather than 3. On an Emerald Rapids 8 units are 1.1 to 1.4 times as fast so in a row and in
-    /// training, 0.96 to 1.05 in forward passes of several rows. Not where epilogues hide beside K loops, which takes registers that
-    /// AVX2 does not have.
+    /// Units that fill no more than half a vector of AVX-512 take as many operations in one of AVX2, which divides in
+    /// 11 cycles rather than 17 and adds in 2 rather than 3. On an Emerald Rapids 8 units are 1.1 to 1.4 times as fast
+    /// so in a row and in training, 0.96 to 1.05 in forward passes of several rows. Not where epilogues hide beside K
+    /// loops, which takes registers that AVX2 does not have.
     pub fn best_for(units: usize) -> &'static Kernels {
         let best = Self::best();
         let is_enough = |kernels: &&Kernels| (units..best.lanes()).contains(&kernels.lanes());

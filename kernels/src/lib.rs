@@ -6,10 +6,11 @@
 //! - [`Kernels::lstm_step`]: a fused gate GEMM and cell update for rows of one time step,
 //! - [`Kernels::lstm_row_steps`] and [`Kernels::gru_row_steps`]: all steps of one row of a narrow layer,
 //! - [`Kernels::lstm_backward_step`]: its backward pass, fused with the product that carries gradients back in time,
-//! - [`Kernels::lstm_options_step`] and [`Kernels::lstm_options_backward_step`]: the cell with the options of the LSTM family,
+//! - [`Kernels::lstm_options_step`] and [`Kernels::lstm_options_backward_step`]: the cell with the options of the LSTM
+//!   family,
 //! - [`Kernels::gru_step`] and [`Kernels::gru_backward_step`]: the same of the gated recurrent unit,
-//! - [`Kernels::gru_reset_before_step`] and [`Kernels::gru_reset_before_backward_step`]: of that with its reset gate before the
-//!   product,
+//! - [`Kernels::gru_reset_before_step`] and [`Kernels::gru_reset_before_backward_step`]: of that with its reset gate
+//!   before the product,
 //! - [`Kernels::gru_options_step`] and [`Kernels::gru_options_backward_step`]: of either with options,
 //! - [`Kernels::rnn_step`] and [`Kernels::rnn_backward_step`]: of the plain recurrent cell,
 //! - [`Kernels::rnn_options_step`] and [`Kernels::rnn_options_backward_step`]: of that with options,
@@ -20,8 +21,8 @@
 //! - [`Kernels::sigmoid`] and [`Kernels::tanh`] over slices,
 //! - [`Kernels::fma_loop`] and [`Kernels::read`], which measure what the machine can do.
 //!
-//! [`Team`] lets several threads share the columns of what they write, step by step; [`Wavefront`] lets them lead blocks
-//! through stages.
+//! [`Team`] lets several threads share the columns of what they write, step by step; [`Wavefront`] lets them lead
+//! blocks through stages.
 //!
 //! Every algorithm is written once, generic over the crate's small `Simd` trait; an instruction set is one
 //! implementation of that trait plus one line in the table. The functions here are safe: the views that they take
@@ -30,9 +31,10 @@
 //!
 //! # Panics
 //!
-//! Making a view of a slice that is too short is an error. All else that does not fit panics: [`Kernels`] called with views of
-//! different shapes, a row or column that a view does not have, a packed matrix of another layout. `quadgate` checks the
-//! arguments of its callers before it comes here, and returns errors; who calls these functions checks for himself.
+//! Making a view of a slice that is too short is an error. All else that does not fit panics: [`Kernels`] called with
+//! views of different shapes, a row or column that a view does not have, a packed matrix of another layout. `quadgate`
+//! checks the arguments of its callers before it comes here, and returns errors; who calls these functions checks for
+//! himself.
 
 #![no_std]
 

@@ -36,7 +36,8 @@ impl RowOrder {
 
     /// Sorts the first `rows` rows (at most the capacity) by a key, in ascending order. Allocates nothing.
     pub fn sort_by_key<K: Ord>(&mut self, rows: usize, mut key: impl FnMut(usize) -> K) -> Permutation<'_> {
-        // If the key panics, nothing counts as sorted; otherwise each row is there once, even if keys contradict each other.
+        // If the key panics, nothing counts as sorted; otherwise each row is there once, even if keys contradict each
+        // other.
         self.sorted = 0;
         let count = rows.min(self.rows.len());
         let rows = &mut self.rows[..count];
@@ -88,8 +89,8 @@ impl<'a> ReorderedMut<'a> {
     #[inline]
     pub fn split_rows(self, at: usize) -> (Self, Self) {
         let (first, second) = self.order.split_at(at.min(self.order.len()));
-        // SAFETY: an order names each row once, so the rows of `first` and `second` differ, and each view touches those of
-        // its order alone.
+        // SAFETY: an order names each row once, so the rows of `first` and `second` differ, and each view touches those
+        // of its order alone.
         let other = unsafe { self.sequence.alias() };
         (Self { sequence: self.sequence, order: first }, Self { sequence: other, order: second })
     }

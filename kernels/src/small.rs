@@ -1,7 +1,7 @@
 //! Numbers that are too small to compute with: below 2⁻⁶³, but not zero.
 //!
-//! Their products may be denormal numbers, which many CPUs compute up to a hundred times slower. Cells drop them; here is how weights
-//! and inputs are cleared of them.
+//! Their products may be denormal numbers, which many CPUs compute up to a hundred times slower. Cells drop them; here
+//! is how weights and inputs are cleared of them.
 
 use crate::simd::{MAX_LANES, Operation, SMALLEST, Simd};
 

@@ -210,7 +210,8 @@ impl<'a> RowsMut<'a> {
         let at = at.min(self.rows);
         // Rows without elements may have any stride; an empty second half could lie outside the slice.
         let offset = if at < self.rows && self.width > 0 { at * self.stride } else { 0 };
-        // SAFETY: if the offset is not 0, row `at` exists, and whoever made the view checked that it lies inside the slice.
+        // SAFETY: if the offset is not 0, row `at` exists, and whoever made the view checked that it lies inside the
+        // slice.
         let second = unsafe { self.base.add(offset) };
         (Self { rows: at, ..self }, Self { base: second, rows: self.rows - at, ..self })
     }
@@ -228,8 +229,8 @@ impl<'a> RowsMut<'a> {
 /// every step.
 // What the proofs rest on; `new` checks it, and every cut keeps it:
 // - Each row lies inside the slice, and rows do not overlap.
-// - Where there is no row since there are no steps, or since the batch is empty, the strides of the other dimension still
-//   lead to places inside the slice, or to its end: those of rows of the view that this one was cut from, or 0.
+// - Where there is no row since there are no steps, or since the batch is empty, the strides of the other dimension
+//   still lead to places inside the slice, or to its end: those of rows of the view that this one was cut from, or 0.
 #[derive(Debug)]
 pub struct SequenceMut<'a> {
     base: *mut f32,
@@ -311,7 +312,8 @@ impl<'a> SequenceMut<'a> {
         let start = columns.start.min(end);
         // Without rows there may be no elements at all.
         let offset = if self.steps > 0 && self.batch > 0 { start } else { 0 };
-        // SAFETY: if the offset is not 0, row (0, 0) exists, and its column `start` is in the slice or one past its end.
+        // SAFETY: if the offset is not 0, row (0, 0) exists, and its column `start` is in the slice or one past its
+        // end.
         let base = unsafe { self.base.add(offset) };
         SequenceMut { base, width: end - start, ..*self }
     }
@@ -335,7 +337,8 @@ impl<'a> SequenceMut<'a> {
         let at = at.min(self.batch);
         // An empty second half keeps the base: its offset could lie outside the slice.
         let offset = if at < self.batch { at * self.batch_stride } else { 0 };
-        // SAFETY: if the offset is not 0, batch row `at` exists, so its place at step 0 is inside the slice or at its end.
+        // SAFETY: if the offset is not 0, batch row `at` exists, so its place at step 0 is inside the slice or at its
+        // end.
         let second = unsafe { self.base.add(offset) };
         (Self { batch: at, ..self }, Self { base: second, batch: self.batch - at, ..self })
     }

@@ -1,7 +1,7 @@
 //! Every level × rows × panels × width of the last panel × epilogue, against loops over scalars.
 //!
-//! Sums must have the bits of chains of fused multiply-adds on every level that has one. Whatever is lent as scratch or is to be
-//! written holds NaN before.
+//! Sums must have the bits of chains of fused multiply-adds on every level that has one. Whatever is lent as scratch or
+//! is to be written holds NaN before.
 
 use quadgate_kernels::{
     Blank, ColumnProduct, Isa, Kernels, LstmBackwardStep, LstmStep, Order, PART_BYTES, Packed, PanelLayout,

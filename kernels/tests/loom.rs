@@ -142,7 +142,8 @@ impl Watch {
     }
 }
 
-/// Each step writes its number plus one to a ring of two slots, and counts up what the piece owns. A piece has one column.
+/// Each step writes its number plus one to a ring of two slots, and counts up what the piece owns. A piece has one
+/// column.
 fn team(members: usize, pieces: usize, steps: usize, fate: Fate) {
     let (ring, counts) = (leak(vec![0.0; 2 * pieces]), leak(vec![0.0; pieces]));
     let of_ring: &'static Accesses = leak(Accesses::new(ring));

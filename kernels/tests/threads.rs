@@ -92,7 +92,8 @@ fn slots_go_round_or_down_and_never_coincide_with_the_one_before() {
     assert_eq!(down, [[Some(1), Some(2)], [Some(0), Some(1)], [None, None]]);
 }
 
-/// Elements in a buffer after a stage, and in a block of it: buffers of wider and narrower blocks, the last one of which is short.
+/// Elements in a buffer after a stage, and in a block of it: buffers of wider and narrower blocks, the last one of
+/// which is short.
 fn buffer_lens(stage: usize) -> [usize; 2] {
     let block_len = [5, 7, 3, 5, 1usize][stage];
     [4 * block_len + block_len.div_ceil(2), block_len]

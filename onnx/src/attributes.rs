@@ -86,8 +86,8 @@ impl Attributes {
     }
 }
 
-/// Functions by name, in any case of letters, as ONNX Runtime reads them. Those that have α or β take the next one of the lists, or
-/// ONNX's default.
+/// Functions by name, in any case of letters, as ONNX Runtime reads them. Those that have α or β take the next one of
+/// the lists, or ONNX's default.
 fn functions(names: &[String], alphas: &[f32], betas: &[f32]) -> Result<Vec<ActivationFunction>, Error> {
     let (mut alphas, mut betas) = (alphas.iter().copied(), betas.iter().copied());
     let function = |name: &String| {

@@ -53,7 +53,8 @@ impl OnnxNode {
     /// Runs the node.
     ///
     /// # Errors
-    /// Names what does not fit: a slice of another length, lengths or a state that the node needs and the call does not give.
+    /// Names what does not fit: a slice of another length, lengths or a state that the node needs and the call does not
+    /// give.
     pub fn run(&self, call: &Call<'_>) -> Result<Output, Error> {
         let Call { x, steps, batch, lengths, initial } = *call;
         let (inputs, units, count) = (self.input_size(), self.hidden_size(), self.layers().len());

@@ -22,8 +22,8 @@
 //! | `initial_h`, `initial_c` | [`Initial`]: stored in the file, one number for any batch (`ConstantOfShape`, `Expand`), or to be given with each call |
 //! | `sequence_lens` | [`RowLengths`]: stored in the file, or to be given with each call |
 //!
-//! What lies between these nodes is not run, but named. A file without any says what it has instead. Tensors of other types than
-//! `FLOAT` are refused.
+//! What lies between these nodes is not run, but named. A file without any says what it has instead. Tensors of other
+//! types than `FLOAT` are refused.
 //!
 //! Sources: operators [LSTM](https://onnx.ai/onnx/operators/onnx__LSTM.html),
 //! [GRU](https://onnx.ai/onnx/operators/onnx__GRU.html) and [RNN](https://onnx.ai/onnx/operators/onnx__RNN.html).

@@ -48,8 +48,8 @@ impl Model {
         &self.nodes
     }
 
-    /// How many nodes of each other kind there are, which are not run; those of the bodies of `If`, `Loop` and `Scan` as
-    /// `Loop/LSTM`.
+    /// How many nodes of each other kind there are, which are not run; those of the bodies of `If`, `Loop` and `Scan`
+    /// as `Loop/LSTM`.
     pub fn other_nodes(&self) -> &BTreeMap<String, usize> {
         &self.others
     }

@@ -1,5 +1,5 @@
-//! Files as exporters write them: one that ONNX Runtime has answered, and others that are put together here, against the layers of
-//! `quadgate` and numbers by hand.
+//! Files as exporters write them: one that ONNX Runtime has answered, and others that are put together here, against
+//! the layers of `quadgate` and numbers by hand.
 
 use quadgate::{
     ActivationFunction, Activations, Clip, Direction, Forward, Lstm, LstmConfig, LstmWeights, Matrix,

@@ -1,4 +1,5 @@
-//! The gated recurrent unit with its reset gate after the product: its whole step is one fused kernel, forward and backward.
+//! The gated recurrent unit with its reset gate after the product: its whole step is one fused kernel, forward and
+//! backward.
 
 use crate::cell::step::{BackwardStep, Step};
 use crate::shape::Shape;

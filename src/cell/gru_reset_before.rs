@@ -1,5 +1,5 @@
-//! The gated recurrent unit with its reset gate before the product: a step is two products, and the second one waits for the gate of
-//! all units.
+//! The gated recurrent unit with its reset gate before the product: a step is two products, and the second one waits
+//! for the gate of all units.
 
 use crate::cell::step::{BackwardStep, Step};
 use crate::memory::views;

@@ -9,12 +9,12 @@ use std::ops::Range;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum ResetGate {
-    /// n = tanh(W·x + b + r ∘ (R·h + b′)): PyTorch, cuDNN, candle, Keras' `reset_after=True`, ONNX's `linear_before_reset=1`,
-    /// oneDNN's `lbr_gru`. The products of all gates are one.
+    /// n = tanh(W·x + b + r ∘ (R·h + b′)): PyTorch, cuDNN, candle, Keras' `reset_after=True`, ONNX's
+    /// `linear_before_reset=1`, oneDNN's `lbr_gru`. The products of all gates are one.
     #[default]
     AfterProduct,
-    /// n = tanh(W·x + R·(r ∘ h) + b), as in Cho et al. 2014: Keras' `reset_after=False`, ONNX's `linear_before_reset=0`,
-    /// oneDNN's `vanilla_gru`. The product of n waits for r of all units.
+    /// n = tanh(W·x + R·(r ∘ h) + b), as in Cho et al. 2014: Keras' `reset_after=False`, ONNX's
+    /// `linear_before_reset=0`, oneDNN's `vanilla_gru`. The product of n waits for r of all units.
     BeforeProduct,
 }
 
@@ -23,15 +23,15 @@ pub enum ResetGate {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub(crate) enum CellKind {
     Lstm,
-    /// With the reset gate after the product, its sums are x̂, r, z and ĥ: the products of the candidate stay apart. With the gate
-    /// before it they are r, z and n.
+    /// With the reset gate after the product, its sums are x̂, r, z and ĥ: the products of the candidate stay apart.
+    /// With the gate before it they are r, z and n.
     Gru(ResetGate),
     Rnn(Nonlinearity),
 }
 
 impl CellKind {
-    /// Sums for each hidden unit, and so gradients of them and biases: one for each gate, but two where the products of a gate
-    /// stay apart.
+    /// Sums for each hidden unit, and so gradients of them and biases: one for each gate, but two where the products of
+    /// a gate stay apart.
     pub(crate) const fn gates(self) -> usize {
         match self {
             CellKind::Lstm | CellKind::Gru(ResetGate::AfterProduct) => 4,
@@ -109,8 +109,8 @@ impl CellKind {
         }
     }
 
-    /// Whether gradients are carried back from step to step beside those that pass through R: of c, or of h where the new h has a
-    /// part of the old one in it.
+    /// Whether gradients are carried back from step to step beside those that pass through R: of c, or of h where the
+    /// new h has a part of the old one in it.
     pub(crate) const fn has_carry(self) -> bool {
         match self {
             CellKind::Lstm | CellKind::Gru(_) => true,

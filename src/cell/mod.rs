@@ -1,7 +1,7 @@
 //! What a cell is to those who lead it through time: the seam behind which cells differ.
 //!
-//! A cell is a file here and one in the kernels, for each direction. Beside that it has a [`kind`](kind::CellKind), which memory
-//! and plans ask for its sizes, a variant of [`Cell`], and the layouts of its weights.
+//! A cell is a file here and one in the kernels, for each direction. Beside that it has a [`kind`](kind::CellKind),
+//! which memory and plans ask for its sizes, a variant of [`Cell`], and the layouts of its weights.
 
 pub(crate) mod gru;
 pub(crate) mod gru_options;
@@ -181,8 +181,8 @@ impl<'a> Cell<'a> {
         }
     }
 
-    /// Adds what a block of rows yields to the gradients of parameters beside W and R, and to that of the bias if that is not
-    /// [plain](Cell::has_plain_bias).
+    /// Adds what a block of rows yields to the gradients of parameters beside W and R, and to that of the bias if that
+    /// is not [plain](Cell::has_plain_bias).
     pub(crate) fn add_gradients(
         &self,
         buffers: &mut CellBuffers,

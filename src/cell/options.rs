@@ -1,4 +1,5 @@
-//! What steps of layers with options share: products and a pass over their sums, where a plain layer has one fused kernel.
+//! What steps of layers with options share: products and a pass over their sums, where a plain layer has one fused
+//! kernel.
 //!
 //! ```text
 //! sums = start + W·x + R·(mask ∘ h)

@@ -7,8 +7,8 @@
 //! dZ = backward pass of the cell
 //! ```
 //!
-//! Gradients of tensors are sums over rows: each step writes its terms to the buffers of its block, and the block adds them
-//! up, in an order that depends on the shape alone.
+//! Gradients of tensors are sums over rows: each step writes its terms to the buffers of its block, and the block adds
+//! them up, in an order that depends on the shape alone.
 
 use crate::cell::options::{WithOptions, flush};
 use crate::cell::step::StepMasks;
@@ -145,8 +145,8 @@ impl CellBuffers {
     }
 }
 
-/// What the steps of a block write of some rows. Sequences of one slot go from step to step; the others have a slot for each
-/// step of the block.
+/// What the steps of a block write of some rows. Sequences of one slot go from step to step; the others have a slot for
+/// each step of the block.
 pub(crate) struct CellRows<'a> {
     /// Sums for each unit.
     pub(crate) gates: usize,
@@ -236,8 +236,8 @@ pub(crate) struct BackwardExtras<'a, 'r> {
 }
 
 impl WithOptions<'_> {
-    /// dh̃ of some elements of h: of what is exposed, or with a projection of V·exposed + v. It is left in the first slot of the rows
-    /// of dh.
+    /// dh̃ of some elements of h: of what is exposed, or with a projection of V·exposed + v. It is left in the first
+    /// slot of the rows of dh.
     pub(crate) fn hidden_gradient(
         &self,
         columns: Range<usize>,
@@ -315,8 +315,8 @@ impl WithOptions<'_> {
         }
     }
 
-    /// Adds up the terms of a block, which is these rows of the buffers. Where gates are normalized, their bias is among
-    /// them.
+    /// Adds up the terms of a block, which is these rows of the buffers. Where gates are normalized, their bias is
+    /// among them.
     pub(crate) fn add_gradients(
         &self,
         buffers: &mut CellBuffers,

@@ -29,7 +29,8 @@ impl GruConfig {
 
     /// Sets where the reset gate is applied.
     ///
-    /// Before the product, a step needs all units of a row, so threads cannot share them ([`Split::Units`](crate::Split::Units)).
+    /// Before the product, a step needs all units of a row, so threads cannot share them
+    /// ([`Split::Units`](crate::Split::Units)).
     ///
     /// ```
     /// use quadgate::{GruConfig, ResetGate};
@@ -57,9 +58,9 @@ impl GruConfig {
         Self { layer: self.layer.activations(Activations { gate, candidate, ..Activations::default() }) }
     }
 
-    /// Normalizes sums over the hidden units, before their bias is added: scale ∘ (s − mean s) / √(var s + ε) + b, where s is
-    /// W·x + R·h of r, of z, and with the reset gate before the product of n. With the reset gate after it W·x and R·h of n are
-    /// normalized each for itself, as in Ba, Kiros and Hinton 2016. ε must be above 0.
+    /// Normalizes sums over the hidden units, before their bias is added: scale ∘ (s − mean s) / √(var s + ε) + b,
+    /// where s is W·x + R·h of r, of z, and with the reset gate before the product of n. With the reset gate after it
+    /// W·x and R·h of n are normalized each for itself, as in Ba, Kiros and Hinton 2016. ε must be above 0.
     ///
     /// ```
     /// use quadgate::{Gru, GruConfig, GruWeights};
@@ -110,8 +111,9 @@ pub struct GruParameterRanges {
     pub weight_hh: Range<usize>,
     /// `[4H]`: the sums of both biases of r and of z, that of W of n, and that of R of n.
     ///
-    /// If there are two biases `[3H]`, the first three of these are the gradient of the first one, and the first two and the last
-    /// that of the second. With the reset gate before the product `[3H]`: the sums of both biases, as of an LSTM.
+    /// If there are two biases `[3H]`, the first three of these are the gradient of the first one, and the first two
+    /// and the last that of the second. With the reset gate before the product `[3H]`: the sums of both biases, as of
+    /// an LSTM.
     pub bias: Range<usize>,
     /// Scales of the layer normalization, as many as biases; empty without the option.
     pub layer_normalization: Range<usize>,

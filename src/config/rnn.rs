@@ -52,8 +52,8 @@ impl RnnConfig {
         }
     }
 
-    /// Normalizes what enters φ over the hidden units, before the bias is added: scale ∘ (s − mean s) / √(var s + ε) + b, with
-    /// s = W·x + R·h. (Ba, Kiros and Hinton 2016.) ε must be above 0.
+    /// Normalizes what enters φ over the hidden units, before the bias is added: scale ∘ (s − mean s) / √(var s + ε) +
+    /// b, with s = W·x + R·h. (Ba, Kiros and Hinton 2016.) ε must be above 0.
     ///
     /// ```
     /// use quadgate::{Rnn, RnnConfig, RnnWeights};

@@ -1,7 +1,8 @@
 //! Configurations to and from data, with serde: every field by its name, those that are not there as in `new`.
 //!
-//! All configurations of layers have the same fields, and a kind of cell, which must be that of the type that is read. What is read
-//! goes through the checks of a layer, so that a configuration which makes no sense is refused here already.
+//! All configurations of layers have the same fields, and a kind of cell, which must be that of the type that is read.
+//! What is read goes through the checks of a layer, so that a configuration which makes no sense is refused here
+//! already.
 
 use super::{GruConfig, LstmConfig, RnnConfig, Schedule, Split, Threads};
 use crate::cell::kind::CellKind;

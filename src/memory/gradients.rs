@@ -15,8 +15,8 @@ pub(crate) struct GradientRows<'a> {
     pub(crate) gate_gradients: &'a mut [f32],
     /// x and h of a block in panels: at least `[panels of x and h, block_steps, B, panel width]`.
     pub(crate) right: &'a mut [f32],
-    /// Room for the columns of dZ of as many units as there are, if they are to be moved together for weight gradients; see
-    /// [`gathers_columns`].
+    /// Room for the columns of dZ of as many units as there are, if they are to be moved together for weight gradients;
+    /// see [`gathers_columns`].
     pub(crate) columns: &'a mut [f32],
     /// Gradient of the last h, `[B, P]` padded; in the end that of the first.
     pub(crate) hidden_gradient: &'a mut [f32],

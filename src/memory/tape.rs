@@ -1,8 +1,8 @@
 //! What a forward pass records so that its gradients can be computed.
 //!
-//! A tape holds h and c before and after each step and the gates of each step, for a segment of the sequence. A full tape
-//! has one segment, the whole sequence. A checkpointed tape has short segments: it keeps h and c at the start of each,
-//! and the backward pass runs the segments again, from the last to the first, one at a time.
+//! A tape holds h and c before and after each step and the gates of each step, for a segment of the sequence. A full
+//! tape has one segment, the whole sequence. A checkpointed tape has short segments: it keeps h and c at the start of
+//! each, and the backward pass runs the segments again, from the last to the first, one at a time.
 
 use crate::error::Error;
 use crate::memory::buffer::{Buffer, zeros};
@@ -32,7 +32,8 @@ pub struct Tape {
     pub(crate) hidden: Buffer,
     /// c before and after each step of a segment.
     pub(crate) cell: Buffer,
-    /// What each step of a segment records: σ(i), σ(f), tanh(g) and σ(o) of a plain LSTM, with options the pre-activations.
+    /// What each step of a segment records: σ(i), σ(f), tanh(g) and σ(o) of a plain LSTM, with options the
+    /// pre-activations.
     pub(crate) recorded: Buffer,
     /// What enters the clip of a projection, if there is one, of each step of a segment.
     pub(crate) projected: Buffer,
@@ -78,8 +79,8 @@ fn lengths(
     ])
 }
 
-/// The segment that needs the least memory: a step of a segment has six vectors per row and block of units, a checkpoint
-/// two, so T/s checkpoints of 2 and s steps of 6 are least at s = √(T/3).
+/// The segment that needs the least memory: a step of a segment has six vectors per row and block of units, a
+/// checkpoint two, so T/s checkpoints of 2 and s steps of 6 are least at s = √(T/3).
 pub(crate) fn automatic_segment(steps: usize) -> usize {
     ((steps as f64 / 3.0).sqrt().round() as usize).max(1)
 }
@@ -162,8 +163,8 @@ impl Tape {
         Error::check_room("tape", "batch", batch, self.capacity[1])
     }
 
-    /// `Ok` if the tape holds a pass of `steps` steps and `batch` rows of a layer, that ran the same of them: with the padding
-    /// that it had.
+    /// `Ok` if the tape holds a pass of `steps` steps and `batch` rows of a layer, that ran the same of them: with the
+    /// padding that it had.
     pub(crate) fn check_recorded<'a>(
         &self,
         options: &Options,
@@ -203,8 +204,8 @@ impl Tape {
         self.call = Some(Call { sizes, row_steps, weights });
     }
 
-    /// Runs `steps` steps of what was begun, segment after segment, from the states in the first slots; and leaves in `state`
-    /// h and c of each row after its last step.
+    /// Runs `steps` steps of what was begun, segment after segment, from the states in the first slots; and leaves in
+    /// `state` h and c of each row after its last step.
     ///
     /// `run` takes the first step of a segment, how many there are, and where they are recorded.
     pub(crate) fn record(
@@ -239,8 +240,8 @@ impl Tape {
         }
     }
 
-    /// The buffers of a segment of `batch` rows from its step `first` on, to write: h and c before and after each step, and
-    /// gates.
+    /// The buffers of a segment of `batch` rows from its step `first` on, to write: h and c before and after each step,
+    /// and gates.
     pub(crate) fn segment_mut(&mut self, batch: usize, first: usize) -> States<'_> {
         let steps = self.segment.min(self.capacity[0]);
         let shape = self.shape;

@@ -20,8 +20,9 @@ impl Tools {
         &mut self.scratch[..rows * self.scratch_per_row]
     }
 
-    /// For a team: how far its members have come, and scratch for each of them over `rows` rows. There is none if no sum is
-    /// long enough to need it, or if the workspace was made for fewer members, who are then slower with large weights.
+    /// For a team: how far its members have come, and scratch for each of them over `rows` rows. There is none if no
+    /// sum is long enough to need it, or if the workspace was made for fewer members, who are then slower with large
+    /// weights.
     pub(crate) fn for_team(&mut self, members: usize, rows: usize) -> (&mut [Progress], &mut [f32]) {
         let len = members.checked_mul(rows).and_then(|rows| rows.checked_mul(self.scratch_per_row));
         let scratch = len.and_then(|len| self.scratch.get_mut(..len));

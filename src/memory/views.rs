@@ -1,5 +1,5 @@
-//! Views of the crate's own buffers. Their sizes follow from a shape that was checked when the call began, so none of these can
-//! fail; should one, it says what was asked for.
+//! Views of the crate's own buffers. Their sizes follow from a shape that was checked when the call began, so none of
+//! these can fail; should one, it says what was asked for.
 
 use quadgate_kernels::{Rows, RowsMut, SequenceMut};
 use std::ops::Range;

@@ -2,7 +2,8 @@
 
 use super::PackedWeights;
 
-/// The buffers that weights are packed into, in an order that is part of the format, borrowed to read or, with `mut`, to write.
+/// The buffers that weights are packed into, in an order that is part of the format, borrowed to read or, with `mut`,
+/// to write.
 macro_rules! buffers {
     ($packed:expr $(, $mutable:tt)?) => {{
         let PackedWeights { input, recurrent, bias, transposed, options, .. } = $packed;

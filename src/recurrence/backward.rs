@@ -37,8 +37,8 @@ use quadgate_kernels::{
 };
 use std::ops::Range;
 
-/// Hidden units whose weight gradients are computed at once: dZ of one of their gates stays in the second cache while all
-/// panels of x and h pass by. A multiple of the rows of every tile.
+/// Hidden units whose weight gradients are computed at once: dZ of one of their gates stays in the second cache while
+/// all panels of x and h pass by. A multiple of the rows of every tile.
 const UNITS_AT_ONCE: usize = 96;
 
 /// What the whole pass shares.
@@ -300,8 +300,8 @@ impl BackwardPass<'_> {
 
     /// dZ of the steps `range`, which belong to the block that begins at `block` and whose steps have `rows` rows.
     ///
-    /// `keep` takes a step, some rows, and where their x and h are kept, `[panels · slots, rows, panel width]`; `run` a step,
-    /// the gradient of the last h, and some rows or units.
+    /// `keep` takes a step, some rows, and where their x and h are kept, `[panels · slots, rows, panel width]`; `run` a
+    /// step, the gradient of the last h, and some rows or units.
     #[allow(clippy::too_many_arguments)] // All of a block.
     pub(crate) fn steps(
         &self,
@@ -481,8 +481,8 @@ impl BackwardPass<'_> {
         self.step_of_cell(segment, number, in_block, last_hidden_gradient, cotangent, &masks, step);
     }
 
-    /// Keeps x and h of the step before for the weight gradients, of some rows of a step with its number in all and in its
-    /// block.
+    /// Keeps x and h of the step before for the weight gradients, of some rows of a step with its number in all and in
+    /// its block.
     pub(crate) fn keep<'x>(
         &self,
         segment: Segment<'_>,
@@ -746,8 +746,8 @@ impl BackwardPass<'_> {
         *add = true;
     }
 
-    /// dW, dR and db of some units from `first` on, from the rows of dZ and those of the panels of x and h from `first_row`, in
-    /// a block with room for `batch` rows a step.
+    /// dW, dR and db of some units from `first` on, from the rows of dZ and those of the panels of x and h from
+    /// `first_row`, in a block with room for `batch` rows a step.
     fn unit_gradients(
         &self,
         mut first: usize,
@@ -810,8 +810,8 @@ impl BackwardPass<'_> {
         }
     }
 
-    /// Moves dZ of the first step of a block to where the block before it looks for the step after it; with the rows of a
-    /// step in this block and in the one before.
+    /// Moves dZ of the first step of a block to where the block before it looks for the step after it; with the rows of
+    /// a step in this block and in the one before.
     pub(crate) fn next_block(&self, [rows, rows_before]: [usize; 2], scratch: &mut GradientRows<'_>) {
         let width = self.shape().gate_gradients_width();
         let from = self.slots(0).gate_gradients * rows * width;

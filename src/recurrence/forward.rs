@@ -6,9 +6,9 @@
 //!               for each step of it:   z = z[t] + R·h;          cell
 //! ```
 //!
-//! A step is a number in the order in which steps are run. Which rows run it, where their x lies and where their outputs go is
-//! the [`Source`]'s to say, and the [`Sink`]'s. The products of a block are made in the order of time, and its steps take them
-//! in their own.
+//! A step is a number in the order in which steps are run. Which rows run it, where their x lies and where their
+//! outputs go is the [`Source`]'s to say, and the [`Sink`]'s. The products of a block are made in the order of time,
+//! and its steps take them in their own.
 //!
 //! Rows of a batch never meet, so a thread takes its rows from the first step to the last without waiting for another.
 //! Where the plan prefers that, threads take hidden units instead, and meet after each step. Schedules, blocks and
@@ -112,8 +112,8 @@ impl parallel::Rows for Work<'_> {
 }
 
 impl<'a> Pass<'a> {
-    /// Runs all steps, over the threads of the plan; `outputs` are every h and every c. `sums` has the elements that [`Plan::sums_len`] asks for; there is room if
-    /// rows are to be gathered.
+    /// Runs all steps, over the threads of the plan; `outputs` are every h and every c. `sums` has the elements that
+    /// [`Plan::sums_len`] asks for; there is room if rows are to be gathered.
     pub(crate) fn run(
         &self,
         states: States<'_>,
@@ -442,8 +442,8 @@ impl<'a> Pass<'a> {
         Some(StepExtras { masks, preactivations: preactivations(), projected: None })
     }
 
-    /// What the pre-activations of some panels of a step start from, and W·x if that is not hoisted. The first step of what is
-    /// hoisted at once makes all of it.
+    /// What the pre-activations of some panels of a step start from, and W·x if that is not hoisted. The first step of
+    /// what is hoisted at once makes all of it.
     #[inline]
     fn input<'s>(
         &'s self,
@@ -491,7 +491,8 @@ impl<'a> Pass<'a> {
         (Start::Sums(sums), None)
     }
 
-    /// bias + W·x, or what is given of that, for a block of steps of dense rows, in the order of their times, for some panels.
+    /// bias + W·x, or what is given of that, for a block of steps of dense rows, in the order of their times, for some
+    /// panels.
     fn hoist(
         &self,
         block: Range<usize>,

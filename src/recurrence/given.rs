@@ -1,7 +1,8 @@
 //! Sums that a call gives in the place of W·x: one for each step, or entries of a table by index.
 //!
-//! Such a pass is that of a layer without inputs under the hoisted schedule, but that what steps start from is copied rather
-//! than multiplied: row by row, so that it makes no difference whether all rows run a step. The gradient of a sum is dZ.
+//! Such a pass is that of a layer without inputs under the hoisted schedule, but that what steps start from is copied
+//! rather than multiplied: row by row, so that it makes no difference whether all rows run a step. The gradient of a
+//! sum is dZ.
 
 use crate::error::Error;
 use crate::indices::StepIndices;
@@ -93,8 +94,8 @@ pub(crate) fn write_gradient(shape: Shape, gate_gradients: &[f32], to: &mut [f32
     }
 }
 
-/// Adds rows of dZ to the entries from which their steps started; `entry` says which, of each row that has any. Threads take
-/// entries, so each sum has one order.
+/// Adds rows of dZ to the entries from which their steps started; `entry` says which, of each row that has any. Threads
+/// take entries, so each sum has one order.
 pub(crate) fn add_to_table(
     shape: Shape,
     gate_gradients: Rows<'_>,

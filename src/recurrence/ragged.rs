@@ -9,8 +9,8 @@
 //! So the rows at work in a step are the first ones of every buffer of the crate's own, and the kernels run as for a
 //! smaller batch. What is the caller's is gathered and scattered row by row, which is little beside a step's products.
 //!
-//! Times of a mask are found by cursors that walk along its rows: there is no table of them, so memory does not depend on
-//! the number of steps.
+//! Times of a mask are found by cursors that walk along its rows: there is no table of them, so memory does not depend
+//! on the number of steps.
 
 use crate::direction::Direction;
 use crate::error::Error;
@@ -107,7 +107,8 @@ impl<'a> Ragged<'a> {
         places.find(|&place| mask.runs(self.direction.time(place, self.times), row))
     }
 
-    /// The times that repeat the output of `time`, which the row at a position runs: those right after it that are not run.
+    /// The times that repeat the output of `time`, which the row at a position runs: those right after it that are not
+    /// run.
     pub(crate) fn repeats(&self, position: usize, time: usize) -> impl Iterator<Item = usize> {
         self.idle_from(position, self.direction.time(time, self.times) + 1)
     }
@@ -131,8 +132,8 @@ impl<'a> Ragged<'a> {
         (0..self.times).filter(move |&time| !row_steps.runs(time, row))
     }
 
-    /// Writes the output of times that no step is to write: a number where no step is run, or the initial h before a row's
-    /// first step.
+    /// Writes the output of times that no step is to write: a number where no step is run, or the initial h before a
+    /// row's first step.
     pub(crate) fn write_idle<'h>(
         &self,
         output: &mut SequenceMut<'_>,
@@ -160,8 +161,8 @@ impl<'a> Ragged<'a> {
         views::present(ReorderedMut::new(sequence, self.order), "an order of rows", self.batch(), batch)
     }
 
-    /// Calls `write` for each position, over the threads: with a piece of the caller's sequence, and where in it the row
-    /// is.
+    /// Calls `write` for each position, over the threads: with a piece of the caller's sequence, and where in it the
+    /// row is.
     pub(crate) fn over_positions(
         &self,
         sequence: &mut SequenceMut<'_>,

@@ -182,8 +182,8 @@ impl RaggedBackward<'_> {
         positions.start..self.ragged.active(number).clamp(positions.start, positions.end)
     }
 
-    /// A step, by its number in all and in its block, of some units of some positions, with the times of those that run it,
-    /// and the masks of any of these.
+    /// A step, by its number in all and in its block, of some units of some positions, with the times of those that run
+    /// it, and the masks of any of these.
     fn step<'m>(
         &self,
         segment: Segment<'_>,

@@ -113,7 +113,8 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The steps from `step` on, as many as there is room for, with their rows gathered; `None` if no row runs any more.
+    /// The steps from `step` on, as many as there is room for, with their rows gathered; `None` if no row runs any
+    /// more.
     pub(crate) fn next_block(
         &self,
         step: usize,

@@ -1,5 +1,5 @@
-//! A cell with all its options, what a step of it reads, and what the steps of all kinds of cells have in common: sums of gates and
-//! their activations.
+//! A cell with all its options, what a step of it reads, and what the steps of all kinds of cells have in common: sums
+//! of gates and their activations.
 
 use super::activation::{NaiveActivation, NaiveActivations};
 use super::gate::{clip, normalize, normalize_backward, passes};
@@ -72,8 +72,8 @@ impl<R> Default for NaiveClip<R> {
 ///
 /// where f(…), g(…) and h(…) are the [`activations`](Self::activations). Where the options come from:
 ///
-/// - [ONNX](https://onnx.ai/onnx/operators/onnx__LSTM.html): peepholes, the coupling f = 1 − i, the activations, and the
-///   clips of what enters the gates and of what enters h. ONNX Runtime clips the former alone.
+/// - [ONNX](https://onnx.ai/onnx/operators/onnx__LSTM.html): peepholes, the coupling f = 1 − i, the activations, and
+///   the clips of what enters the gates and of what enters h. ONNX Runtime clips the former alone.
 /// - TensorFlow Lite (`lstm_eval.cc`): layer normalization, with ε = 10⁻⁸ and the peephole's term among what is
 ///   normalized, the coupling i = 1 − f, the clips of c̃ and of the projection, and the projection's bias v.
 /// - PyTorch: the projection, `proj_size`.
@@ -89,8 +89,8 @@ impl<R> Default for NaiveClip<R> {
 /// h̃ = (1 − z) ⊙ n + z ⊙ h
 /// ```
 ///
-/// and of a plain recurrent cell h̃ = g(clip z). They have the activations f and g, the clip of what enters those, layer
-/// normalization and the masks of h; no peepholes, coupling, projection, nor any other clip.
+/// and of a plain recurrent cell h̃ = g(clip z). They have the activations f and g, the clip of what enters those,
+/// layer normalization and the masks of h; no peepholes, coupling, projection, nor any other clip.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NaiveCell<R> {
     /// Which equations

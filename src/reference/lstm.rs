@@ -128,7 +128,8 @@ fn gate<R: Real>(of: &NaiveCell<R>, gate: usize, inputs: NaiveInputs<'_, R>, see
     Gate { sum, value }
 }
 
-/// From the cotangent of a gate's value to all that it depends on: h, and what its peephole sees, whose cotangents are added to.
+/// From the cotangent of a gate's value to all that it depends on: h, and what its peephole sees, whose cotangents are
+/// added to.
 #[allow(clippy::too_many_arguments)] // One gate reads and writes all of a step.
 fn gate_backward<R: Real>(
     of: &NaiveCell<R>,

@@ -2,16 +2,16 @@
 
 use super::real::Real;
 
-/// The parameters of a [`NaiveCell`](super::NaiveCell), or their gradients. Row-major, gates in the order i, f, g, o; of a gated
-/// recurrent unit r, z, n, of a plain recurrent cell the one there is.
+/// The parameters of a [`NaiveCell`](super::NaiveCell), or their gradients. Row-major, gates in the order i, f, g, o;
+/// of a gated recurrent unit r, z, n, of a plain recurrent cell the one there is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NaiveParameters<R> {
     /// W, `[4H, X]`
     pub weight_ih: Vec<R>,
     /// R, `[4H, P]`
     pub weight_hh: Vec<R>,
-    /// b, `[4H]`: the sum of all biases. Of a gated recurrent unit with the reset gate after the product: of r, z, W·x of n and
-    /// R·h of n
+    /// b, `[4H]`: the sum of all biases. Of a gated recurrent unit with the reset gate after the product: of r, z, W·x
+    /// of n and R·h of n
     pub bias: Vec<R>,
     /// p_i, p_f and p_o, `[3, H]`: what the gates see of the cell state
     pub peephole: Option<Vec<R>>,

@@ -15,15 +15,16 @@ use std::marker::PhantomData;
 /// The arguments of [`Stack::backward`](crate::Stack::backward).
 pub type StackBackward<'a> = Backward<'a, StackTape>;
 
-/// What directed layers write beside gradients of sequences: gradients of the initial h and c, and of parameters, one layer
-/// after the other.
+/// What directed layers write beside gradients of sequences: gradients of the initial h and c, and of parameters, one
+/// layer after the other.
 struct Written<'a> {
     initial: [Option<MatrixMut<'a>>; 2],
     parameters: Option<&'a mut [f32]>,
 }
 
 impl<'a> Written<'a> {
-    /// Cuts off what comes from a row of the states, of whose rows the first elements, and from an element of the parameters on.
+    /// Cuts off what comes from a row of the states, of whose rows the first elements, and from an element of the
+    /// parameters on.
     fn cut(&mut self, row: usize, widths: [usize; 2], parameter: usize) -> Self {
         let [hidden, cell] = &mut self.initial;
         let initial = [(hidden, widths[0]), (cell, widths[1])].map(|(rest, width)| {

@@ -18,9 +18,9 @@ pub enum Arrangement {
     /// One directed layer after the other. Threads share the rows or the hidden units of each, as its
     /// [`Plan`](crate::Plan) says.
     InTurn,
-    /// Several directed layers at the same time. Of a stack with one direction, each layer on a thread: it runs a block of
-    /// steps while the layer above it runs the block before. Of a stack with two, both directions of a layer, each with half
-    /// of the threads.
+    /// Several directed layers at the same time. Of a stack with one direction, each layer on a thread: it runs a block
+    /// of steps while the layer above it runs the block before. Of a stack with two, both directions of a layer, each
+    /// with half of the threads.
     SideBySide,
 }
 
@@ -59,8 +59,8 @@ impl Directions {
 
 /// The shape of a stack of layers and how it shall run. `C` is the configuration of a layer.
 ///
-/// Each layer has one or two [directed layers](StackConfig::directed_layer), which are numbered in PyTorch's order: layer
-/// after layer, forward before reverse. Weights, states and parameters are in that order.
+/// Each layer has one or two [directed layers](StackConfig::directed_layer), which are numbered in PyTorch's order:
+/// layer after layer, forward before reverse. Weights, states and parameters are in that order.
 ///
 /// ```
 /// use quadgate::{Directions, StackConfig, Threads};
@@ -80,8 +80,8 @@ pub struct StackConfig<C = LstmConfig> {
 }
 
 impl StackConfig {
-    /// A stack of LSTMs, of `layers` (≥ 1) layers that reads `input_size` (X ≥ 0) features and has `hidden_size` (H ≥ 1) units in
-    /// each layer and direction.
+    /// A stack of LSTMs, of `layers` (≥ 1) layers that reads `input_size` (X ≥ 0) features and has `hidden_size` (H ≥
+    /// 1) units in each layer and direction.
     #[doc(alias = "num_layers")]
     pub fn new(input_size: usize, hidden_size: usize, layers: usize, directions: Directions) -> Self {
         Self::of(LstmConfig::new(input_size, hidden_size), layers, directions)
@@ -89,8 +89,8 @@ impl StackConfig {
 }
 
 impl<C: LayerConfig> StackConfig<C> {
-    /// A stack of `layers` (≥ 1) layers that are like `layer`, with all its options. `layer` says what the first one reads;
-    /// the others read the output of the one below. Its direction gives way to `directions`.
+    /// A stack of `layers` (≥ 1) layers that are like `layer`, with all its options. `layer` says what the first one
+    /// reads; the others read the output of the one below. Its direction gives way to `directions`.
     ///
     /// ```
     /// use quadgate::{Directions, LstmConfig, StackConfig};
@@ -105,9 +105,9 @@ impl<C: LayerConfig> StackConfig<C> {
         Self::of_listed([lowest].into_iter().chain(others).collect(), layers, directions)
     }
 
-    /// A stack of these layers, from the one that reads x to the one that yields the output: of any widths, and with options of
-    /// their own. Each must read as many features as the one below it puts out, twice as many as that has units if directions
-    /// are concatenated. Their directions give way to `directions`.
+    /// A stack of these layers, from the one that reads x to the one that yields the output: of any widths, and with
+    /// options of their own. Each must read as many features as the one below it puts out, twice as many as that has
+    /// units if directions are concatenated. Their directions give way to `directions`.
     ///
     /// ```
     /// use quadgate::{Directions, LstmConfig, StackConfig};
@@ -120,15 +120,15 @@ impl<C: LayerConfig> StackConfig<C> {
     /// ```
     ///
     /// States are `[D · B, H]`, as those of any stack with D directed layers, where H is the [width of the widest
-    /// layer](StackConfig::state_widths): row d · B + b is that of row b of directed layer d. A narrower layer has the first elements
-    /// of its rows; the others are not read, and stay as they are.
+    /// layer](StackConfig::state_widths): row d · B + b is that of row b of directed layer d. A narrower layer has the
+    /// first elements of its rows; the others are not read, and stay as they are.
     ///
     /// Instruction set, threads and training are those of the whole stack.
     ///
     /// # Errors
-    /// [`Error::Zero`] if there is no layer. [`Error::Layer`] says which layer does not fit, and how: [`Error::Dimension`] if it
-    /// reads another number of features, [`Error::Unsupported`] if it is to run in another way than the first one; or what
-    /// [`Lstm::new`](crate::Lstm::new) refuses of a configuration.
+    /// [`Error::Zero`] if there is no layer. [`Error::Layer`] says which layer does not fit, and how:
+    /// [`Error::Dimension`] if it reads another number of features, [`Error::Unsupported`] if it is to run in another
+    /// way than the first one; or what [`Lstm::new`](crate::Lstm::new) refuses of a configuration.
     pub fn of_layers(layers: impl IntoIterator<Item = C>, directions: Directions) -> Result<Self, Error> {
         let layers = layers.into_iter().map(|layer| layer.layer().clone().direction(Direction::Forward));
         let layers: Vec<LstmConfig> = layers.collect();
@@ -223,13 +223,14 @@ impl<C: LayerConfig> StackConfig<C> {
         self.directions
     }
 
-    /// Elements in a row of the output: H (P with a projection) of the last layer, or twice that if directions are concatenated.
+    /// Elements in a row of the output: H (P with a projection) of the last layer, or twice that if directions are
+    /// concatenated.
     pub fn output_size(&self) -> usize {
         self.output_size_of(self.layers.saturating_sub(1))
     }
 
-    /// Elements in a row of h, and in a row of c, of the states that calls of the stack read and write, `[D · B, H]` each: those of
-    /// the widest layer. c has none if the cell has no c.
+    /// Elements in a row of h, and in a row of c, of the states that calls of the stack read and write, `[D · B, H]`
+    /// each: those of the widest layer. c has none if the cell has no c.
     ///
     /// ```
     /// use quadgate::{Directions, LstmConfig, StackConfig};
@@ -293,8 +294,8 @@ impl<C: LayerConfig> StackConfig<C> {
         self.layer(index / count).clone().direction(self.directions.direction(index % count))
     }
 
-    /// The weights of all directed layers in one buffer of all parameters, as [`StackConfig::parameters`] lays them out: what a
-    /// training loop holds and an optimizer changes.
+    /// The weights of all directed layers in one buffer of all parameters, as [`StackConfig::parameters`] lays them
+    /// out: what a training loop holds and an optimizer changes.
     ///
     /// ```
     /// use quadgate::{Directions, LstmStack, StackConfig};
@@ -320,8 +321,8 @@ impl<C: LayerConfig> StackConfig<C> {
         (0..self.directed_layers()).map(of_layer).collect()
     }
 
-    /// Where each parameter of directed layer number `index` lies in a contiguous buffer of all parameters of the stack,
-    /// or of their gradients.
+    /// Where each parameter of directed layer number `index` lies in a contiguous buffer of all parameters of the
+    /// stack, or of their gradients.
     ///
     /// ```
     /// let config = quadgate::StackConfig::new(3, 5, 2, quadgate::Directions::Concatenated);

@@ -6,9 +6,9 @@ use chacha20::rand_core::{Rng, SeedableRng};
 
 /// Dropout between the layers of a stack: PyTorch's `dropout`, but reproducible.
 ///
-/// What goes from a layer to the next is multiplied, element by element, with a factor that is 0 with probability p, and
-/// 1 / (1 − p) else. The last layer's output is left as it is. (Srivastava et al. 2014; Zaremba, Sutskever and Vinyals
-/// 2014.)
+/// What goes from a layer to the next is multiplied, element by element, with a factor that is 0 with probability p,
+/// and 1 / (1 − p) else. The last layer's output is left as it is. (Srivastava et al. 2014; Zaremba, Sutskever and
+/// Vinyals 2014.)
 ///
 /// The factor of element u of row b at time t of what layer l yields (all from 0; of both directions, if they are
 /// concatenated) depends on the seed and these four numbers alone:
@@ -19,8 +19,8 @@ use chacha20::rand_core::{Rng, SeedableRng};
 /// factor = 0 if word < p · 2³², else the f32 next to 1 / (1 − p)
 /// ```
 ///
-/// So neither threads, nor strides, nor how many rows or steps there are, change it; and a backward pass makes it again. For
-/// each pass a new seed.
+/// So neither threads, nor strides, nor how many rows or steps there are, change it; and a backward pass makes it
+/// again. For each pass a new seed.
 ///
 /// ```
 /// use quadgate::Dropout;
@@ -107,8 +107,8 @@ impl Dropout {
         Ok(())
     }
 
-    /// Multiplies rows of what layer number `layer` yields, dense from time `first_time` on, with their factors; on so many
-    /// threads.
+    /// Multiplies rows of what layer number `layer` yields, dense from time `first_time` on, with their factors; on so
+    /// many threads.
     pub(super) fn multiply(
         self,
         layer: usize,

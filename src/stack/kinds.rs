@@ -9,8 +9,8 @@ use crate::weights::{GruWeights, LstmWeights, RnnWeights};
 use std::fmt::Debug;
 use std::hash::Hash;
 
-/// The configuration of a layer of some kind of cells: of an [`Lstm`], a [`Gru`](crate::Gru) or an [`Rnn`](crate::Rnn). It says of
-/// what a [`Stack`](crate::Stack) is made.
+/// The configuration of a layer of some kind of cells: of an [`Lstm`], a [`Gru`](crate::Gru) or an [`Rnn`](crate::Rnn).
+/// It says of what a [`Stack`](crate::Stack) is made.
 pub trait LayerConfig: Clone + Debug + Eq + Hash + sealed::Sealed {
     /// The weights of such a layer.
     type Weights<'a>;

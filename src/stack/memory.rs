@@ -76,8 +76,8 @@ fn second_len(config: &StackConfig, capacity: [usize; 2]) -> Option<usize> {
     rows_len(output.max(gradient), capacity)
 }
 
-/// Most layers of one direction that run side by side from layer `first` on. All but the first ones leave a buffer to what they
-/// read.
+/// Most layers of one direction that run side by side from layer `first` on. All but the first ones leave a buffer to
+/// what they read.
 fn most_in_group(first: usize) -> usize {
     if first == 0 { MOST_SIDE_BY_SIDE } else { MOST_SIDE_BY_SIDE - 1 }
 }
@@ -125,11 +125,12 @@ impl LayerWorkspaces {
     }
 }
 
-/// Scratch for [`Stack::forward`](crate::Stack::forward) and [`Stack::backward`](crate::Stack::backward), made by [`Stack::workspace`](crate::Stack::workspace).
+/// Scratch for [`Stack::forward`](crate::Stack::forward) and [`Stack::backward`](crate::Stack::backward), made by
+/// [`Stack::workspace`](crate::Stack::workspace).
 ///
-/// It has what goes between two layers, and scratch for each layer that differs from the ones above it, as the first one mostly does;
-/// those that are alike use theirs in turn. Where layers may run
-/// [side by side](crate::Arrangement::SideBySide), it has both for each of those that do, eight at most; with
+/// It has what goes between two layers, and scratch for each layer that differs from the ones above it, as the first
+/// one mostly does; those that are alike use theirs in turn. Where layers may run [side by
+/// side](crate::Arrangement::SideBySide), it has both for each of those that do, eight at most; with
 /// [`Arrangement::InTurn`](crate::Arrangement::InTurn) demanded, or one thread, it does not.
 #[derive(Clone, Debug)]
 pub struct StackWorkspace {
@@ -166,7 +167,8 @@ impl StackWorkspace {
     }
 }
 
-/// The record of one forward pass of a stack, made by [`Stack::tape`](crate::Stack::tape) or [`Stack::checkpointed_tape`](crate::Stack::checkpointed_tape).
+/// The record of one forward pass of a stack, made by [`Stack::tape`](crate::Stack::tape) or
+/// [`Stack::checkpointed_tape`](crate::Stack::checkpointed_tape).
 #[derive(Clone, Debug)]
 pub struct StackTape {
     form: Form,
@@ -297,8 +299,8 @@ impl Layers {
         })
     }
 
-    /// How a call would run with no more than `most` directed layers side by side, if a workspace is that of this stack and
-    /// has room for it.
+    /// How a call would run with no more than `most` directed layers side by side, if a workspace is that of this stack
+    /// and has room for it.
     pub(super) fn plan_within(
         &self,
         workspace: &StackWorkspace,
@@ -339,8 +341,8 @@ impl Layers {
     }
 }
 
-/// Of the buffers between layers those from the one below `layer` on, or from the one above the first layer: of the output of each
-/// layer as many elements as `len` says.
+/// Of the buffers between layers those from the one below `layer` on, or from the one above the first layer: of the
+/// output of each layer as many elements as `len` says.
 ///
 /// There may be one for each pair of layers, or fewer that are used in turn.
 pub(super) fn buffers_from<'a>(

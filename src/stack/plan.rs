@@ -11,20 +11,21 @@ use quadgate_kernels::Isa;
 pub(super) const MOST_SIDE_BY_SIDE: usize = 8;
 
 /// Blocks of steps that go through the layers: the more, the sooner the last layer begins; the fewer, the less often a
-/// thread turns from the weights of one layer to those of another. Measured with AVX-512, two threads and four layers of
-/// 100 steps, against layers in turn, for 8, 16 and 33 blocks: +40, +42 and +36 % at batch 1 with 64 units; −3, +3 and +9 %
-/// at batch 1 with 128 units; +17, +25 and +23 % at batch 4 with 64 units.
+/// thread turns from the weights of one layer to those of another. Measured with AVX-512, two threads and four layers
+/// of 100 steps, against layers in turn, for 8, 16 and 33 blocks: +40, +42 and +36 % at batch 1 with 64 units; −3, +3
+/// and +9 % at batch 1 with 128 units; +17, +25 and +23 % at batch 4 with 64 units.
 const BLOCKS: usize = 16;
 
-/// Bytes of a layer's weights from which two threads that share them gain more than half of the time, since each then finds
-/// its half in its second cache: two threads in turn are 2.2 times as fast as one with 256 units, 1.7 times with 128.
+/// Bytes of a layer's weights from which two threads that share them gain more than half of the time, since each then
+/// finds its half in its second cache: two threads in turn are 2.2 times as fast as one with 256 units, 1.7 times with
+/// 128.
 const SHARED_WEIGHTS: usize = 768 << 10;
 
 /// Rows of the batch for each thread below which layers may run side by side.
 const ROWS_PER_THREAD: usize = 3;
 
-/// What a wait after a step costs threads that share hidden units, in floating point operations of one thread, at batch 1
-/// and for each row more.
+/// What a wait after a step costs threads that share hidden units, in floating point operations of one thread, at batch
+/// 1 and for each row more.
 const WAIT_FLOPS: [f64; 2] = [20e3, 10e3];
 
 /// How a call of a given shape runs. The results have the same bits under any plan.
@@ -101,9 +102,10 @@ impl StackPlan {
 
 /// Whether blocks of steps that pass through layers are faster than threads that share each layer.
 ///
-/// With n threads and F operations a step of a layer, sharing units takes F/n and a wait; sharing rows takes F/n, with n the
-/// rows at most. Layers side by side take F/n too, with n the layers at most; and n − 1 blocks pass before all have work. Where
-/// layers differ, all others are done before the widest one is if n is more than the work of all beside that of the widest.
+/// With n threads and F operations a step of a layer, sharing units takes F/n and a wait; sharing rows takes F/n, with
+/// n the rows at most. Layers side by side take F/n too, with n the layers at most; and n − 1 blocks pass before all
+/// have work. Where layers differ, all others are done before the widest one is if n is more than the work of all
+/// beside that of the widest.
 fn blocks_pay(layers: &[Lstm], widest: Shape, can_share_units: bool, [batch, threads]: [usize; 2]) -> bool {
     let flops = flops_per_step(widest, batch);
     let shared = if can_share_units {

@@ -24,8 +24,8 @@ pub type GruStack = Stack<GruConfig>;
 /// Layers of [`Rnn`](crate::Rnn)s.
 pub type RnnStack = Stack<RnnConfig>;
 
-/// Layers of cells of one kind, each of which reads the output of the one before it: an [`LstmStack`], a [`GruStack`] or an
-/// [`RnnStack`].
+/// Layers of cells of one kind, each of which reads the output of the one before it: an [`LstmStack`], a [`GruStack`]
+/// or an [`RnnStack`].
 ///
 /// With → and ← the two directions of a layer, and h⁰ = x:
 ///
@@ -138,7 +138,8 @@ impl<C: LayerConfig> Stack<C> {
         self.layers.layers.iter_mut().zip(weights).try_for_each(|(layer, weights)| C::pack(weights, layer))
     }
 
-    /// Writes all parameters to one buffer, as [`StackConfig::parameters`] lays them out; see [`Lstm::read_parameters`].
+    /// Writes all parameters to one buffer, as [`StackConfig::parameters`] lays them out; see
+    /// [`Lstm::read_parameters`].
     ///
     /// # Errors
     /// [`Error::Length`] if the buffer has another length.
@@ -182,7 +183,8 @@ impl<C: LayerConfig> Stack<C> {
         self.layers.workspace(steps, batch)
     }
 
-    /// Makes sure that a workspace has room for `steps` steps of `batch` rows of this stack: it is left as it is, or replaced.
+    /// Makes sure that a workspace has room for `steps` steps of `batch` rows of this stack: it is left as it is, or
+    /// replaced.
     ///
     /// # Errors
     /// As for [`Stack::workspace`].
@@ -203,7 +205,8 @@ impl<C: LayerConfig> Stack<C> {
         self.layers.workspace_bytes(steps, batch)
     }
 
-    /// A tape for up to `steps` steps of up to `batch` rows, which keeps everything; see [`Lstm::tape`](crate::Lstm::tape).
+    /// A tape for up to `steps` steps of up to `batch` rows, which keeps everything; see
+    /// [`Lstm::tape`](crate::Lstm::tape).
     ///
     /// # Errors
     /// [`Error::Overflow`] if it could not be addressed.
@@ -212,7 +215,8 @@ impl<C: LayerConfig> Stack<C> {
     }
 
     /// A tape whose layers keep h and c every `every` steps; see
-    /// [`Lstm::checkpointed_tape`](crate::Lstm::checkpointed_tape). The output of each layer but the last is kept whole.
+    /// [`Lstm::checkpointed_tape`](crate::Lstm::checkpointed_tape). The output of each layer but the last is kept
+    /// whole.
     ///
     /// # Errors
     /// [`Error::Overflow`] if it could not be addressed.
@@ -225,8 +229,8 @@ impl<C: LayerConfig> Stack<C> {
         self.layers.checkpointed_tape(steps, batch, every)
     }
 
-    /// Makes sure that a tape has room for `steps` steps of `batch` rows of this stack: it is left as it is, or replaced by one
-    /// that keeps as much, with nothing recorded.
+    /// Makes sure that a tape has room for `steps` steps of `batch` rows of this stack: it is left as it is, or
+    /// replaced by one that keeps as much, with nothing recorded.
     ///
     /// # Errors
     /// As for [`Stack::tape`].
@@ -245,8 +249,8 @@ impl<C: LayerConfig> Stack<C> {
 
     /// Runs one time step through all layers: reads x, `[B, X]`, and advances h and c of `state`.
     ///
-    /// This is the call for streaming, without dropout. The new h of the last layer is [`StackState::hidden`]. A sequence
-    /// fed step by step yields the same bits as [`Stack::forward`]. Allocates nothing.
+    /// This is the call for streaming, without dropout. The new h of the last layer is [`StackState::hidden`]. A
+    /// sequence fed step by step yields the same bits as [`Stack::forward`]. Allocates nothing.
     ///
     /// ```
     /// use quadgate::{Directions, LstmStack, LstmWeights, Matrix, StackConfig};
@@ -264,8 +268,8 @@ impl<C: LayerConfig> Stack<C> {
     /// ```
     ///
     /// # Errors
-    /// An [`Error`] that names the argument that does not fit; nothing has been written then. [`Error::Unsupported`] if a
-    /// layer reads from the last step to the first.
+    /// An [`Error`] that names the argument that does not fit; nothing has been written then. [`Error::Unsupported`] if
+    /// a layer reads from the last step to the first.
     pub fn step(&self, state: &mut StackState, input: Matrix<'_>) -> Result<(), Error> {
         self.layers.step(state, input)
     }
@@ -280,11 +284,12 @@ impl<C: LayerConfig> Stack<C> {
         self.layers.forward(workspace, call)
     }
 
-    /// Computes gradients of the sequence that `tape` recorded: [`Lstm::backward`](crate::Lstm::backward) of each directed
-    /// layer, from the last layer to the first.
+    /// Computes gradients of the sequence that `tape` recorded: [`Lstm::backward`](crate::Lstm::backward) of each
+    /// directed layer, from the last layer to the first.
     ///
-    /// The gradient of what a layer reads is the sum over its directions, and the cotangent of the output of the layer below
-    /// it. The tape may be used again. Allocates nothing. The bits do not depend on threads, tape or instruction set.
+    /// The gradient of what a layer reads is the sum over its directions, and the cotangent of the output of the layer
+    /// below it. The tape may be used again. Allocates nothing. The bits do not depend on threads, tape or instruction
+    /// set.
     ///
     /// ```
     /// use quadgate::{

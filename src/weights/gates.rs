@@ -1,4 +1,5 @@
-//! W, R, biases and scales of all gates of a cell, whichever it is: read from tensors of any layout, and written to them.
+//! W, R, biases and scales of all gates of a cell, whichever it is: read from tensors of any layout, and written to
+//! them.
 
 use super::hint::{Tensor, check_tensor};
 use super::layout::{BiasLayout, Framework, Names, Orientation, Place, SeparateNames, Sizes, check};
@@ -129,7 +130,8 @@ impl<const G: usize> GateLayout<G> {
         self.strided_place(gate, units, stride)
     }
 
-    /// The same where rows are `stride` apart. An offset past the end, which a matrix without inputs may have, saturates.
+    /// The same where rows are `stride` apart. An offset past the end, which a matrix without inputs may have,
+    /// saturates.
     fn strided_place(self, gate: usize, units: usize, stride: usize) -> Place {
         let first = self.positions[gate] * units;
         match self.orientation {
@@ -484,7 +486,8 @@ impl<'a, const G: usize> Gates<'a, G> {
         }
     }
 
-    /// The scale of a normalization of the sum that this is the bias of; zero without one, or of a gate that is not read.
+    /// The scale of a normalization of the sum that this is the bias of; zero without one, or of a gate that is not
+    /// read.
     pub(crate) fn scale(&self, bias: usize, unit: usize) -> f32 {
         self.scales[bias].and_then(|scale| scale.get(unit).copied()).unwrap_or(0.0)
     }

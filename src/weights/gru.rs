@@ -110,7 +110,8 @@ impl<'a> GruWeights<'a> {
         Ok(Self { gates })
     }
 
-    /// Weights in matrices whose rows need not follow each other: parts of a larger one, transposed ones, every other row.
+    /// Weights in matrices whose rows need not follow each other: parts of a larger one, transposed ones, every other
+    /// row.
     ///
     /// W is `[3H, X]` and R `[3H, H]` in [`Orientation::GatesByInputs`], `[X, 3H]` and `[H, 3H]` in
     /// [`Orientation::InputsByGates`].
@@ -157,8 +158,8 @@ impl<'a> GruWeights<'a> {
         Ok(Self { gates })
     }
 
-    /// PyTorch's `weight_ih_l0 [3H, X]`, `weight_hh_l0 [3H, H]`, `bias_ih_l0 [3H]` and `bias_hh_l0 [3H]`, gates r, z, n. Layers
-    /// and directions have tensors of their own: `…_l1`, `…_l0_reverse`.
+    /// PyTorch's `weight_ih_l0 [3H, X]`, `weight_hh_l0 [3H, H]`, `bias_ih_l0 [3H]` and `bias_hh_l0 [3H]`, gates r, z,
+    /// n. Layers and directions have tensors of their own: `…_l1`, `…_l0_reverse`.
     ///
     /// candle's `GRU` has the same names, shapes and order. Source: `torch.nn.GRU`, `candle-nn/src/rnn.rs`.
     ///
@@ -183,8 +184,8 @@ impl<'a> GruWeights<'a> {
         Self::of(&PYTORCH, config, [weight_ih, weight_hh], [bias_ih, bias_hh])
     }
 
-    /// Keras' `kernel [X, 3H]`, `recurrent_kernel [H, 3H]` and `bias`: with `reset_after` `[2, 3H]`, of W, then of R; without it
-    /// `[3H]`. Gates z, r, n (which it calls h). Source: `keras/src/layers/rnn/gru.py`.
+    /// Keras' `kernel [X, 3H]`, `recurrent_kernel [H, 3H]` and `bias`: with `reset_after` `[2, 3H]`, of W, then of R;
+    /// without it `[3H]`. Gates z, r, n (which it calls h). Source: `keras/src/layers/rnn/gru.py`.
     ///
     /// # Errors
     /// As for [`GruWeights::new`].
@@ -197,16 +198,18 @@ impl<'a> GruWeights<'a> {
         Self::of(&KERAS, config, [kernel, recurrent_kernel], [bias, None])
     }
 
-    /// The tensors of a Keras file that was saved from `CuDNNGRU`: `kernel [X, 3H]` and `recurrent_kernel [H, 3H]` in which each
-    /// gate's block is transposed as cuDNN has it, and `bias [6H]`, that of W before that of R. Gates z, r, n.
+    /// The tensors of a Keras file that was saved from `CuDNNGRU`: `kernel [X, 3H]` and `recurrent_kernel [H, 3H]` in
+    /// which each gate's block is transposed as cuDNN has it, and `bias [6H]`, that of W before that of R. Gates z, r,
+    /// n.
     ///
-    /// A `bias` of shape `[6H]` tells such a file: that of `GRU` with `reset_after` has as many elements, in shape `[2, 3H]`. They
-    /// are written to `parameters`, as [`GruConfig::parameters`] lays them out, of which the weights are then made. Source:
-    /// `_convert_rnn_weights` in `keras/src/legacy/saving/legacy_h5_format.py`.
+    /// A `bias` of shape `[6H]` tells such a file: that of `GRU` with `reset_after` has as many elements, in shape
+    /// `[2, 3H]`. They are written to `parameters`, as [`GruConfig::parameters`] lays them out, of which the weights
+    /// are then made. Source: `_convert_rnn_weights` in `keras/src/legacy/saving/legacy_h5_format.py`.
     ///
     /// # Errors
-    /// [`Error::Length`] names the tensor whose length is wrong, [`Error::Zero`] if H is zero; [`Error::Unsupported`] of a layer with
-    /// [`ResetGate::BeforeProduct`] or layer normalization, which `CuDNNGRU` has not. Nothing is written then.
+    /// [`Error::Length`] names the tensor whose length is wrong, [`Error::Zero`] if H is zero; [`Error::Unsupported`]
+    /// of a layer with [`ResetGate::BeforeProduct`] or layer normalization, which `CuDNNGRU` has not. Nothing is
+    /// written then.
     pub fn keras_cudnn(
         config: &GruConfig,
         kernel: &[f32],
@@ -241,8 +244,8 @@ impl<'a> GruWeights<'a> {
         keras_cudnn::write(&self.gates, layout_of(&KERAS), [kernel, recurrent_kernel, bias])
     }
 
-    /// One direction of ONNX's `W [D, 3H, X]`, `R [D, 3H, H]` and `B [D, 6H]`, whose first half is the bias of W and whose second
-    /// is that of R. Gates z, r, n (which it calls h).
+    /// One direction of ONNX's `W [D, 3H, X]`, `R [D, 3H, H]` and `B [D, 6H]`, whose first half is the bias of W and
+    /// whose second is that of R. Gates z, r, n (which it calls h).
     ///
     /// The directions follow each other: direction d of `W` is `W[d * 3 * H * X..][..3 * H * X]`, and so on.
     /// Source: [operator GRU](https://onnx.ai/onnx/operators/onnx__GRU.html).
@@ -253,9 +256,9 @@ impl<'a> GruWeights<'a> {
         Self::of(&ONNX, config, [w, r], [b, None])
     }
 
-    /// One layer and direction of oneDNN's `weights_layer` and `weights_iter` in the format `ldigo`, `[X, 3, H]` and `[H, 3, H]`,
-    /// gates u (z), r, o (n), and `bias` in `ldgo`: of `lbr_gru` `[4, H]`, u, r, o and u′, the last of which is that of R of o; of
-    /// `vanilla_gru` `[3, H]`. Source: oneDNN's developer guide, RNN.
+    /// One layer and direction of oneDNN's `weights_layer` and `weights_iter` in the format `ldigo`, `[X, 3, H]` and
+    /// `[H, 3, H]`, gates u (z), r, o (n), and `bias` in `ldgo`: of `lbr_gru` `[4, H]`, u, r, o and u′, the last of
+    /// which is that of R of o; of `vanilla_gru` `[3, H]`. Source: oneDNN's developer guide, RNN.
     ///
     /// # Errors
     /// As for [`GruWeights::new`].
@@ -283,9 +286,9 @@ impl<'a> GruWeights<'a> {
         Self::of(&OPENVINO, config, [w, r], [b, None])
     }
 
-    /// cuDNN's matrices and biases as `cudnnGetRNNWeightParams` finds them: `linLayerID` 0 to 2 are W of r, z (the update gate)
-    /// and n (the new memory), `[H, X]` each, and 3 to 5 are R, `[H, H]` each; each has a bias `[H]`, of which the bias mode may
-    /// keep one or none. Source: cuDNN's API reference.
+    /// cuDNN's matrices and biases as `cudnnGetRNNWeightParams` finds them: `linLayerID` 0 to 2 are W of r, z (the
+    /// update gate) and n (the new memory), `[H, X]` each, and 3 to 5 are R, `[H, H]` each; each has a bias `[H]`, of
+    /// which the bias mode may keep one or none. Source: cuDNN's API reference.
     ///
     /// # Errors
     /// As for [`GruWeights::new`].
@@ -293,9 +296,9 @@ impl<'a> GruWeights<'a> {
         Self::separate(config, Orientation::GatesByInputs, tensors)
     }
 
-    /// burn's `reset_gate`, `update_gate` and `new_gate`: the weights of the `Linear`s `input_transform`, `[X, H]` each, and
-    /// `hidden_transform`, `[H, H]` each, both with a bias `[H]`. Its `reset_after` is [`ResetGate`].
-    /// Source: `crates/burn-nn/src/modules/rnn/gru.rs`.
+    /// burn's `reset_gate`, `update_gate` and `new_gate`: the weights of the `Linear`s `input_transform`, `[X, H]`
+    /// each, and `hidden_transform`, `[H, H]` each, both with a bias `[H]`. Its `reset_after` is [`ResetGate`]. Source:
+    /// `crates/burn-nn/src/modules/rnn/gru.rs`.
     ///
     /// # Errors
     /// As for [`GruWeights::new`].
@@ -303,9 +306,9 @@ impl<'a> GruWeights<'a> {
         Self::separate(config, Orientation::InputsByGates, tensors)
     }
 
-    /// The tensors of TensorFlow's `GRUBlockCell`: `w_ru [X + H, 2H]` and `w_c [X + H, H]`, whose first X rows are W, `b_ru [2H]`
-    /// and `b_c [H]`, gates r, u (z) and c (n). Its reset gate comes before the product. Those of `GRUCell`, `gates/kernel`,
-    /// `candidate/kernel` and their biases, are the same. Source: `tf.raw_ops.GRUBlockCell`.
+    /// The tensors of TensorFlow's `GRUBlockCell`: `w_ru [X + H, 2H]` and `w_c [X + H, H]`, whose first X rows are W,
+    /// `b_ru [2H]` and `b_c [H]`, gates r, u (z) and c (n). Its reset gate comes before the product. Those of
+    /// `GRUCell`, `gates/kernel`, `candidate/kernel` and their biases, are the same. Source: `tf.raw_ops.GRUBlockCell`.
     ///
     /// # Errors
     /// As for [`GruWeights::new`]; [`Error::Unsupported`] of a layer with [`ResetGate::AfterProduct`].
@@ -318,8 +321,8 @@ impl<'a> GruWeights<'a> {
     }
 
     /// The tensors of TensorFlow Lite's custom operator `UNIDIRECTIONAL_SEQUENCE_GRU`: `gate_weight [2H, X + H]` and
-    /// `candidate_weight [H, X + H]`, whose first X columns are W, `gate_bias [2H]` and `candidate_bias [H]`, gates r, u (z) and c
-    /// (n). Its reset gate comes before the product. Source: `tensorflow/lite/kernels/gru_cell.cc`.
+    /// `candidate_weight [H, X + H]`, whose first X columns are W, `gate_bias [2H]` and `candidate_bias [H]`, gates r,
+    /// u (z) and c (n). Its reset gate comes before the product. Source: `tensorflow/lite/kernels/gru_cell.cc`.
     ///
     /// # Errors
     /// As for [`GruWeights::new`]; [`Error::Unsupported`] of a layer with [`ResetGate::AfterProduct`].
@@ -376,11 +379,12 @@ impl<'a> GruWeights<'a> {
 
     /// Writes the weights as [`GruWeights::new`] reads them. A bias that is not there is written as zeros.
     ///
-    /// Where there is room for one bias, it gets the sum of both, unless the reset gate comes between those of the candidate.
+    /// Where there is room for one bias, it gets the sum of both, unless the reset gate comes between those of the
+    /// candidate.
     ///
     /// # Errors
-    /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Missing`] a bias that the weights have and there is no
-    /// room for. Nothing is written then.
+    /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Missing`] a bias that the weights have and
+    /// there is no room for. Nothing is written then.
     pub fn export(
         &self,
         order: GruGateOrder,
@@ -439,7 +443,8 @@ impl<'a> GruWeights<'a> {
         self.export_to(&ONNX, [w, r], [b, None])
     }
 
-    /// Writes the weights into a tensor for each gate, as [`GruWeights::separate`] reads them; biases as [`GruWeights::export`] does.
+    /// Writes the weights into a tensor for each gate, as [`GruWeights::separate`] reads them; biases as
+    /// [`GruWeights::export`] does.
     ///
     /// # Errors
     /// As for [`GruWeights::export`].
@@ -546,11 +551,13 @@ impl<'a> GruWeights<'a> {
         self.gates.sizes.units
     }
 
-    /// Adds the scales of the layer normalization of r, z and n, `[H]` each, for [`GruConfig::layer_normalization`]; with the reset
-    /// gate after the product also that of R·h of n, while that of n is of W·x then. The biases are its shifts.
+    /// Adds the scales of the layer normalization of r, z and n, `[H]` each, for [`GruConfig::layer_normalization`];
+    /// with the reset gate after the product also that of R·h of n, while that of n is of W·x then. The biases are its
+    /// shifts.
     ///
     /// # Errors
-    /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Missing`] or [`Error::Unexpected`] for the last one.
+    /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Missing`] or [`Error::Unexpected`] for the
+    /// last one.
     pub fn with_layer_normalization(
         self,
         scales: [&'a [f32]; GATES],
@@ -563,8 +570,8 @@ impl<'a> GruWeights<'a> {
     /// Writes the scales of the layer normalization, as [`GruWeights::with_layer_normalization`] reads them.
     ///
     /// # Errors
-    /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Missing`] the scales if there are none, or room for the
-    /// last one; [`Error::Unexpected`] room for it where there is none. Nothing is written then.
+    /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Missing`] the scales if there are none, or
+    /// room for the last one; [`Error::Unexpected`] room for it where there is none. Nothing is written then.
     pub fn export_layer_normalization(
         &self,
         scales: [&mut [f32]; GATES],

@@ -26,7 +26,8 @@ const TWO_DIRECTIONS: &str = "two directions have: give each its half";
 const IN_ONE: &str = "W and R have in one matrix: see `LstmWeights::tensorflow_block_v2`";
 const TWO_BIASES: &str = "two biases have in one tensor, as ONNX's B and CuDNNLSTM's bias: see `LstmWeights::onnx` and `LstmWeights::keras_cudnn`";
 
-/// `Ok` if a tensor of a cell of G gates has `rows` × `columns` elements; else an error that says what has as many as came.
+/// `Ok` if a tensor of a cell of G gates has `rows` × `columns` elements; else an error that says what has as many as
+/// came.
 pub(super) fn check_tensor<const G: usize>(
     tensor: Tensor,
     argument: &'static str,

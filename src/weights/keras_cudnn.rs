@@ -7,8 +7,8 @@ use crate::error::Error;
 
 /// Where an element of a gate's matrix lies in a kernel of G gates.
 ///
-/// The kernel is `[inputs, G · H]`, as that of `LSTM` or `GRU`. But the block of a gate, `[inputs, H]`, holds the elements of the
-/// matrix `[H, inputs]` one after the other, as if it were of that shape.
+/// The kernel is `[inputs, G · H]`, as that of `LSTM` or `GRU`. But the block of a gate, `[inputs, H]`, holds the
+/// elements of the matrix `[H, inputs]` one after the other, as if it were of that shape.
 fn index<const G: usize>(position: usize, [units, inputs]: [usize; 2], [unit, k]: [usize; 2]) -> usize {
     let number = unit * inputs + k;
     number / units * G * units + position * units + number % units

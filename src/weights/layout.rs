@@ -216,7 +216,8 @@ pub struct SeparateTensors<S> {
     pub peepholes: Option<[S; 3]>,
 }
 
-/// A tensor for each gate of a gated recurrent unit, in the order r, z, n. `S` is `&[f32]` to read from and `&mut [f32]` to write to.
+/// A tensor for each gate of a gated recurrent unit, in the order r, z, n. `S` is `&[f32]` to read from and
+/// `&mut [f32]` to write to.
 #[derive(Clone, Copy, Debug)]
 pub struct GruTensors<S> {
     /// W, H × X each.

@@ -40,8 +40,9 @@ const SCALES: [&str; GATES] = [
 
 /// The weights of a layer, borrowed from the caller, checked against its sizes.
 ///
-/// Lengths are all that can be checked of a slice: `[4H, X]` and `[X, 4H]` have as many elements, so PyTorch's tensors given to
-/// [`keras`](Self::keras) make a layer that answers nonsense. Ask your file for the shapes, and compare one answer.
+/// Lengths are all that can be checked of a slice: `[4H, X]` and `[X, 4H]` have as many elements, so PyTorch's tensors
+/// given to [`keras`](Self::keras) make a layer that answers nonsense. Ask your file for the shapes, and compare one
+/// answer.
 ///
 /// | framework | from its tensors | into them |
 /// |---|---|---|
@@ -152,7 +153,8 @@ impl<'a> LstmWeights<'a> {
         Self::of_gates(config, layout, &Names::NEUTRAL, tensors, peepholes)
     }
 
-    /// Weights in matrices whose rows need not follow each other: parts of a larger one, transposed ones, every other row.
+    /// Weights in matrices whose rows need not follow each other: parts of a larger one, transposed ones, every other
+    /// row.
     ///
     /// W is `[4H, X]` and R `[4H, H]` (`[4H, P]`) in [`Orientation::GatesByInputs`], `[X, 4H]` and `[H, 4H]` in
     /// [`Orientation::InputsByGates`].
@@ -250,8 +252,8 @@ impl<'a> LstmWeights<'a> {
         Self { gates, peepholes: None, projection: None }
     }
 
-    /// The parameters of a layer in one buffer, laid out as [`LstmConfig::parameters`] says: what a training loop holds and an
-    /// optimizer changes.
+    /// The parameters of a layer in one buffer, laid out as [`LstmConfig::parameters`] says: what a training loop holds
+    /// and an optimizer changes.
     ///
     /// ```
     /// use quadgate::{Lstm, LstmConfig, LstmWeights};
@@ -317,7 +319,8 @@ impl<'a> LstmWeights<'a> {
     /// Adds the projection V and its bias `[P]`, for [`LstmConfig::projection`].
     ///
     /// V is `[P, H]` in [`Orientation::GatesByInputs`], as PyTorch's `weight_hr_l0` and TensorFlow Lite's
-    /// `projection_weights`, and `[H, P]` in [`Orientation::InputsByGates`], as oneDNN's `weights_projection` in `ldio`.
+    /// `projection_weights`, and `[H, P]` in [`Orientation::InputsByGates`], as oneDNN's `weights_projection` in
+    /// `ldio`.
     ///
     /// # Errors
     /// [`Error::Length`] names the tensor whose length is wrong.
@@ -401,10 +404,10 @@ impl<'a> LstmWeights<'a> {
 
     /// Writes the weights into tensors that hold all four gates.
     ///
-    /// Where there is room for one bias, it gets the sum of those that there are. Where there is room for two, each gets
-    /// its own, and zeros if there is none; [`LstmWeights::forget_bias`] goes to the first. Peepholes that are not there,
-    /// and what a gate that is the complement of another one lacks, are written as zeros. A projection and the scales of a
-    /// layer normalization have exports of their own.
+    /// Where there is room for one bias, it gets the sum of those that there are. Where there is room for two, each
+    /// gets its own, and zeros if there is none; [`LstmWeights::forget_bias`] goes to the first. Peepholes that are not
+    /// there, and what a gate that is the complement of another one lacks, are written as zeros. A projection and the
+    /// scales of a layer normalization have exports of their own.
     ///
     /// ```
     /// use quadgate::{JoinedTensors, LstmConfig, LstmWeights, WeightLayout};
@@ -497,8 +500,8 @@ impl<'a> LstmWeights<'a> {
     /// Writes the projection and its bias, as [`LstmWeights::with_projection`] reads them.
     ///
     /// # Errors
-    /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Missing`] the projection if there is none, or its
-    /// bias if there is no room for it. Nothing is written then.
+    /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Missing`] the projection if there is none, or
+    /// its bias if there is no room for it. Nothing is written then.
     pub fn export_projection(
         &self,
         orientation: Orientation,
@@ -524,8 +527,8 @@ impl<'a> LstmWeights<'a> {
     /// Writes the scales of the layer normalization, as [`LstmWeights::with_layer_normalization`] reads them.
     ///
     /// # Errors
-    /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Missing`] the scales if there are none. Nothing is
-    /// written then.
+    /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Missing`] the scales if there are none.
+    /// Nothing is written then.
     pub fn export_layer_normalization(&self, scales: [&mut [f32]; 4]) -> Result<(), Error> {
         let mut scales = scales;
         self.gates.export_scales(&SCALES, &mut scales)

@@ -1,4 +1,5 @@
-//! The conventions of frameworks for LSTMs, both ways: a constructor that reads their tensors, and an export that writes them.
+//! The conventions of frameworks for LSTMs, both ways: a constructor that reads their tensors, and an export that
+//! writes them.
 
 use super::gates::check_units;
 use super::hint::{Tensor, check_tensor};
@@ -12,8 +13,9 @@ use crate::{Error, LstmConfig};
 
 /// PyTorch, and candle.
 impl<'a> LstmWeights<'a> {
-    /// PyTorch's `weight_ih_l0 [4H, X]`, `weight_hh_l0 [4H, H]` (with `proj_size` `[4H, P]`), `bias_ih_l0 [4H]` and `bias_hh_l0 [4H]`, gates i, f,
-    /// g, o, both biases added up. Layers and directions have tensors of their own: `…_l1`, `…_l0_reverse`.
+    /// PyTorch's `weight_ih_l0 [4H, X]`, `weight_hh_l0 [4H, H]` (with `proj_size` `[4H, P]`), `bias_ih_l0 [4H]` and
+    /// `bias_hh_l0 [4H]`, gates i, f, g, o, both biases added up. Layers and directions have tensors of their own:
+    /// `…_l1`, `…_l0_reverse`.
     ///
     /// With `proj_size`, `weight_hr_l0 [P, H]` is said with [`LstmWeights::with_projection`].
     ///
@@ -59,10 +61,11 @@ impl<'a> LstmWeights<'a> {
 impl<'a> LstmWeights<'a> {
     /// Keras' `kernel [X, 4H]`, `recurrent_kernel [H, 4H]` and `bias [4H]`, gates i, f, g (which it calls c), o.
     ///
-    /// Files that were saved from `CuDNNLSTM` have a `bias [8H]` and rearranged kernels: see [`LstmWeights::keras_cudnn`].
+    /// Files that were saved from `CuDNNLSTM` have a `bias [8H]` and rearranged kernels: see
+    /// [`LstmWeights::keras_cudnn`].
     ///
-    /// `unit_forget_bias` is but how Keras begins: the 1 is in `bias`. `go_backwards` changes nothing here: such a layer
-    /// reads its input from the last step to the first, and its output stays in the order in which it was made.
+    /// `unit_forget_bias` is but how Keras begins: the 1 is in `bias`. `go_backwards` changes nothing here: such a
+    /// layer reads its input from the last step to the first, and its output stays in the order in which it was made.
     /// `Bidirectional` has the tensors of a forward and of a backward layer. Source: `keras/src/layers/rnn/lstm.py`.
     ///
     /// ```
@@ -100,12 +103,12 @@ impl<'a> LstmWeights<'a> {
 
 /// Keras' files of `CuDNNLSTM`.
 impl<'a> LstmWeights<'a> {
-    /// The tensors of a Keras file that was saved from `CuDNNLSTM`: `kernel [X, 4H]` and `recurrent_kernel [H, 4H]` in which each
-    /// gate's block is transposed as cuDNN has it, and `bias [8H]`, that of W before that of R. A `bias` of 8H elements tells
-    /// such a file. Gates i, f, g, o.
+    /// The tensors of a Keras file that was saved from `CuDNNLSTM`: `kernel [X, 4H]` and `recurrent_kernel [H, 4H]` in
+    /// which each gate's block is transposed as cuDNN has it, and `bias [8H]`, that of W before that of R. A `bias` of
+    /// 8H elements tells such a file. Gates i, f, g, o.
     ///
-    /// They are written to `parameters`, as [`LstmConfig::parameters`] lays them out, of which the weights are then made; no
-    /// strides could describe them where they are. Source: `_convert_rnn_weights` in
+    /// They are written to `parameters`, as [`LstmConfig::parameters`] lays them out, of which the weights are then
+    /// made; no strides could describe them where they are. Source: `_convert_rnn_weights` in
     /// `keras/src/legacy/saving/legacy_h5_format.py`.
     ///
     /// ```
@@ -119,8 +122,8 @@ impl<'a> LstmWeights<'a> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Length`] names the tensor whose length is wrong, [`Error::Zero`] if H is zero; [`Error::Unsupported`] if the
-    /// layer has tensors that `CuDNNLSTM` has not. Nothing is written then.
+    /// [`Error::Length`] names the tensor whose length is wrong, [`Error::Zero`] if H is zero; [`Error::Unsupported`]
+    /// if the layer has tensors that `CuDNNLSTM` has not. Nothing is written then.
     pub fn keras_cudnn(
         config: &LstmConfig,
         kernel: &[f32],
@@ -156,12 +159,12 @@ impl<'a> LstmWeights<'a> {
 
 /// TensorFlow's block operators.
 impl<'a> LstmWeights<'a> {
-    /// The tensors of TensorFlow's `BlockLSTM` and `LSTMBlockCell`: `w [X + H, 4H]`, whose first X rows are W, `b [4H]`,
-    /// and with `use_peephole` `wci`, `wcf` and `wco`, `[H]` each. Gates i, g (which it calls ci), f, o.
+    /// The tensors of TensorFlow's `BlockLSTM` and `LSTMBlockCell`: `w [X + H, 4H]`, whose first X rows are W,
+    /// `b [4H]`, and with `use_peephole` `wci`, `wcf` and `wco`, `[H]` each. Gates i, g (which it calls ci), f, o.
     ///
     /// The operators add their attribute `forget_bias`, by default 1, to f: say so with [`LstmWeights::forget_bias`].
-    /// Their attribute `cell_clip`, by default 3, is not of the weights. Source: `tf.raw_ops.BlockLSTM`, `GateLayout` in
-    /// `tensorflow/core/kernels/rnn/lstm_ops.h`.
+    /// Their attribute `cell_clip`, by default 3, is not of the weights. Source: `tf.raw_ops.BlockLSTM`, `GateLayout`
+    /// in `tensorflow/core/kernels/rnn/lstm_ops.h`.
     ///
     /// ```
     /// use quadgate::{LstmConfig, LstmWeights};
@@ -313,8 +316,8 @@ impl<'a> LstmWeights<'a> {
 /// oneDNN.
 impl<'a> LstmWeights<'a> {
     /// One layer and direction of oneDNN's `weights_layer` and `weights_iter` in the format `ldigo`, `[X, 4, H]` and
-    /// `[H, 4, H]`, `bias` in `ldgo`, `[4, H]`, and `weights_peephole` in `ldgo`, `[3, H]`. Gates i, f, g (which it calls
-    /// c̃), o, peepholes i, f, o.
+    /// `[H, 4, H]`, `bias` in `ldgo`, `[4, H]`, and `weights_peephole` in `ldgo`, `[3, H]`. Gates i, f, g (which it
+    /// calls c̃), o, peepholes i, f, o.
     ///
     /// Weights and bias are laid out as those of [`LstmWeights::keras`]. Source: oneDNN's developer guide, RNN.
     ///
@@ -431,9 +434,9 @@ impl<'a> LstmWeights<'a> {
 
 /// cuDNN, TensorFlow Lite and burn: a tensor for each gate.
 impl<'a> LstmWeights<'a> {
-    /// cuDNN's matrices and biases as `cudnnGetRNNWeightParams` finds them: `linLayerID` 0 to 3 are W of i, f, g (the new
-    /// memory), o, `[H, X]` each, and 4 to 7 are R, `[H, H]` each; each has a bias `[H]`, of which the bias mode may keep
-    /// one or none. No peepholes. Source: cuDNN's API reference, `cudnnRNNBiasMode_t`.
+    /// cuDNN's matrices and biases as `cudnnGetRNNWeightParams` finds them: `linLayerID` 0 to 3 are W of i, f, g (the
+    /// new memory), o, `[H, X]` each, and 4 to 7 are R, `[H, H]` each; each has a bias `[H]`, of which the bias mode
+    /// may keep one or none. No peepholes. Source: cuDNN's API reference, `cudnnRNNBiasMode_t`.
     ///
     /// # Errors
     /// As for [`LstmWeights::separate`].
@@ -449,13 +452,13 @@ impl<'a> LstmWeights<'a> {
         self.export_separate(Orientation::GatesByInputs, tensors)
     }
 
-    /// TensorFlow Lite's `input_to_{input,forget,cell,output}_weights`, `[H, X]` each, `recurrent_to_…_weights`, `[H, H]`
-    /// each, one bias, `[H]` for each gate, and `cell_to_{input,forget,output}_weights`, `[H]` each. The layout of
-    /// [`LstmWeights::cudnn`], with peepholes. Source: `tensorflow/lite/kernels/lstm_eval.cc`.
+    /// TensorFlow Lite's `input_to_{input,forget,cell,output}_weights`, `[H, X]` each, `recurrent_to_…_weights`,
+    /// `[H, H]` each, one bias, `[H]` for each gate, and `cell_to_{input,forget,output}_weights`, `[H]` each. The
+    /// layout of [`LstmWeights::cudnn`], with peepholes. Source: `tensorflow/lite/kernels/lstm_eval.cc`.
     ///
-    /// Where gates are coupled ([`Coupling::InputFromForget`](crate::Coupling::InputFromForget)) the tensors of the input gate
-    /// are missing: give empty slices. `projection_weights`, `projection_bias` and the coefficients of layer normalization
-    /// are said with [`LstmWeights::with_projection`] and [`LstmWeights::with_layer_normalization`].
+    /// Where gates are coupled ([`Coupling::InputFromForget`](crate::Coupling::InputFromForget)) the tensors of the
+    /// input gate are missing: give empty slices. `projection_weights`, `projection_bias` and the coefficients of layer
+    /// normalization are said with [`LstmWeights::with_projection`] and [`LstmWeights::with_layer_normalization`].
     ///
     /// # Errors
     /// As for [`LstmWeights::separate`].
@@ -471,8 +474,8 @@ impl<'a> LstmWeights<'a> {
         self.export_separate(Orientation::GatesByInputs, tensors)
     }
 
-    /// burn's `input_gate`, `forget_gate`, `cell_gate` and `output_gate`: the weights of the `Linear`s `input_transform`,
-    /// `[X, H]` each, and `hidden_transform`, `[H, H]` each, both with a bias `[H]`. No peepholes.
+    /// burn's `input_gate`, `forget_gate`, `cell_gate` and `output_gate`: the weights of the `Linear`s
+    /// `input_transform`, `[X, H]` each, and `hidden_transform`, `[H, H]` each, both with a bias `[H]`. No peepholes.
     /// Source: `crates/burn-nn/src/modules/rnn/lstm.rs`.
     ///
     /// ```

@@ -58,9 +58,9 @@ fn single(orientation: Orientation, names: Names) -> Framework {
 }
 
 impl<'a> RnnWeights<'a> {
-    /// Weights of either orientation: W is `[H, X]` and R `[H, H]` in [`Orientation::GatesByInputs`], as in PyTorch and ONNX;
-    /// `[X, H]` and `[H, H]`, R the other way round too, in [`Orientation::InputsByGates`], as in Keras. Up to two biases `[H]`
-    /// are added up.
+    /// Weights of either orientation: W is `[H, X]` and R `[H, H]` in [`Orientation::GatesByInputs`], as in PyTorch and
+    /// ONNX; `[X, H]` and `[H, H]`, R the other way round too, in [`Orientation::InputsByGates`], as in Keras. Up to
+    /// two biases `[H]` are added up.
     ///
     /// # Errors
     /// [`Error::Length`] names the slice whose length is wrong; [`Error::Zero`] if H is zero; [`Error::Overflow`].
@@ -76,7 +76,8 @@ impl<'a> RnnWeights<'a> {
         Ok(Self { gates })
     }
 
-    /// Weights in matrices whose rows need not follow each other: parts of a larger one, transposed ones, every other row.
+    /// Weights in matrices whose rows need not follow each other: parts of a larger one, transposed ones, every other
+    /// row.
     ///
     /// # Errors
     /// [`Error::Dimension`] or [`Error::TooShort`] names the matrix of another shape, [`Error::Length`] the bias;
@@ -104,8 +105,8 @@ impl<'a> RnnWeights<'a> {
         Ok(Self { gates: Gates::joined(sizes(config), false, layout, &framework.names, tensors)? })
     }
 
-    /// PyTorch's `weight_ih_l0 [H, X]`, `weight_hh_l0 [H, H]`, `bias_ih_l0 [H]` and `bias_hh_l0 [H]`, both biases added up.
-    /// Source: `torch.nn.RNN`.
+    /// PyTorch's `weight_ih_l0 [H, X]`, `weight_hh_l0 [H, H]`, `bias_ih_l0 [H]` and `bias_hh_l0 [H]`, both biases added
+    /// up. Source: `torch.nn.RNN`.
     ///
     /// # Errors
     /// As for [`RnnWeights::new`].
@@ -132,8 +133,8 @@ impl<'a> RnnWeights<'a> {
         Self::of(&KERAS, config, [kernel, recurrent_kernel], [bias, None])
     }
 
-    /// One direction of ONNX's `W [D, H, X]`, `R [D, H, H]` and `B [D, 2H]`, whose first half is the bias of W and whose second is
-    /// that of R. Source: [operator RNN](https://onnx.ai/onnx/operators/onnx__RNN.html).
+    /// One direction of ONNX's `W [D, H, X]`, `R [D, H, H]` and `B [D, 2H]`, whose first half is the bias of W and
+    /// whose second is that of R. Source: [operator RNN](https://onnx.ai/onnx/operators/onnx__RNN.html).
     ///
     /// # Errors
     /// As for [`RnnWeights::new`].
@@ -141,8 +142,8 @@ impl<'a> RnnWeights<'a> {
         Self::of(&ONNX, config, [w, r], [b, None])
     }
 
-    /// One layer and direction of oneDNN's `weights_layer` and `weights_iter` of `vanilla_rnn` in the format `ldigo`, `[X, 1, H]` and
-    /// `[H, 1, H]`, and `bias` in `ldgo`, `[1, H]`. Source: oneDNN's developer guide, RNN.
+    /// One layer and direction of oneDNN's `weights_layer` and `weights_iter` of `vanilla_rnn` in the format `ldigo`,
+    /// `[X, 1, H]` and `[H, 1, H]`, and `bias` in `ldgo`, `[1, H]`. Source: oneDNN's developer guide, RNN.
     ///
     /// # Errors
     /// As for [`RnnWeights::new`].
@@ -169,9 +170,9 @@ impl<'a> RnnWeights<'a> {
         Self::of(&OPENVINO, config, [w, r], [b, None])
     }
 
-    /// cuDNN's matrices and biases of `CUDNN_RNN_RELU` and `CUDNN_RNN_TANH` as `cudnnGetRNNWeightParams` finds them: `linLayerID` 0
-    /// is W, `[H, X]`, and 1 is R, `[H, H]`; each has a bias `[H]`, of which the bias mode may keep one or none.
-    /// Source: cuDNN's API reference.
+    /// cuDNN's matrices and biases of `CUDNN_RNN_RELU` and `CUDNN_RNN_TANH` as `cudnnGetRNNWeightParams` finds them:
+    /// `linLayerID` 0 is W, `[H, X]`, and 1 is R, `[H, H]`; each has a bias `[H]`, of which the bias mode may keep one
+    /// or none. Source: cuDNN's API reference.
     ///
     /// # Errors
     /// As for [`RnnWeights::new`].
@@ -184,8 +185,8 @@ impl<'a> RnnWeights<'a> {
         Self::of(&single(Orientation::GatesByInputs, CUDNN), config, [input, recurrent], biases)
     }
 
-    /// burn's `gate`: the weights of the `Linear`s `input_transform`, `[X, H]`, and `hidden_transform`, `[H, H]`, both with a bias
-    /// `[H]`. Source: `crates/burn-nn/src/modules/rnn/basic.rs`.
+    /// burn's `gate`: the weights of the `Linear`s `input_transform`, `[X, H]`, and `hidden_transform`, `[H, H]`, both
+    /// with a bias `[H]`. Source: `crates/burn-nn/src/modules/rnn/basic.rs`.
     ///
     /// # Errors
     /// As for [`RnnWeights::new`].
@@ -237,8 +238,8 @@ impl<'a> RnnWeights<'a> {
         )
     }
 
-    /// The parameters of a layer in one buffer, laid out as [`RnnConfig::parameters`] says: what a training loop holds and an
-    /// optimizer changes.
+    /// The parameters of a layer in one buffer, laid out as [`RnnConfig::parameters`] says: what a training loop holds
+    /// and an optimizer changes.
     ///
     /// # Errors
     /// [`Error::Length`] if the buffer has another length; [`Error::Zero`] if H is zero; [`Error::Overflow`].
@@ -261,12 +262,12 @@ impl<'a> RnnWeights<'a> {
         Ok(Self { gates: self.gates.with_scales(&SCALE, [scale])? })
     }
 
-    /// Writes the weights as [`RnnWeights::new`] reads them. Where there is room for one bias, it gets the sum; where there is room
-    /// for two, each gets its own, and zeros if there is none.
+    /// Writes the weights as [`RnnWeights::new`] reads them. Where there is room for one bias, it gets the sum; where
+    /// there is room for two, each gets its own, and zeros if there is none.
     ///
     /// # Errors
-    /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Missing`] a bias if there is no room for any. Nothing is
-    /// written then.
+    /// [`Error::Length`] names the tensor whose length is wrong; [`Error::Missing`] a bias if there is no room for any.
+    /// Nothing is written then.
     pub fn export(
         &self,
         orientation: Orientation,
@@ -405,7 +406,8 @@ impl<'a> RnnWeights<'a> {
     /// Writes the scale of the layer normalization, as [`RnnWeights::with_layer_normalization`] reads it.
     ///
     /// # Errors
-    /// [`Error::Length`] if the tensor has another length; [`Error::Missing`] if there is no scale. Nothing is written then.
+    /// [`Error::Length`] if the tensor has another length; [`Error::Missing`] if there is no scale. Nothing is written
+    /// then.
     pub fn export_layer_normalization(&self, scale: &mut [f32]) -> Result<(), Error> {
         self.gates.export_scales(&SCALE, &mut [scale])
     }

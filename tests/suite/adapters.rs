@@ -1,5 +1,5 @@
-//! What adapters of other libraries need: clones, keys of maps, strided weights, gradients by tensor, memory that grows, tapes that
-//! are read, packed sequences, and an error where weights would be mixed.
+//! What adapters of other libraries need: clones, keys of maps, strided weights, gradients by tensor, memory that
+//! grows, tapes that are read, packed sequences, and an error where weights would be mixed.
 
 use crate::common::refused::{Refused, assert_refused};
 use crate::common::{Random, bits};

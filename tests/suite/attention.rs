@@ -7,7 +7,8 @@ mod example;
 use crate::common::is_short;
 use example::{Batch, Model, Random, SEED, Sizes, UPDATES, train};
 
-/// Along the gradient of a tensor, restricted to a random half of its elements, the loss changes by the length of that part.
+/// Along the gradient of a tensor, restricted to a random half of its elements, the loss changes by the length of that
+/// part.
 #[test]
 fn gradients_are_differences_of_the_loss() {
     let sizes = Sizes { letters: 5, longest: 6, batch: 3, layers: 2, units: 7, keys: 9 };

@@ -1,4 +1,5 @@
-//! Other frameworks' recorded answers of gated and plain recurrent layers with options: the oracle's and the crate's on every level.
+//! Other frameworks' recorded answers of gated and plain recurrent layers with options: the oracle's and the crate's on
+//! every level.
 
 use crate::common::cells::{CellCase, Kind, Tensors, largest_error, widened};
 use crate::common::golden::{GoldenFile, activations, transpose};

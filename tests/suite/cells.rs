@@ -1,5 +1,5 @@
-//! Gated and plain recurrent layers, with options and without: forward and backward against the oracle in f64, and the same bits
-//! however they are run.
+//! Gated and plain recurrent layers, with options and without: forward and backward against the oracle in f64, and the
+//! same bits however they are run.
 
 use crate::common::cells::{
     CellCase, KINDS, Kind, Tensors, assert_finite_differences, largest_error, tensor_bits, widened,
@@ -39,8 +39,8 @@ fn case(seed: u64, kind: Kind, sizes: [usize; 4]) -> CellCase {
     case
 }
 
-/// How far the answers move when every weight moves by 3e-6 of itself: what rounding may do to them, and far more where a number is
-/// at a kink of a function or at a limit.
+/// How far the answers move when every weight moves by 3e-6 of itself: what rounding may do to them, and far more where
+/// a number is at a kink of a function or at a limit.
 fn sensitivity(case: &CellCase, expected: &Tensors<f64>) -> f64 {
     let moved = [1, 2, 3].map(|seed| largest_error(&case.moved(seed, 3e-6).expected(), expected).0);
     moved.into_iter().fold(0.0, f64::max)

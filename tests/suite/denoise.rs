@@ -1,5 +1,5 @@
-//! The example that takes noise out of speech: RNNoise's three layers of gated recurrent units, relu in the place of tanh, on a
-//! second of a real recording.
+//! The example that takes noise out of speech: RNNoise's three layers of gated recurrent units, relu in the place of
+//! tanh, on a second of a real recording.
 
 #[allow(dead_code)] // Its command line is not run here.
 #[path = "../../examples/denoise.rs"]

@@ -4,8 +4,8 @@ use crate::common::refused::{Refused, assert_refused};
 use proptest::prelude::*;
 use quadgate::Dropout;
 
-/// A block of the key stream of ChaCha8: RFC 8439's block function with four double rounds, and a counter of 64 bits in the
-/// place of one of 32 bits and a part of the nonce, as Bernstein has it.
+/// A block of the key stream of ChaCha8: RFC 8439's block function with four double rounds, and a counter of 64 bits in
+/// the place of one of 32 bits and a part of the nonce, as Bernstein has it.
 fn chacha8(key: [u64; 4], counter: u64) -> [u32; 16] {
     let words = |number: u64| [number as u32, (number >> 32) as u32];
     let mut state = [0; 16];

@@ -1,4 +1,5 @@
-//! Errors against f64, beside those of PyTorch in f32 for the same cases; `tests/data/pytorch_errors` has them and how they were made.
+//! Errors against f64, beside those of PyTorch in f32 for the same cases; `tests/data/pytorch_errors` has them and how
+//! they were made.
 
 use crate::common::{Case, Cotangents, Recording, Run, Sizes, fused_levels, levels, widen};
 use quadgate::Isa;
@@ -43,7 +44,8 @@ fn errors(seed: u64, sizes: Sizes, levels: &[Isa]) -> Vec<[f64; 2]> {
     levels.iter().map(of_level).collect()
 }
 
-/// Levels with fused multiply-add have the same bits, so the last of them stands for all; the portable one rounds twice per term.
+/// Levels with fused multiply-add have the same bits, so the last of them stands for all; the portable one rounds twice
+/// per term.
 #[test]
 fn errors_against_f64_are_no_larger_than_those_of_pytorch() {
     let fused = fused_levels();

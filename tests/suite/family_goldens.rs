@@ -1,5 +1,5 @@
-//! The oracle of the whole LSTM family, and the kernels on every level, against recorded answers of PyTorch, ONNX Runtime,
-//! Keras and TensorFlow Lite.
+//! The oracle of the whole LSTM family, and the kernels on every level, against recorded answers of PyTorch, ONNX
+//! Runtime, Keras and TensorFlow Lite.
 
 use crate::common::family::run_stack;
 use crate::common::golden::{GoldenFile, activations, assert_relative, transpose};

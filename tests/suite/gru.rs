@@ -1,5 +1,5 @@
-//! The gated recurrent unit: other frameworks' answers, weights there and back, and what it refuses. That it agrees with the oracle
-//! is a matter of `cells`.
+//! The gated recurrent unit: other frameworks' answers, weights there and back, and what it refuses. That it agrees
+//! with the oracle is a matter of `cells`.
 
 use crate::common::cells::{CellCase, Kind, Layer, assert_near, largest_error, widened};
 use crate::common::golden::{GoldenFile, transpose};

@@ -1,4 +1,5 @@
-//! Rows of different lengths and masked steps, forward and backward. What other frameworks answer is in `family_goldens`.
+//! Rows of different lengths and masked steps, forward and backward. What other frameworks answer is in
+//! `family_goldens`.
 
 use crate::common::lengths::{Kind, PartialCase, kinds};
 use crate::common::stack::StackCase;

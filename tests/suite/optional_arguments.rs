@@ -1,5 +1,5 @@
-//! What a call is not given counts as zero, and what it is not asked for changes nothing of what it is asked for: every subset
-//! of the optional arguments, of layers and stacks, forward and backward, and of what a state is set to.
+//! What a call is not given counts as zero, and what it is not asked for changes nothing of what it is asked for: every
+//! subset of the optional arguments, of layers and stacks, forward and backward, and of what a state is set to.
 
 use crate::common::{GAP, Random, bits};
 use quadgate::{
@@ -134,8 +134,8 @@ fn is_untouched(values: &[f32]) -> bool {
     values.iter().all(|&value| value == GAP)
 }
 
-/// What a forward pass yields with some of its arguments: h and c before it, `output`, h and c after it, a tape. What is not
-/// asked for stays as it was.
+/// What a forward pass yields with some of its arguments: h and c before it, `output`, h and c after it, a tape. What
+/// is not asked for stays as it was.
 fn forward(stack: &LstmStack, subset: usize, x: &[f32], initial: [&[f32]; 2]) -> [Vec<f32>; 3] {
     let [rows, outputs, units, width] = sizes(stack);
     let mut output = vec![GAP; STEPS * BATCH * width];
@@ -203,8 +203,8 @@ fn recorded(stack: &LstmStack, x: &[f32]) -> (StackWorkspace, StackTape) {
     (workspace, tape)
 }
 
-/// What a backward pass yields with some of its arguments: cotangents of `output`, of h and c after it; gradients of x, of h and
-/// c before it, of the parameters.
+/// What a backward pass yields with some of its arguments: cotangents of `output`, of h and c after it; gradients of x,
+/// of h and c before it, of the parameters.
 fn backward(
     stack: &LstmStack,
     (workspace, tape): &mut (StackWorkspace, StackTape),

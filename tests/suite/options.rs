@@ -36,8 +36,8 @@ fn any_case(seed: u64, sizes: [usize; 2], inputs: usize, units: usize) -> Family
     case
 }
 
-/// How far the answers move when every weight moves by 3e-6 of itself, up or down: what rounding may do to them, and far
-/// more where a number is at a kink of a function or at a limit.
+/// How far the answers move when every weight moves by 3e-6 of itself, up or down: what rounding may do to them, and
+/// far more where a number is at a kink of a function or at a limit.
 fn sensitivity(case: &FamilyCase, expected: &Answer) -> f64 {
     let moved = [1, 2, 3].map(|seed| largest_difference(&case.moved(seed, 3e-6).expected(), expected).0);
     moved.into_iter().fold(0.0, f64::max)

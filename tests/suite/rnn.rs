@@ -1,5 +1,5 @@
-//! The plain recurrent layer: other frameworks' answers, weights there and back, and what it refuses. That it agrees with the oracle
-//! is a matter of `cells`.
+//! The plain recurrent layer: other frameworks' answers, weights there and back, and what it refuses. That it agrees
+//! with the oracle is a matter of `cells`.
 
 use crate::common::cells::assert_near;
 use crate::common::golden::GoldenFile;
@@ -115,7 +115,8 @@ fn weights_go_to_frameworks_and_back() {
     assert!(matches!(refused, Error::Missing { argument: "bias_ih", .. }), "{refused}");
 }
 
-/// X = 1 and H = 2: W of unit u is 1 + u, R from unit k to unit u is 10·(u + 1) + k, the biases of u are 100 + u and 200 + u.
+/// X = 1 and H = 2: W of unit u is 1 + u, R from unit k to unit u is 10·(u + 1) + k, the biases of u are 100 + u and
+/// 200 + u.
 const ROWS: [f32; 4] = [10.0, 11.0, 20.0, 21.0];
 const COLUMNS: [f32; 4] = [10.0, 20.0, 11.0, 21.0];
 

@@ -1,7 +1,7 @@
 //! The LSTM of the Silero VAD v6 speech detector (MIT license) on 20 s of real speech.
 //!
-//! `tests/data/silero_lstm_20s.safetensors` holds the layer, the 625 frames that the detector's convolutions made of the
-//! recording, and h, the last c and the probability of speech in float64.
+//! `tests/data/silero_lstm_20s.safetensors` holds the layer, the 625 frames that the detector's convolutions made of
+//! the recording, and h, the last c and the probability of speech in float64.
 
 use crate::common::{self, Case, Outcome, Run, Sizes, levels, max_error};
 use quadgate::{Isa, Schedule};

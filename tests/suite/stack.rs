@@ -55,8 +55,8 @@ fn assert_gradients_close(
     let mut rest = &found.parameters[..];
     for (layer, expected) in expected.parameters.iter().enumerate() {
         let tensors = [&expected.weight_ih, &expected.weight_hh, &expected.bias];
-        // A weight's gradient is dz times an input. An input near zero may be what is left of larger numbers, and is then no
-        // more exact than they are: what counts is the gradient beside dz, which is that of the bias.
+        // A weight's gradient is dz times an input. An input near zero may be what is left of larger numbers, and is
+        // then no more exact than they are: what counts is the gradient beside dz, which is that of the bias.
         let dz = expected.bias.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
         for (tensor, expected) in tensors.into_iter().enumerate() {
             let (found, others) = rest.split_at(expected.len());
@@ -738,8 +738,8 @@ fn backward_names_what_does_not_fit_and_writes_nothing() {
     );
 }
 
-/// A stack whose layers have options that are drawn at random, the same or, in a mixed form, each its own, against the oracle; with
-/// one thread, and as `run` says.
+/// A stack whose layers have options that are drawn at random, the same or, in a mixed form, each its own, against the
+/// oracle; with one thread, and as `run` says.
 fn check_options(
     seed: u64,
     Sizes { steps, batch, inputs, units }: Sizes,
@@ -882,7 +882,8 @@ fn check_options(
         let pairs = left.iter().zip(right);
         pairs.map(|(left, right)| (left - right).abs()).fold(0.0, f64::max) / largest
     };
-    // To and fro: of a number at a kink of a function or at a limit, one of the two is on the other side, as f32 may be.
+    // To and fro: of a number at a kink of a function or at a limit, one of the two is on the other side, as f32 may
+    // be.
     let sensitivity = [(1, 3e-6), (1, -3e-6), (2, 3e-6), (2, -3e-6)]
         .into_iter()
         .flat_map(|(direction, by)| oracle(direction, by).into_iter().zip(&expected))

@@ -1,5 +1,5 @@
-//! Stacks of gated recurrent units and of plain recurrent layers: PyTorch's answers, the bits of their layers one after the other
-//! however they are arranged, and what they refuse.
+//! Stacks of gated recurrent units and of plain recurrent layers: PyTorch's answers, the bits of their layers one after
+//! the other however they are arranged, and what they refuse.
 
 use crate::common::golden::{GoldenFile, assert_relative};
 use crate::common::stack::{gather_states, spread_states};

@@ -1,5 +1,5 @@
-//! Stacks whose layers differ: their sizes, what they refuse, and that they are those of alike layers where the layers are alike.
-//! Their numbers are held to the oracle beside those of other stacks.
+//! Stacks whose layers differ: their sizes, what they refuse, and that they are those of alike layers where the layers
+//! are alike. Their numbers are held to the oracle beside those of other stacks.
 
 use crate::common::refused::{Refused, assert_refused};
 use crate::common::stack::{Form, StackCase};

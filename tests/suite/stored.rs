@@ -1,4 +1,5 @@
-//! Packed weights as bytes: they come back as they were, on the same level and for the same layer, and never as anything else.
+//! Packed weights as bytes: they come back as they were, on the same level and for the same layer, and never as
+//! anything else.
 
 use crate::common::refused::{Refused, assert_refused};
 use crate::common::{Random, bits, fnv, levels};

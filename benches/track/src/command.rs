@@ -35,8 +35,8 @@ fn run(command: &mut Command) -> Result<Output> {
     Ok(output)
 }
 
-/// Starts a program without input and has `work` wait for it. With Ctrl-C or SIGTERM the program ends, and all that it has
-/// started.
+/// Starts a program without input and has `work` wait for it. With Ctrl-C or SIGTERM the program ends, and all that it
+/// has started.
 pub fn attended<T>(command: &mut Command, work: impl FnOnce(Child) -> T) -> Result<T> {
     let name = command.get_program().to_string_lossy().into_owned();
     let child =

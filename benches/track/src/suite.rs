@@ -51,8 +51,8 @@ impl Suite {
         Ok(Self { program, name })
     }
 
-    /// Builds the suite of a revision, in a tree of its own. What measures is the suite of the working tree, so that both
-    /// sides measure the same; where it does not fit the revision, that of the revision.
+    /// Builds the suite of a revision, in a tree of its own. What measures is the suite of the working tree, so that
+    /// both sides measure the same; where it does not fit the revision, that of the revision.
     pub fn of_revision(repository: &Repository, revision: &str) -> Result<Self> {
         let commit = repository.commit(revision)?;
         let name = if commit.starts_with(revision) {

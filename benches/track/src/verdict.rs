@@ -128,8 +128,8 @@ pub fn judge(all: &[Rounds], criteria: Criteria) -> Vec<Judgment> {
 /// Changes that more rounds are taken for.
 const SOUGHT: f64 = 0.03;
 
-/// Whether more rounds can be left out: the ratio that fits best lies within the margin, and the interval excludes changes
-/// that are sought. Neither test finds anything then, so that looking again and again raises no alarm.
+/// Whether more rounds can be left out: the ratio that fits best lies within the margin, and the interval excludes
+/// changes that are sought. Neither test finds anything then, so that looking again and again raises no alarm.
 pub fn is_done(log_ratios: &[f64], benchmarks: usize, criteria: Criteria) -> bool {
     let interval = signed_rank::interval(log_ratios, criteria.alpha / benchmarks as f64);
     signed_rank::center(log_ratios).abs() <= criteria.margin.ln_1p()

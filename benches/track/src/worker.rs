@@ -66,8 +66,8 @@ impl Worker {
     }
 
     fn spawn(mut command: Command, cores: &[usize], name: String) -> Result<Self> {
-        // A group of its own, which Ctrl-C does not reach and signals do as a whole. Not a session of its own: a stopped
-        // group whose parent dies is ended by the kernel.
+        // A group of its own, which Ctrl-C does not reach and signals do as a whole. Not a session of its own: a
+        // stopped group whose parent dies is ended by the kernel.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut child = pinned(cores, || command.spawn().context(format!("cannot start {name}")))??;
         let output = child.stdout.take().expect("it is piped");

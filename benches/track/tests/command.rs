@@ -42,8 +42,8 @@ fn main() {
 struct Checkout(tempfile::TempDir);
 
 impl Checkout {
-    /// With the commits `first`, `slow`, whose step takes 5 % longer, and `broken`, which does not build; the working tree
-    /// is that of `first`.
+    /// With the commits `first`, `slow`, whose step takes 5 % longer, and `broken`, which does not build; the working
+    /// tree is that of `first`.
     fn new() -> Self {
         let checkout = Self(tempfile::tempdir().expect("a folder"));
         let manifest = "[package]\nname = \"sample\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[[bench]]\nname = \"lstm\"\n\

@@ -9,14 +9,14 @@
 //! ```
 //!
 //! 1. eʳ and (eʳ − 1)/r are minimax polynomials of degree 6 and 5, in Horner form: one multiply-add a degree.
-//! 2. Rounding by adding 1.5 · 2²³ and the bias of exponents leaves the exponent in the low bits, from where a shift moves it into
-//!    place.
+//! 2. Rounding by adding 1.5 · 2²³ and the bias of exponents leaves the exponent in the low bits, from where a shift
+//!    moves it into place.
 //! 3. m comes from 2ⁿ · (eʳ − 1) + (2ⁿ − 1) without cancellation, so tanh is as exact near 0 as elsewhere. Where n = 0,
 //!    [`tanh`] is x and a small correction, which hides the rounding of m and of m + 2; elsewhere m / (m + 2) forgives
 //!    relative errors of m as m grows, and one constant for ln 2 is enough.
 //! 4. σ for x < −87.3 is a denormal number or zero in truth; the clamp of the exponent makes it 2⁻¹²⁶.
-//! 5. Both are fractions, so a product of two needs but one division: σ(a) · tanh(b) = m / ((1 + e⁻ᵃ) · (m + 2)). Cells take
-//!    them as [`sigmoid_denominator`] and [`tanh_fraction`].
+//! 5. Both are fractions, so a product of two needs but one division: σ(a) · tanh(b) = m / ((1 + e⁻ᵃ) · (m + 2)). Cells
+//!    take them as [`sigmoid_denominator`] and [`tanh_fraction`].
 //! 6. Every operation is exactly rounded, so all levels with a fused multiply-add agree to the bit.
 
 use crate::simd::{Arithmetic, MAX_LANES, Operation, Simd};
@@ -24,9 +24,9 @@ use core::f32::consts::{LN_2, LOG2_E};
 
 /// What the functions compute with.
 ///
-/// Deferred epilogues take it through [`black_box`](core::hint::black_box): then it is loaded anew for each piece of a tile. Else
-/// the compiler would load the vectors once, keep some in registers during the K loop, which needs them all, and spill sums
-/// instead (measured at 50,64,512,512: 7 % of a training step).
+/// Deferred epilogues take it through [`black_box`](core::hint::black_box): then it is loaded anew for each piece of a
+/// tile. Else the compiler would load the vectors once, keep some in registers during the K loop, which needs them all,
+/// and spill sums instead (measured at 50,64,512,512: 7 % of a training step).
 pub(crate) struct Constants {
     pub(crate) one: f32,
     two: f32,
@@ -34,8 +34,8 @@ pub(crate) struct Constants {
     sign_bit: f32,
     /// Below it, tanh(x) = x. So large that no square of what is larger is a denormal number.
     linear: f32,
-    /// 2⁻¹⁰⁰: less than half a unit in the last place of all that [`Arithmetic::flush`] keeps. Added to a product, it makes of a denormal
-    /// number, which many CPUs compute slowly, a normal one.
+    /// 2⁻¹⁰⁰: less than half a unit in the last place of all that [`Arithmetic::flush`] keeps. Added to a product, it
+    /// makes of a denormal number, which many CPUs compute slowly, a normal one.
     pub(crate) normal: f32,
     pub(crate) log2_e: f32,
     /// 1.5 · 2²³ + 127: adding it rounds to an integer and leaves that, with the bias of exponents, in the low bits.
@@ -57,11 +57,12 @@ pub(crate) struct Constants {
     pub(crate) expm1: [f32; 5],
 }
 
-/// For functions of single numbers. σ is a normal number from −87.33654 on; there is no f32 between that and where it ends.
+/// For functions of single numbers. σ is a normal number from −87.33654 on; there is no f32 between that and where it
+/// ends.
 pub(crate) static CONSTANTS: Constants = Constants::with_lowest(-87.336_54);
 
-/// For gates. A closed one is 2⁻⁶³, rather than a smaller number that makes denormal numbers of all that it is multiplied with; an
-/// error of 10⁻¹⁹.
+/// For gates. A closed one is 2⁻⁶³, rather than a smaller number that makes denormal numbers of all that it is
+/// multiplied with; an error of 10⁻¹⁹.
 pub(crate) static GATE_CONSTANTS: Constants = Constants::with_lowest(-43.668_274);
 
 impl Constants {
@@ -125,8 +126,8 @@ pub(crate) fn sigmoid<A: Arithmetic<Element = f32>>(a: A, x: A::Vector, constant
     a.reciprocal(sigmoid_denominator(a, x, constants))
 }
 
-/// m = e^{2|x|} − 1 with the sign of x, and |m| + 2: tanh(x) is their quotient, within 3 ULP. Both are normal numbers if x is 0 or
-/// one; NaN for NaN.
+/// m = e^{2|x|} − 1 with the sign of x, and |m| + 2: tanh(x) is their quotient, within 3 ULP. Both are normal numbers
+/// if x is 0 or one; NaN for NaN.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn tanh_fraction<A: Arithmetic<Element = f32>>(
     a: A,
@@ -190,7 +191,8 @@ fn exponential_of_twice<A: Arithmetic<Element = f32>>(
     Exponential { n, high, scaled, rest: polynomial(a, r, &constants.expm1) }
 }
 
-/// gradient · value · slope, flushed: the gradient of the sum that a gate is a function of. No number on the way is a denormal one.
+/// gradient · value · slope, flushed: the gradient of the sum that a gate is a function of. No number on the way is a
+/// denormal one.
 #[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn gate_gradient<A: Arithmetic<Element = f32>>(
     a: A,

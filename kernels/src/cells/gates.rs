@@ -43,9 +43,9 @@ pub(crate) struct RawNormalization {
     pub(crate) epsilon: f32,
 }
 
-/// Elements of a line: what the vectors of units of a [`Chunk`] have of a gate. So many are at work together that looking up
-/// their activation function costs little, and that their chains of operations hide each other's latency; so few that all
-/// lines stay in the first cache.
+/// Elements of a line: what the vectors of units of a [`Chunk`] have of a gate. So many are at work together that
+/// looking up their activation function costs little, and that their chains of operations hide each other's latency; so
+/// few that all lines stay in the first cache.
 const LINE_LEN: usize = 256;
 
 /// Memory for lines, on the stack. Not zeros to start with.
@@ -327,8 +327,8 @@ impl<L: GateLayout> Gates<L> {
         lines.map(|line| (line.row, self.place::<S>(line.unit / S::LANES)))
     }
 
-    /// All vectors of units of some rows, W at a time. Where fewer are left, the last one stands for those that are missing: the same is
-    /// computed from the same, and written twice.
+    /// All vectors of units of some rows, W at a time. Where fewer are left, the last one stands for those that are
+    /// missing: the same is computed from the same, and written twice.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn in_groups<S: Simd, const W: usize>(
         &self,
@@ -411,8 +411,8 @@ impl<L: GateLayout> Gates<L> {
         moments
     }
 
-    /// All vectors of `rows` rows in groups that can be done one after the other: a row if gates are normalized, which takes all
-    /// units of a row, else a chunk.
+    /// All vectors of `rows` rows in groups that can be done one after the other: a row if gates are normalized, which
+    /// takes all units of a row, else a chunk.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) fn groups<S: Simd>(&self, rows: usize) -> impl Iterator<Item = Range<usize>> {
         let (panels, all) = (self.panels::<S>(), rows * self.panels::<S>());
@@ -584,8 +584,8 @@ impl<L: GateLayout> Gates<L> {
         }
     }
 
-    /// The moments of all gates of a group are given; turns dz of some of them into ds, and writes the terms of the gradients of
-    /// scale and shift. Does nothing without a normalization.
+    /// The moments of all gates of a group are given; turns dz of some of them into ds, and writes the terms of the
+    /// gradients of scale and shift. Does nothing without a normalization.
     ///
     /// # Safety
     /// - `sums` has a packed row and `gradients` have rows of all units for each row of the group.

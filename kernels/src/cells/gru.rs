@@ -5,11 +5,12 @@
 //! h' = n + σ(z) · (h − n)
 //! ```
 //!
-//! The candidate's two products do not meet before the reset gate has come between, so a unit has four sums: x̂, r, z and ĥ, in
-//! this order: W feeds the first three, and R the last three. All panels are full, so that no vector has sums of both.
+//! The candidate's two products do not meet before the reset gate has come between, so a unit has four sums: x̂, r, z
+//! and ĥ, in this order: W feeds the first three, and R the last three. All panels are full, so that no vector has sums
+//! of both.
 //!
-//! The cell runs over several lines side by side. Beside the K loops of the next tile, as that of an LSTM, it was slower: by 32 % at
-//! 100,16,128,128 with AVX-512 on a Xeon, 53 % at 28,32,28,50, 2 to 8 % at batch 1.
+//! The cell runs over several lines side by side. Beside the K loops of the next tile, as that of an LSTM, it was
+//! slower: by 32 % at 100,16,128,128 with AVX-512 on a Xeon, 53 % at 28,32,28,50, 2 to 8 % at batch 1.
 
 use crate::cells::activation::{Constants, GATE_CONSTANTS, sigmoid, tanh_fraction};
 use crate::cells::lines::{Cell, Line};
@@ -22,8 +23,8 @@ use crate::views::{RawRows, RawRowsMut};
 /// Sums of a unit, in the order of the packed weights: x̂, r, z and ĥ.
 pub(crate) const GRU_SUMS: usize = PANEL_VECTORS;
 
-/// Where the cell reads and writes, from the first unit of the sweep. Rows of `hidden` and `recorded` are padded to whole vectors;
-/// what comes to stand in the padding means nothing.
+/// Where the cell reads and writes, from the first unit of the sweep. Rows of `hidden` and `recorded` are padded to
+/// whole vectors; what comes to stand in the padding means nothing.
 #[derive(Clone, Copy)]
 pub(crate) struct GruRows {
     /// h.
@@ -93,9 +94,9 @@ impl<S: Simd<Element = f32>> Cell<S> for GruRows {
         let mut sums = repeat(repeat(s.zero()));
         let mut previous = repeat(s.zero());
         let count = |line: &Line| (self.units - line.unit).min(S::LANES);
-        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows and units, for a vector of
-        // `hidden`, for four of `recorded`, if there are any, and for `units` elements in each row of `previous_hidden`, and of
-        // `output` if there is one.
+        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows and units, for a
+        // vector of `hidden`, for four of `recorded`, if there are any, and for `units` elements in each row of
+        // `previous_hidden`, and of `output` if there is one.
         unsafe {
             each!(n in W => {
                 let line @ Line { row, unit, .. } = &lines[n];

@@ -18,8 +18,8 @@ use crate::gemm::sweep::Destination;
 use crate::simd::{Arithmetic, Simd, Together, each, repeat};
 use crate::views::{RawRows, RawRowsMut};
 
-/// Where the backward pass of the cell reads and writes, from the first unit of the sweep. Rows are padded to whole vectors but
-/// those of `cotangent` and `gate_gradients`.
+/// Where the backward pass of the cell reads and writes, from the first unit of the sweep. Rows are padded to whole
+/// vectors but those of `cotangent` and `gate_gradients`.
 #[derive(Clone, Copy)]
 pub(crate) struct GruBackwardRows {
     /// Cotangent of h, if there is one.
@@ -52,8 +52,9 @@ impl<S: Simd<Element = f32>> Cell<S> for GruBackwardRows {
         let zero = repeat(s.zero());
         let (mut dh, mut recorded, mut previous) = (zero, [zero; GRU_SUMS], zero);
         let count = |line: &Line| (self.units - line.unit).min(S::LANES);
-        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches for a vector of each padded array (four of
-        // `recorded`) at each row and unit, and for `units` elements in each row of `cotangent` and `gate_gradients`.
+        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches for a vector of each padded array
+        // (four of `recorded`) at each row and unit, and for `units` elements in each row of `cotangent` and
+        // `gate_gradients`.
         unsafe {
             each!(n in W => {
                 let line @ Line { row, unit, sums } = &lines[n];

@@ -6,8 +6,8 @@
 //! h̃ = n + z · (h − n)
 //! ```
 //!
-//! Where the reset gate comes before the product, it is a cell of its own, see [`rnn_options`](crate::cells::rnn_options), and there
-//! are z and n alone: n = g(clip zn).
+//! Where the reset gate comes before the product, it is a cell of its own, see
+//! [`rnn_options`](crate::cells::rnn_options), and there are z and n alone: n = g(clip zn).
 
 use crate::cells::function::ActivationFunction;
 use crate::cells::gates::{Chunk, Gates, Lines, Moments, WholeVectors};

@@ -1,5 +1,5 @@
-//! The cell of a gated recurrent unit whose reset gate comes before the product, in two sweeps: the second one's product needs what
-//! the first one makes of all units.
+//! The cell of a gated recurrent unit whose reset gate comes before the product, in two sweeps: the second one's
+//! product needs what the first one makes of all units.
 //!
 //! ```text
 //! gates:      r = σ(zr), z = σ(zz), gated = r · h
@@ -42,8 +42,9 @@ impl<S: Simd<Element = f32>> Cell<S> for GruGateRows {
         let (a, constants) = (Together::<S, W>(s), &GATE_CONSTANTS);
         let (mut sums, mut previous) = (repeat(s.zero()), repeat(s.zero()));
         let is_reset = |line: &Line| line.unit < self.vectors * S::LANES;
-        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows, for `vectors` vectors of `gated`
-        // and twice as many of `recorded`, and for `units` elements of `previous_hidden`, which fill them but for a part of the last.
+        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows, for `vectors`
+        // vectors of `gated` and twice as many of `recorded`, and for `units` elements of `previous_hidden`, which fill
+        // them but for a part of the last.
         unsafe {
             each!(n in W => {
                 let line @ Line { row, unit, sums: from } = &lines[n];
@@ -99,9 +100,9 @@ impl<S: Simd<Element = f32>> Cell<S> for GruCandidateRows {
         let [mut sums, mut update, mut previous] = repeat(repeat(s.zero()));
         let padded = self.vectors * S::LANES;
         let count = |line: &Line| (self.units - line.unit).min(S::LANES);
-        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows, for `vectors` vectors of `hidden`
-        // and three times as many of `recorded`, of which the second third was written, and for `units` elements of the others, which
-        // fill them but for a part of the last.
+        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows, for `vectors`
+        // vectors of `hidden` and three times as many of `recorded`, of which the second third was written, and for
+        // `units` elements of the others, which fill them but for a part of the last.
         unsafe {
             each!(n in W => {
                 let line @ Line { row, unit, sums: from } = &lines[n];

@@ -5,13 +5,13 @@
 //! for each group of W lines:  the cell, all of them side by side
 //! ```
 //!
-//! 1. W lines at once hide the latency of each other's chains of operations, see [`Together`](crate::simd::Together). What is
-//!    left over goes line by line.
+//! 1. W lines at once hide the latency of each other's chains of operations, see [`Together`](crate::simd::Together).
+//!    What is left over goes line by line; one of two goes in both places.
 //! 2. Units that do not fill a panel share vectors. Their gates are spread over vectors of their own first.
 
 use crate::gemm::micro::{Sums, SumsBuffer, WAITING_LINES};
 use crate::gemm::panel::PANEL_VECTORS;
-use crate::simd::{Operation, Simd, each};
+use crate::simd::{Operation, Simd, each, repeat};
 use core::mem::MaybeUninit;
 use core::slice;
 
@@ -45,8 +45,8 @@ pub(crate) trait Cell<S: Simd> {
     /// The cell of W lines. All is read before anything is written.
     ///
     /// # Safety
-    /// - The rows and units belong to the sweep that this was made for, which still runs, and each line has [`Cell::GATES`] vectors of
-    ///   sums.
+    /// - The rows and units belong to the sweep that this was made for, which still runs, and each line has
+    ///   [`Cell::GATES`] vectors of sums.
     unsafe fn lines<const W: usize>(&self, s: S, lines: &[Line; W]);
 }
 
@@ -58,8 +58,8 @@ pub(crate) struct Finish<'a, C> {
 
 impl<'a, C> Finish<'a, C> {
     /// # Safety
-    /// - The tiles belong to the sweep that `cell` was made for, which still runs; their sums are there, and nobody else's. They have
-    ///   no more than [`WAITING_LINES`] lines of panels together.
+    /// - The tiles belong to the sweep that `cell` was made for, which still runs; their sums are there, and nobody
+    ///   else's. They have no more than [`WAITING_LINES`] lines of panels together.
     #[inline(always)]
     pub(crate) unsafe fn new(cell: &'a C, tiles: &'a [Sums]) -> Self {
         Self { cell, tiles }
@@ -98,8 +98,8 @@ impl<C> Finish<'_, C> {
             for row in 0..tile.rows {
                 for line in 0..in_row {
                     debug_assert!(count < MOST_LINES && spread_lines < WAITING_LINES);
-                    // SAFETY: the caller vouches for the tile, whose lines lie one after the other, and for no more of them than there
-                    // is room for.
+                    // SAFETY: the caller vouches for the tile, whose lines lie one after the other, and for no more of
+                    // them than there is room for.
                     unsafe {
                         let mut sums = tile.sums.add((row * in_row + line) * width * S::LANES);
                         if const { C::GATES > 1 } && width < C::GATES {
@@ -125,8 +125,14 @@ impl<C> Finish<'_, C> {
                 self.cell.lines(s, group);
                 lines = rest;
             }
-            for line in lines {
-                self.cell.lines(s, &[*line]);
+            if const { W > 2 } {
+                for line in lines {
+                    self.cell.lines(s, &[*line]);
+                }
+            } else if let Some(last) = lines.first() {
+                // The same is computed from the same and written twice, which takes no longer than one line alone, and leaves
+                // one function less to compile. Of four, one row of 16 units would take 15 % longer.
+                self.cell.lines(s, &repeat::<_, W>(*last));
             }
         }
     }

@@ -8,9 +8,10 @@
 //! The sums of i, f, g and o of the same units lie side by side; beside them only c and h are read or written.
 //!
 //! 1. σ and tanh are fractions ([`sigmoid_denominator`], [`tanh_fraction`]), so three reciprocals do for all of a cell:
-//!    σ(i) · tanh(g) = m / ((1 + e⁻ⁱ) · (|m| + 2)), and so for h'. What is to be recorded comes from the same fractions.
-//! 2. The cell is cut into two pieces, which run one after the other over several lines side by side ([`super::lines`]), or beside
-//!    the K loops of the next tile (see [`Deferred`]).
+//!    σ(i) · tanh(g) = m / ((1 + e⁻ⁱ) · (|m| + 2)), and so for h'. What is to be recorded comes from the same
+//!    fractions.
+//! 2. The cell is cut into two pieces, which run one after the other over several lines side by side
+//!    ([`super::lines`]), or beside the K loops of the next tile (see [`Deferred`]).
 //! 3. States that decay become zero before they are denormal numbers, see [`Arithmetic::flush`].
 
 use crate::cells::activation::{Constants, GATE_CONSTANTS, sigmoid_denominator, tanh_fraction};
@@ -141,9 +142,9 @@ impl<S: Simd<Element = f32>> Cell<S> for LstmRows {
         let (a, constants) = (Together::<S, W>(s), &GATE_CONSTANTS);
         let mut sums = repeat(repeat(s.zero()));
         let mut previous = repeat(s.zero());
-        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows and units, for a vector of
-        // either cell state and of `hidden`, for four of `gates`, if there are any, and for `units` elements in each row of
-        // `output`, if there is one.
+        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows and units, for a
+        // vector of either cell state and of `hidden`, for four of `gates`, if there are any, and for `units` elements
+        // in each row of `output`, if there is one.
         unsafe {
             each!(n in W => {
                 each!(gate in LSTM_GATES => {

@@ -49,8 +49,8 @@ impl<S: Simd<Element = f32>> Cell<S> for LstmBackwardRows {
         self.units
     }
 
-    /// The tape. A group of lines is too much work for the CPU to look ahead to the loads of the next one (a training step at
-    /// 100,32,256,256 takes 3 % less time).
+    /// The tape. A group of lines is too much work for the CPU to look ahead to the loads of the next one (a training
+    /// step at 100,32,256,256 takes 3 % less time).
     #[inline(always)]
     unsafe fn fetch(&self, s: S, &Line { row, unit, .. }: &Line) {
         // SAFETY: the caller vouches for the row and unit, of which there is a vector in each array.
@@ -75,8 +75,9 @@ impl<S: Simd<Element = f32>> Cell<S> for LstmBackwardRows {
         let (mut dh, mut gates, mut cell, mut previous, mut carry) =
             (zero, [zero; LSTM_GATES], zero, zero, zero);
         let count = |line: &Line| (self.units - line.unit).min(S::LANES);
-        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches for a vector of each padded array (four of gates)
-        // at each row and unit, and for `units` elements in each row of `cotangent` and `gate_gradients`.
+        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches for a vector of each padded array
+        // (four of gates) at each row and unit, and for `units` elements in each row of `cotangent` and
+        // `gate_gradients`.
         unsafe {
             each!(n in W => {
                 let line @ Line { row, unit, sums } = &lines[n];

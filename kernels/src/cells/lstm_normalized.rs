@@ -1,4 +1,5 @@
-//! The LSTM cell with layer normalization, a pass over gate sums in memory: what is a sum over the units of a gate needs all of them.
+//! The LSTM cell with layer normalization, a pass over gate sums in memory: what is a sum over the units of a gate
+//! needs all of them.
 //!
 //! ```text
 //! for each row:
@@ -106,8 +107,8 @@ impl LstmNormalizedRows {
     /// A row.
     ///
     /// # Safety
-    /// - There is such a row of each array: a packed row of sums and of the normalization, whole vectors of all units of the states,
-    ///   of `exposed` and of the peepholes, and all units of the shares.
+    /// - There is such a row of each array: a packed row of sums and of the normalization, whole vectors of all units
+    ///   of the states, of `exposed` and of the peepholes, and all units of the shares.
     #[cfg_attr(not(unoptimized), inline(always))]
     unsafe fn row<S: Simd<Element = f32>, const W: usize>(&self, s: S, group: Range<usize>) {
         let gates = &self.step.family.gates;

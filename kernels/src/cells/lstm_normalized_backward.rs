@@ -1,5 +1,6 @@
-//! The backward pass of the LSTM cell with layer normalization. A gate's ds needs the dz of all its units, so a row is visited once to o,
-//! once to i, f and g, and once to c. The parts are those of [`lstm_options_backward`](crate::cells::lstm_options_backward).
+//! The backward pass of the LSTM cell with layer normalization. A gate's ds needs the dz of all its units, so a row is
+//! visited once to o, once to i, f and g, and once to c. The parts are those of
+//! [`lstm_options_backward`](crate::cells::lstm_options_backward).
 
 use crate::cells::gates::{Moments, Place, load, store};
 use crate::cells::lstm::LSTM_GATES;
@@ -141,7 +142,8 @@ impl<S: Simd<Element = f32>> Operation<S> for LstmNormalizedBackwardRows {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn run(self, s: S) {
         for group in self.0.family.gates.groups::<S>(self.0.rows) {
-            // SAFETY: `Kernels::lstm_options_backward_step` checked that all rows have the units, padded where they must be.
+            // SAFETY: `Kernels::lstm_options_backward_step` checked that all rows have the units, padded where they
+            // must be.
             unsafe { self.row(s, group) };
         }
     }

@@ -11,12 +11,12 @@
 //! exposed = o · h(c̃)
 //! ```
 //!
-//! 1. Where f, g and h are σ, tanh and tanh, they are the fractions of the plain cell, see [`lstm`](crate::cells::lstm). Other functions
-//!    are looked up, once for what some lines have of a gate.
-//! 2. What is to be recorded are the values of i, f, g and o, where the backward pass needs no more, else their sums with the peepholes'
-//!    terms. It computes all else again.
-//! 3. Layer normalization needs all units of a gate before its first activation. So it has a pass of its own, made of the same parts,
-//!    over sums in memory: [`lstm_normalized`](crate::cells::lstm_normalized).
+//! 1. Where f, g and h are σ, tanh and tanh, they are the fractions of the plain cell, see
+//!    [`lstm`](crate::cells::lstm). Other functions are looked up, once for what some lines have of a gate.
+//! 2. What is to be recorded are the values of i, f, g and o, where the backward pass needs no more, else their sums
+//!    with the peepholes' terms. It computes all else again.
+//! 3. Layer normalization needs all units of a gate before its first activation. So it has a pass of its own, made of
+//!    the same parts, over sums in memory: [`lstm_normalized`](crate::cells::lstm_normalized).
 
 use crate::cells::activation::{GATE_CONSTANTS, sigmoid_denominator, tanh_fraction};
 use crate::cells::function::ActivationFunction;
@@ -236,8 +236,8 @@ impl Family {
         Exposed { output, shown, entering, exposed }
     }
 
-    /// Whether the values of the gates are recorded rather than their sums: what the backward pass needs of the usual functions, where
-    /// nothing lies between a sum and its gate.
+    /// Whether the values of the gates are recorded rather than their sums: what the backward pass needs of the usual
+    /// functions, where nothing lies between a sum and its gate.
     pub(crate) fn records_values(&self) -> bool {
         self.has_usual_functions && self.gates.limit == f32::INFINITY && self.gates.normalization.is_none()
     }
@@ -323,8 +323,8 @@ fn sum<A: Arithmetic<Element = f32>>(
     a.mul_add(input, candidate, kept)
 }
 
-/// The cell without normalization, where it reads and writes, from the first unit of the sweep. States are padded to whole vectors;
-/// what comes to stand in the padding means nothing.
+/// The cell without normalization, where it reads and writes, from the first unit of the sweep. States are padded to
+/// whole vectors; what comes to stand in the padding means nothing.
 #[derive(Clone, Copy)]
 pub(crate) struct LstmOptionsRows {
     pub(crate) family: Family,
@@ -336,7 +336,8 @@ pub(crate) struct LstmOptionsRows {
     pub(crate) exposed: RawRowsMut,
     /// Where else it goes, if anywhere, one element per unit.
     pub(crate) output: RawRowsMut,
-    /// Where what the backward pass needs goes, if anywhere: packed rows of values or sums, see [`Family::records_values`].
+    /// Where what the backward pass needs goes, if anywhere: packed rows of values or sums, see
+    /// [`Family::records_values`].
     pub(crate) recorded: RawRowsMut,
 }
 
@@ -420,9 +421,9 @@ impl<S: Simd<Element = f32>> Cell<S> for LstmOptionsRows {
         let mut sums = repeat(repeat(s.zero()));
         let places = family.gates.places_of::<S, W>(lines);
         let records_values = family.records_values();
-        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows and units, for a vector of the
-        // states, of `exposed` and of the peepholes, if there are any, for the units in each row of `output` and of the shares, and for
-        // packed rows of recorded sums.
+        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows and units, for a
+        // vector of the states, of `exposed` and of the peepholes, if there are any, for the units in each row of
+        // `output` and of the shares, and for packed rows of recorded sums.
         unsafe {
             each!(n in W => {
                 each!(gate in LSTM_GATES => {

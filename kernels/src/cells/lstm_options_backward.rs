@@ -9,11 +9,11 @@
 //! dc = du · f + (1 − m) · dc′ + p_i · ds_i + p_f · ds_f
 //! ```
 //!
-//! where ds of a gate is d · φ′(clip z) inside the clip, else 0: that is dz, and without normalization ds too; with it, see
-//! [`gates`](crate::cells::gates).
+//! where ds of a gate is d · φ′(clip z) inside the clip, else 0: that is dz, and without normalization ds too; with it,
+//! see [`gates`](crate::cells::gates).
 //!
-//! What the forward pass recorded is there: the gates, or sums of which they are computed again. With normalization, a gate's ds needs
-//! the dz of all its units, so the pass stops between these parts, see
+//! What the forward pass recorded is there: the gates, or sums of which they are computed again. With normalization, a
+//! gate's ds needs the dz of all its units, so the pass stops between these parts, see
 //! [`lstm_normalized_backward`](crate::cells::lstm_normalized_backward).
 
 use crate::cells::activation::GATE_CONSTANTS;
@@ -27,9 +27,9 @@ use crate::views::{RawRows, RawRowsMut};
 /// Rows of products whose sums are the gradients of peepholes: of i, f and o.
 pub(crate) const PEEPHOLE_TERMS: usize = 3;
 
-/// The backward pass of the cell for some rows. Who makes one vouches that states, `exposed_gradient`, `exposed` and the peepholes have
-/// whole vectors of all units for each row, `recorded` and the normalization a packed row, the others all units, and that none overlaps
-/// another.
+/// The backward pass of the cell for some rows. Who makes one vouches that states, `exposed_gradient`, `exposed` and
+/// the peepholes have whole vectors of all units for each row, `recorded` and the normalization a packed row, the
+/// others all units, and that none overlaps another.
 #[derive(Clone, Copy)]
 pub(crate) struct LstmOptionsBackwardRows {
     pub(crate) rows: usize,

@@ -47,8 +47,8 @@ impl<S: Simd<Element = f32>> Cell<S> for RnnRows {
     unsafe fn lines<const W: usize>(&self, s: S, lines: &[Line; W]) {
         let (a, constants) = (Together::<S, W>(s), &GATE_CONSTANTS);
         let mut sums = repeat(s.zero());
-        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows and units, for a vector of
-        // `hidden`, and for `units` elements in each row of `output`.
+        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows and units, for a
+        // vector of `hidden`, and for `units` elements in each row of `output`.
         unsafe {
             each!(n in W => {
                 sums[n] = s.load(lines[n].sums);

@@ -43,8 +43,8 @@ impl<S: Simd<Element = f32>> Cell<S> for RnnBackwardRows {
         let (zero, one) = (repeat(s.zero()), a.splat(constants.one));
         let (mut dh, mut hidden) = (zero, zero);
         let count = |line: &Line| (self.units - line.unit).min(S::LANES);
-        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows and units, for a vector of
-        // `hidden`, and for `units` elements in each row of the others.
+        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows and units, for a
+        // vector of `hidden`, and for `units` elements in each row of the others.
         unsafe {
             each!(n in W => {
                 let line @ Line { row, unit, sums } = &lines[n];

@@ -7,12 +7,14 @@
 //!         the cell of their lines
 //! ```
 //!
-//! The cells are those of the sweep, and sums are added up in the order of its tiles, so the bits are the same. A sweep finds out for
-//! each step what is the same in all of them, calls a function for each tile and one for the cell: for 16 units that takes longer than
-//! what they compute. Here it is one function, and what does not change is known before the first step.
+//! The cells are those of the sweep, and sums are added up in the order of its tiles, so the bits are the same. A sweep
+//! finds out for each step what is the same in all of them, calls a function for each tile and one for the cell: for 16
+//! units that takes longer than what they compute. Here it is one function, and what does not change is known before
+//! the first step.
 //!
-//! Each sum is a chain of multiply-adds that wait for each other, so a panel alone, of four such chains or fewer, leaves most of the
-//! CPU idle. The last panel, which may have fewer vectors, goes through the same K loop as the one or two before it.
+//! Each sum is a chain of multiply-adds that wait for each other, so a panel alone, of four such chains or fewer,
+//! leaves most of the CPU idle. The last panel, which may have fewer vectors, goes through the same K loop as the one
+//! or two before it.
 
 use crate::cells::lines::{Cell, Line, spread_gates};
 use crate::gemm::micro::CHAIN;
@@ -28,8 +30,8 @@ pub(crate) const MOST_PANELS: usize = 16;
 
 /// A cell of four sums for each unit, whose rows can be led here.
 pub(crate) trait RowCell<S: Simd> {
-    /// Whether W adds nothing to the last vector of each panel, and R nothing to the first. All panels are full then, whatever the
-    /// number of units.
+    /// Whether W adds nothing to the last vector of each panel, and R nothing to the first. All panels are full then,
+    /// whatever the number of units.
     const IS_STAGGERED: bool;
 
     /// What the cell of a step reads and writes.
@@ -46,17 +48,18 @@ pub(crate) trait RowCell<S: Simd> {
 }
 
 /// All steps of one row. Who makes one vouches that
-/// - there are `steps` rows of `start` (or one, at stride 0), `input` and `output`, if there is one: with all vectors of a row of
-///   sums, `inputs` elements, and `units` elements,
+/// - there are `steps` rows of `start` (or one, at stride 0), `input` and `output`, if there is one: with all vectors
+///   of a row of sums, `inputs` elements, and `units` elements,
 /// - both weights are packed for the sums of the cell, of `inputs` and of `units` inputs,
-/// - `hidden` and what `cell` reads and writes are rows padded to whole vectors, and all that is written is exclusively borrowed,
+/// - `hidden` and what `cell` reads and writes are rows padded to whole vectors, and all that is written is exclusively
+///   borrowed,
 /// - the layer has no more than [`MOST_PANELS`] panels.
 pub(crate) struct Row<C> {
     pub(crate) steps: usize,
     /// Whether the first step is that of the last row of `start`, `input` and `output`.
     pub(crate) is_reverse: bool,
-    /// Whether the first step walks the panels from the last to the first; steps take turns, so that each begins with weights that are
-    /// still in the cache.
+    /// Whether the first step walks the panels from the last to the first; steps take turns, so that each begins with
+    /// weights that are still in the cache.
     pub(crate) is_backward: bool,
     /// What the sums of each step start from.
     pub(crate) start: RawRows,
@@ -211,8 +214,9 @@ impl<'a, S: Simd<Element = f32>, C: RowCell<S>> Step<'a, S, C> {
         }
     }
 
-    /// One panel, full or of N vectors. Its cell is compiled for each width: a step of so few units waits for its sums, which stay in
-    /// registers here. For 12 units a step takes 0.94 × the time; for 16, a full panel of AVX-512, it would take 1.06 ×.
+    /// One panel, full or of N vectors. Its cell is compiled for each width: a step of so few units waits for its sums,
+    /// which stay in registers here. For 12 units a step takes 0.94 × the time; for 16, a full panel of AVX-512, it
+    /// would take 1.06 ×.
     ///
     /// # Safety
     /// - As of [`Step::tile`]; P is 1 and N is 0, or P is 0.
@@ -227,7 +231,8 @@ impl<'a, S: Simd<Element = f32>, C: RowCell<S>> Step<'a, S, C> {
         }
     }
 
-    /// The sums of P full panels from panel `first` on, and of N vectors of the one after them, which are spread: a line for each.
+    /// The sums of P full panels from panel `first` on, and of N vectors of the one after them, which are spread: a
+    /// line for each.
     ///
     /// # Safety
     /// - As of [`Step::new`]; there are such panels, and `to` is valid for writes of their lines.
@@ -267,11 +272,12 @@ impl<'a, S: Simd<Element = f32>, C: RowCell<S>> Step<'a, S, C> {
     }
 }
 
-/// Adds left · weights to sums, to the vectors `FROM..TO` of full panels, which have no others: chains of at most [`CHAIN`] k, one after the other.
+/// Adds left · weights to sums, to the vectors `FROM..TO` of full panels, which have no others: chains of at most
+/// [`CHAIN`] k, one after the other.
 ///
 /// # Safety
-/// - `left` is valid for reads of `depth` elements, and `weights` are packed for so many inputs, with P full panels from panel `first`
-///   on, and one of N vectors after them if that is not 0.
+/// - `left` is valid for reads of `depth` elements, and `weights` are packed for so many inputs, with P full panels
+///   from panel `first` on, and one of N vectors after them if that is not 0.
 #[inline(always)]
 unsafe fn add<S, const P: usize, const N: usize, const FROM: usize, const TO: usize>(
     s: S,

@@ -22,8 +22,8 @@ pub struct GateOptions<'a> {
 }
 
 impl Kernels {
-    /// Gates as the kernels see them, and the units padded to whole vectors, after checking that a normalization has packed rows.
-    /// Such a row has so many elements for each gate.
+    /// Gates as the kernels see them, and the units padded to whole vectors, after checking that a normalization has
+    /// packed rows. Such a row has so many elements for each gate.
     pub(crate) fn check_gate_options(&self, options: GateOptions<'_>) -> (Gates<WholeVectors>, usize) {
         let GateOptions { units, gates, by_vectors, limit, normalization } = options;
         check_units(units);
@@ -64,8 +64,8 @@ impl Kernels {
     }
 }
 
-/// Where gradients of `gates` sums of `units` units go, after checking that there is room for each row: a row for each gate, and
-/// twice as many for the terms of a normalization, which must be there if there is one.
+/// Where gradients of `gates` sums of `units` units go, after checking that there is room for each row: a row for each
+/// gate, and twice as many for the terms of a normalization, which must be there if there is one.
 pub(crate) fn check_gate_gradients(
     sums: &mut RowsMut<'_>,
     terms: &mut Option<RowsMut<'_>>,

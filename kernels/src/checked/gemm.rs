@@ -139,8 +139,8 @@ impl Kernels {
             scratch: ptr::null_mut(),
         };
         let store = Store { columns: to.width(), add, to: to.raw() };
-        // SAFETY: by the assertions, row k of `left` has an element for
-        // each row of `to`, and row k of `right` all vectors; each row of `to` has `columns` elements, exclusively borrowed.
+        // SAFETY: by the assertions, row k of `left` has an element for each row of `to`, and row k of `right` all
+        // vectors; each row of `to` has `columns` elements, exclusively borrowed.
         unsafe { sweep::run(&self.tiles, &sweep, &self.store, &store) }
     }
 
@@ -158,18 +158,21 @@ impl Kernels {
     }
 }
 
-/// Units whose padded widths, of all gates, fit a `usize`. Where there is any unit, a padded row has elements, so that a view
-/// bounds the number of rows as well.
+/// Units whose padded widths, of all gates, fit a `usize`. Where there is any unit, a padded row has elements, so that
+/// a view bounds the number of rows as well.
+#[inline]
 pub(crate) fn check_units(units: usize) {
     assert!(units <= usize::MAX / 8, "{units} units");
 }
 
+#[inline]
 pub(crate) fn check_rows(name: &str, found: (usize, usize), rows: usize, width: usize) {
     assert!(found.0 == rows && found.1 >= width, "{name}: {rows} rows of {width}, found {found:?}");
 }
 
 /// The sweep over columns of `layout`, which begin at the vector `first` of the weights, after checking all that it
 /// reads: the contract of [`sweep::run`].
+#[inline]
 pub(crate) fn check_sweep(
     layout: PanelLayout,
     first: usize,
@@ -254,6 +257,7 @@ fn staggered(terms: [Option<Term<'_>>; 2]) -> [Option<Term<'_>>; 2] {
 }
 
 /// A term as a sweep sees it, after its checks.
+#[inline]
 fn raw_term(term: Option<Term<'_>>) -> sweep::Term {
     let Some(Term { rows: left, weights, from }) = term else { return sweep::Term::NONE };
     sweep::Term {

@@ -11,8 +11,8 @@ use core::ops::Range;
 
 /// One step of a gated recurrent unit for some rows: sums = start + Σ terms, then the cell.
 ///
-/// The sums of a unit are x̂ = W·x + b of the candidate, r, z, and ĥ = R·h + b of the candidate. Weights have four columns for each
-/// unit, padded to whole vectors; those of ĥ are [blank](crate::Blank) in W, and those of x̂ in R.
+/// The sums of a unit are x̂ = W·x + b of the candidate, r, z, and ĥ = R·h + b of the candidate. Weights have four
+/// columns for each unit, padded to whole vectors; those of ĥ are [blank](crate::Blank) in W, and those of x̂ in R.
 #[derive(Debug)]
 pub struct GruStep<'a> {
     /// What the sums start from.
@@ -95,8 +95,8 @@ impl Kernels {
             units,
             recorded: recorded.as_mut().map_or(RawRowsMut::NONE, RowsMut::raw),
         };
-        // SAFETY: `check_sweep` checked what the sweep reads; h' has a vector and `recorded` four for each row and panel, h and
-        // `output` have `units` elements for each row, all exclusively borrowed where written.
+        // SAFETY: `check_sweep` checked what the sweep reads; h' has a vector and `recorded` four for each row and
+        // panel, h and `output` have `units` elements for each row, all exclusively borrowed where written.
         unsafe { sweep::run(&self.tiles, &sweep, &self.gru, &rows) }
     }
 

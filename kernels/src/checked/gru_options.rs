@@ -54,8 +54,8 @@ pub struct GruOptionsBackwardStep<'a> {
     pub hidden_gradient: Rows<'a>,
     /// To which dh̃ ∘ z is added, one element per unit.
     pub carry: RowsMut<'a>,
-    /// Where the gradients of the sums go: for each row a row for each gate, one element per unit. With the reset gate before the
-    /// product that of r is left as it is.
+    /// Where the gradients of the sums go: for each row a row for each gate, one element per unit. With the reset gate
+    /// before the product that of r is left as it is.
     pub gate_gradients: RowsMut<'a>,
     /// As of [`RnnOptionsBackwardStep`](crate::RnnOptionsBackwardStep).
     pub normalization_terms: Option<RowsMut<'a>>,
@@ -85,7 +85,8 @@ impl Kernels {
         check_rows("h", (hidden.rows(), hidden.width()), rows, padded);
         let (sums, previous_hidden, hidden) = (sums.raw(), previous_hidden.raw(), hidden.raw());
         let forward = GruOptionsRows { rows, family, sums, previous_hidden, hidden };
-        // SAFETY: for each row, the sums have a packed row, h all units, and `hidden`, which is exclusively borrowed, all vectors.
+        // SAFETY: for each row, the sums have a packed row, h all units, and `hidden`, which is exclusively borrowed,
+        // all vectors.
         unsafe { (self.gru_options)(forward) }
     }
 
@@ -114,12 +115,13 @@ impl Kernels {
             carry: carry.raw(),
             gate_gradients,
         };
-        // SAFETY: for each row, the sums have a packed row, all else the units, each gate of dZ and each row of terms too, and what
-        // is written is exclusively borrowed.
+        // SAFETY: for each row, the sums have a packed row, all else the units, each gate of dZ and each row of terms
+        // too, and what is written is exclusively borrowed.
         unsafe { (self.gru_options_backward)(backward) }
     }
 
-    /// The family as the kernels see it, and the units padded to whole vectors, after checking that the sums have packed rows.
+    /// The family as the kernels see it, and the units padded to whole vectors, after checking that the sums have
+    /// packed rows.
     fn check_gru(&self, options: GruOptions<'_>, sums: Rows<'_>) -> (GruFamily, usize) {
         let GruOptions { gates, sums: which, activations } = options;
         let (count, update, candidate, reset) = which.places();

@@ -1,5 +1,5 @@
-//! The gated recurrent unit whose reset gate comes before the product: arguments, and the checks that make calling its kernels
-//! safe.
+//! The gated recurrent unit whose reset gate comes before the product: arguments, and the checks that make calling its
+//! kernels safe.
 //!
 //! Its weights are three matrices of plain columns in one: of r, z and n, each padded to whole vectors of units.
 
@@ -53,8 +53,8 @@ pub struct GruResetBeforeBackwardStep<'a> {
     pub recorded: Rows<'a>,
     /// h of the step before, padded.
     pub previous_hidden: Rows<'a>,
-    /// The part of dh of this step that did not pass through R, zero at the last step; replaced by that of the step before.
-    /// Padded.
+    /// The part of dh of this step that did not pass through R, zero at the last step; replaced by that of the step
+    /// before. Padded.
     pub carry: RowsMut<'a>,
     /// Where dZr, dZz and dZn go: for each row three rows, one element per unit (or more).
     pub gate_gradients: RowsMut<'a>,
@@ -72,8 +72,8 @@ fn terms<'a>(input: Option<Term<'a>>, other: Term<'a>) -> [Option<Term<'a>>; 2] 
 }
 
 impl Kernels {
-    /// One step of a gated recurrent unit whose reset gate comes before the product: r, z = σ(…), n = tanh(W·x + R·(r ∘ h) + b),
-    /// h' = n + z ∘ (h − n).
+    /// One step of a gated recurrent unit whose reset gate comes before the product: r, z = σ(…), n = tanh(W·x + R·(r ∘
+    /// h) + b), h' = n + z ∘ (h − n).
     ///
     /// # Panics
     /// If the shapes do not fit each other. No element is written then.
@@ -109,9 +109,10 @@ impl Kernels {
             vectors,
             units,
         };
-        // SAFETY: `check_sweep` checked what the sweeps read. `gated` and `hidden` have all vectors of units for each row and
-        // `recorded` three times as many, h and `output` have `units` elements, all exclusively borrowed where written. The first
-        // sweep does not read what it writes; it writes what the second one reads, whose own places it does not read.
+        // SAFETY: `check_sweep` checked what the sweeps read. `gated` and `hidden` have all vectors of units for each
+        // row and `recorded` three times as many, h and `output` have `units` elements, all exclusively borrowed where
+        // written. The first sweep does not read what it writes; it writes what the second one reads, whose own places
+        // it does not read.
         unsafe {
             sweep::run(&self.tiles, &gates, &self.gru_gates, &gate_rows);
             sweep::run(&self.tiles, &candidate, &self.gru_candidate, &candidate_rows);
@@ -152,8 +153,9 @@ impl Kernels {
             vectors,
             units,
         };
-        // SAFETY: `check_sweep` checked what the sweeps read; each padded array has its vectors for each row, `cotangent` and each
-        // row of dZ have `units` elements, and what is written is exclusively borrowed. No sweep reads what it writes.
+        // SAFETY: `check_sweep` checked what the sweeps read; each padded array has its vectors for each row,
+        // `cotangent` and each row of dZ have `units` elements, and what is written is exclusively borrowed. No sweep
+        // reads what it writes.
         unsafe {
             sweep::run(&self.tiles, &first, &self.gru_candidate_backward, &backward);
             sweep::run(&self.tiles, &second, &self.gru_gates_backward, &backward.second());

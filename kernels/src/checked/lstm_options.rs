@@ -43,7 +43,8 @@ pub struct LstmOptionsStep<'a> {
     pub panels: Range<usize>,
     /// The direction in which panels are walked.
     pub order: Order,
-    /// Where what the backward pass needs goes: packed rows. Without a tape, room for the sums, which a normalization needs.
+    /// Where what the backward pass needs goes: packed rows. Without a tape, room for the sums, which a normalization
+    /// needs.
     pub recorded: Option<RowsMut<'a>>,
     /// c of the step before, padded; without it, `cell` is replaced in place.
     pub previous_cell: Option<Rows<'a>>,
@@ -74,11 +75,11 @@ pub struct LstmOptionsBackwardStep<'a> {
     pub gate_gradients: RowsMut<'a>,
     /// Where o·h(c̃) goes once more, padded.
     pub exposed: Option<RowsMut<'a>>,
-    /// Where the products go whose sums over all rows are the gradients of the peepholes: for each row three rows, of i,
-    /// f and o. Needed if there are peepholes.
+    /// Where the products go whose sums over all rows are the gradients of the peepholes: for each row three rows, of
+    /// i, f and o. Needed if there are peepholes.
     pub peephole_terms: Option<RowsMut<'a>>,
-    /// The same of the normalization: for each row the gates' rows of the scale, then those of the shift. Needed if there
-    /// is one.
+    /// The same of the normalization: for each row the gates' rows of the scale, then those of the shift. Needed if
+    /// there is one.
     pub normalization_terms: Option<RowsMut<'a>>,
 }
 
@@ -119,8 +120,9 @@ impl Kernels {
             output: output.as_mut().map_or(RawRowsMut::NONE, RowsMut::raw),
             recorded: recorded.as_mut().map_or(RawRowsMut::NONE, RowsMut::raw),
         };
-        // SAFETY: `check_sweep` checked what the sweep reads; the states have whole vectors of all units for each row, the sums packed
-        // rows, `output` its units, the tensors of the options what `check_family` checked, and what is written is exclusively borrowed.
+        // SAFETY: `check_sweep` checked what the sweep reads; the states have whole vectors of all units for each row,
+        // the sums packed rows, `output` its units, the tensors of the options what `check_family` checked, and what is
+        // written is exclusively borrowed.
         unsafe {
             if step.family.gates.normalization.is_none() {
                 sweep::run(&self.tiles, &sweep, &self.lstm_options, &step);

@@ -1,5 +1,5 @@
-//! What may be asked of the kernels, one file a family. These calls are safe: the views that they take check their bounds when
-//! they are made, and each call asserts that the shapes fit each other before the first pointer is formed.
+//! What may be asked of the kernels, one file a family. These calls are safe: the views that they take check their
+//! bounds when they are made, and each call asserts that the shapes fit each other before the first pointer is formed.
 
 pub(crate) mod gates;
 pub(crate) mod gemm;

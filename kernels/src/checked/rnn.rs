@@ -77,8 +77,8 @@ impl Kernels {
             units,
             function,
         };
-        // SAFETY: `check_sweep` checked what the sweep reads; `hidden` has all vectors for each row and `output` has `units`
-        // elements, exclusively borrowed.
+        // SAFETY: `check_sweep` checked what the sweep reads; `hidden` has all vectors for each row and `output` has
+        // `units` elements, exclusively borrowed.
         unsafe { sweep::run(&self.tiles, &sweep, &self.rnn, &rows) }
     }
 
@@ -107,8 +107,8 @@ impl Kernels {
             units,
             function,
         };
-        // SAFETY: `check_sweep` checked what the sweep reads; `hidden` has all vectors for each row, `cotangent` and dZ have
-        // `units` elements, and what is written is exclusively borrowed.
+        // SAFETY: `check_sweep` checked what the sweep reads; `hidden` has all vectors for each row, `cotangent` and dZ
+        // have `units` elements, and what is written is exclusively borrowed.
         unsafe { sweep::run(&self.tiles, &sweep, &self.rnn_backward, &backward) }
     }
 }

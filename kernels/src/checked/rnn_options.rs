@@ -36,10 +36,11 @@ pub struct RnnOptionsBackwardStep<'a> {
     pub sums: Rows<'a>,
     /// dh̃, one element per unit.
     pub hidden_gradient: Rows<'a>,
-    /// Where the gradients of the sums go: for each row a row for each gate, one element per unit. Those of this gate are written.
+    /// Where the gradients of the sums go: for each row a row for each gate, one element per unit. Those of this gate
+    /// are written.
     pub gate_gradients: RowsMut<'a>,
-    /// Where the products go whose sums over all rows are the gradients of a normalization: for each row the gates' rows of the
-    /// scale, then those of the shift. Needed if there is one.
+    /// Where the products go whose sums over all rows are the gradients of a normalization: for each row the gates'
+    /// rows of the scale, then those of the shift. Needed if there is one.
     pub normalization_terms: Option<RowsMut<'a>>,
 }
 
@@ -85,8 +86,8 @@ impl Kernels {
             hidden_gradient: hidden_gradient.raw(),
             gate_gradients,
         };
-        // SAFETY: for each row, the sums have a packed row, the gradients, each gate of dZ and each row of terms all units, and what
-        // is written is exclusively borrowed.
+        // SAFETY: for each row, the sums have a packed row, the gradients, each gate of dZ and each row of terms all
+        // units, and what is written is exclusively borrowed.
         unsafe { (self.rnn_options_backward)(backward) }
     }
 }

@@ -39,8 +39,8 @@ impl NarrowRow<'_> {
 }
 
 impl Kernels {
-    /// All steps of one row of an LSTM: the same as a [`Kernels::lstm_step`] for each, without what that costs beside. `cell` is c,
-    /// padded to whole vectors, and is replaced.
+    /// All steps of one row of an LSTM: the same as a [`Kernels::lstm_step`] for each, without what that costs beside.
+    /// `cell` is c, padded to whole vectors, and is replaced.
     ///
     /// # Panics
     /// If the shapes do not fit each other. No element is written then.
@@ -49,7 +49,8 @@ impl Kernels {
         assert!(cell.len() >= self.padded(row.units), "c of {} units", row.units);
         let layout = row_layout(row.units, self.lanes());
         let row = self.checked_row(row, layout, layout.width(), LstmRowCell(RawRowsMut::one(cell)));
-        // SAFETY: `checked_row` checked all but c, which has a vector for each panel; what is written is exclusively borrowed.
+        // SAFETY: `checked_row` checked all but c, which has a vector for each panel; what is written is exclusively
+        // borrowed.
         unsafe { (self.lstm_row)(&row) }
     }
 
@@ -72,8 +73,8 @@ impl Kernels {
         units.saturating_add(self.lanes() - 1) & !(self.lanes() - 1)
     }
 
-    /// A row whose sums are laid out so, with so many weights for each element of x or h, after the checks of all that is no state
-    /// of `cell`.
+    /// A row whose sums are laid out so, with so many weights for each element of x or h, after the checks of all that
+    /// is no state of `cell`.
     #[inline]
     fn checked_row<C>(&self, row: NarrowRow<'_>, layout: PanelLayout, fed: usize, cell: C) -> Row<C> {
         let NarrowRow { start, input, weights, steps, is_reverse, order, hidden, mut output, units } = row;

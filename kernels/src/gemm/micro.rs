@@ -12,29 +12,30 @@
 //!
 //! What the real code adds:
 //!
-//! 1. R, P and G are constants, so that the sums live in registers. Nothing else is compiled per shape: what becomes of the
-//!    sums is decided by whoever asked for the tile, and finds them in memory.
-//! 2. Each sum has a fixed order, whatever R, P and G are, so the result does not depend on them: chains of at most [`CHAIN`] k,
-//!    counted from the first k of a term, added one after the other to what the sum starts from. Short chains are closer to the
-//!    real sum than one over all k, and break the wait of each multiply-add for the one before.
-//! 3. Left factors are read by rows, or by columns as in a weight gradient dZᵀ · x, and right ones from panels or from plain
-//!    rows: that is but two strides.
-//! 4. Terms may be staggered: the first adds to all vectors of a panel but the last, the second to all but the first. Those of
-//!    a gated recurrent unit are, whose four sums x̂, r, z and ĥ have three products each of W and of R. Their panels have the
-//!    three vectors alone.
+//! 1. R, P and G are constants, so that the sums live in registers. Nothing else is compiled per shape: what becomes of
+//!    the sums is decided by whoever asked for the tile, and finds them in memory.
+//! 2. Each sum has a fixed order, whatever R, P and G are, so the result does not depend on them: chains of at most
+//!    [`CHAIN`] k, counted from the first k of a term, added one after the other to what the sum starts from. Short
+//!    chains are closer to the real sum than one over all k, and break the wait of each multiply-add for the one
+//!    before.
+//! 3. Left factors are read by rows, or by columns as in a weight gradient dZᵀ · x, and right ones from panels or from
+//!    plain rows: that is but two strides.
+//! 4. Terms may be staggered: the first adds to all vectors of a panel but the last, the second to all but the first.
+//!    Those of a gated recurrent unit are, whose four sums x̂, r, z and ĥ have three products each of W and of R. Their
+//!    panels have the three vectors alone.
 //! 5. Totals stay in registers where there are enough, else between two chains they lie in memory.
-//! 6. Where the instruction set has registers to spare, a tile may take along the [`Deferred`] epilogue of the tile before it,
-//!    and do a piece of it every few k. An epilogue of activations is long chains of dependent operations: alone it leaves the
-//!    multiply-add pipes without work for most of its time, between two k of another tile it takes no more from them than
-//!    its own multiply-adds, divisions and stores. docs/PERFORMANCE.md has what that buys.
+//! 6. Where the instruction set has registers to spare, a tile may take along the [`Deferred`] epilogue of the tile
+//!    before it, and do a piece of it every few k. An epilogue of activations is long chains of dependent operations:
+//!    alone it leaves the multiply-add pipes without work for most of its time, between two k of another tile it takes
+//!    no more from them than its own multiply-adds, divisions and stores. docs/PERFORMANCE.md has what that buys.
 
 use crate::gemm::panel::PANEL_VECTORS;
 use crate::simd::{MAX_LANES, Operation, Simd};
 use core::ops::Range;
 use core::ptr;
 
-/// Most k of a chain of multiply-adds. docs/NUMERICS.md has the errors, which grow with it. With 128 a training step at 50,64,512,512
-/// takes 7 % longer (AVX-512 on an Emerald Rapids), with 512 it is no faster.
+/// Most k of a chain of multiply-adds. docs/NUMERICS.md has the errors, which grow with it. With 128 a training step at
+/// 50,64,512,512 takes 7 % longer (AVX-512 on an Emerald Rapids), with 512 it is no faster.
 pub(crate) const CHAIN: usize = 256;
 
 /// Rows times panels of the largest tile of any instruction set.
@@ -59,7 +60,8 @@ pub(crate) struct TileTerm {
     pub(crate) depth: usize,
 }
 
-/// What a tile, or several blocks of rows, read and write. The vectors of a row, P · G of them, lie side by side in `start` and `to`.
+/// What a tile, or several blocks of rows, read and write. The vectors of a row, P · G of them, lie side by side in
+/// `start` and `to`.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile {
     /// What the sums start from; null for zero.
@@ -68,15 +70,16 @@ pub(crate) struct Tile {
     pub(crate) start_stride: usize,
     /// What is added, in this order.
     pub(crate) terms: [TileTerm; 2],
-    /// What to fetch meanwhile: so many elements from here on for each k of the first term that there is, those of the next block
-    /// behind those of this one. The address need not be valid.
+    /// What to fetch meanwhile: so many elements from here on for each k of the first term that there is, those of the
+    /// next block behind those of this one. The address need not be valid.
     pub(crate) ahead: *const f32,
     pub(crate) ahead_step: usize,
     /// Where the sums go.
     pub(crate) to: *mut f32,
     /// Elements between its rows.
     pub(crate) to_stride: usize,
-    /// What the sums are added to in the end, null if nothing; then all blocks of rows use the first of `to` for their totals.
+    /// What the sums are added to in the end, null if nothing; then all blocks of rows use the first of `to` for their
+    /// totals.
     pub(crate) into: *mut f32,
     /// Elements between its rows.
     pub(crate) into_stride: usize,
@@ -151,11 +154,12 @@ impl Sums {
     }
 }
 
-/// Lines that wait for an epilogue at once: enough for its call to cost little, and for their chains of operations to hide each
-/// other's latency.
+/// Lines that wait for an epilogue at once: enough for its call to cost little, and for their chains of operations to
+/// hide each other's latency.
 pub(crate) const WAITING_LINES: usize = 32;
 
-/// Memory for the sums of some tiles, which begins at a cache line: a vector across two lines is stored and loaded at half speed.
+/// Memory for the sums of some tiles, which begins at a cache line: a vector across two lines is stored and loaded at
+/// half speed.
 #[repr(C, align(64))]
 pub(crate) struct SumsBuffer(core::mem::MaybeUninit<[f32; WAITING_LINES * PANEL_VECTORS * MAX_LANES]>);
 
@@ -174,16 +178,18 @@ impl SumsBuffer {
 
 /// The epilogue of full panels, in pieces of a line each, to be done beside the K loops of the next tile.
 ///
-/// Pieces are small, so that the CPU finds multiply-adds of the K loop to do while it waits for their results; but what one
-/// piece leaves for the next is stored, so they are few.
+/// Pieces are small, so that the CPU finds multiply-adds of the K loop to do while it waits for their results; but what
+/// one piece leaves for the next is stored, so they are few.
 pub(crate) trait Deferred<S: Simd> {
     /// How many pieces there are; 0 where no tile waits.
     const PIECES: usize;
 
-    /// Whether terms are staggered: the first adds nothing to the last vector of a full panel, and the second nothing to the first.
+    /// Whether terms are staggered: the first adds nothing to the last vector of a full panel, and the second nothing
+    /// to the first.
     const IS_STAGGERED: bool = false;
 
-    /// Does piece `piece` of a line, whose sums are those of the tile, or what the pieces before have left in their place.
+    /// Does piece `piece` of a line, whose sums are those of the tile, or what the pieces before have left in their
+    /// place.
     ///
     /// # Safety
     /// - The row and the panel from `vector` on belong to the sweep that this was made for, and it still runs.
@@ -266,12 +272,13 @@ impl<'a, D, const G: usize, const R: usize, const P: usize> RunTile<'a, D, G, R,
     /// A tile, and the one before it, whose epilogue is to be done meanwhile.
     ///
     /// # Safety
-    /// - For each of `blocks` times R rows and P · G vectors, `start` is valid for reads, or null, and `to` and `into`, if that is
-    ///   not null, for reads and writes,
-    /// - for each term, each of its k and each of these rows, `left` is valid for a read of an element, and for each of its k and of P
-    ///   panels, `right` for reads of G vectors,
-    /// - `waiting` has no lines, or there is one block, and it is a tile of full panels that waits for `epilogue` in a sweep that still runs; its sums
-    ///   lie where this tile neither reads nor writes. Nor does the epilogue write to what is read here.
+    /// - For each of `blocks` times R rows and P · G vectors, `start` is valid for reads, or null, and `to` and `into`,
+    ///   if that is not null, for reads and writes,
+    /// - for each term, each of its k and each of these rows, `left` is valid for a read of an element, and for each of
+    ///   its k and of P panels, `right` for reads of G vectors,
+    /// - `waiting` has no lines, or there is one block, and it is a tile of full panels that waits for `epilogue` in a
+    ///   sweep that still runs; its sums lie where this tile neither reads nor writes. Nor does the epilogue write to
+    ///   what is read here.
     #[inline(always)]
     pub(crate) unsafe fn new(tile: &'a Tile, epilogue: &'a D, waiting: &'a Sums) -> Self {
         Self { tile, epilogue, waiting }
@@ -322,8 +329,8 @@ where
                     while first < term.depth {
                         let chain = first..term.depth.min(first + CHAIN);
                         (first, left) = (chain.end, left - chain.len());
-                        // Asked for earlier, it would be pushed out of the first cache again (a training step at 100,32,256,256 takes
-                        // 3.6 % longer).
+                        // Asked for earlier, it would be pushed out of the first cache again (a training step at
+                        // 100,32,256,256 takes 3.6 % longer).
                         if adds && left == 0 {
                             for r in 0..R {
                                 for n in 0..P * G {
@@ -469,8 +476,8 @@ unsafe fn product<S: Simd<Element = f32>, const G: usize, const R: usize, const 
     sums
 }
 
-/// The K loop: left · right over some k, from a row of the left factor on, for the vectors `FROM..TO` of each panel. Accumulators
-/// travel by value, see [`Simd`].
+/// The K loop: left · right over some k, from a row of the left factor on, for the vectors `FROM..TO` of each panel.
+/// Accumulators travel by value, see [`Simd`].
 ///
 /// # Safety
 /// - As of [`RunTile::new`], for one of its terms, which has these k.
@@ -503,7 +510,8 @@ where
     let left = left.wrapping_add(row * row_step);
     let mut sums = [[[s.zero(); G]; P]; R];
     let mut k = chain.start;
-    // SAFETY: the caller vouches for the elements of each row and k, the vectors of each panel and k, and the tile that waits.
+    // SAFETY: the caller vouches for the elements of each row and k, the vectors of each panel and k, and the tile that
+    // waits.
     unsafe {
         while k < chain.end {
             let end =

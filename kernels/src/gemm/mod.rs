@@ -1,5 +1,5 @@
-//! Products: the packed format, the K loops, and the sweep that leads them over rows, panels and parts of K. Nothing here knows
-//! of gates.
+//! Products: the packed format, the K loops, and the sweep that leads them over rows, panels and parts of K. Nothing
+//! here knows of gates.
 
 pub(crate) mod column_sums;
 pub(crate) mod micro;

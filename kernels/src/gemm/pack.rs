@@ -8,7 +8,8 @@ use core::ptr;
 /// Rows that are filled at a time where a matrix is transposed: as many as vectors that are transposed at a time.
 const ROWS: usize = 4;
 
-/// to\[r · to_row + c\] = from\[r · from_row + c · from_column\] for all rows and columns; zero where that is below 2⁻⁶³.
+/// to\[r · to_row + c\] = from\[r · from_row + c · from_column\] for all rows and columns; zero where that is below
+/// 2⁻⁶³.
 pub(crate) struct Rearrange {
     from: *const f32,
     from_row: usize,
@@ -46,7 +47,8 @@ impl Rearrange {
     /// Writes a vector of the result.
     ///
     /// # Safety
-    /// - It is one of the result, from a multiple of LANES columns on, and `streams` is what [`Rearrange::streams`] says.
+    /// - It is one of the result, from a multiple of LANES columns on, and `streams` is what [`Rearrange::streams`]
+    ///   says.
     #[inline(always)]
     unsafe fn store<S: Simd<Element = f32>>(&self, s: S, to: *mut f32, value: S::Vector, streams: bool) {
         // SAFETY: the caller vouches for the vector, which is a cache line if it is streamed.
@@ -84,8 +86,8 @@ impl Rearrange {
             let (from, to) = unsafe { (self.from.add(column * self.from_column), self.to.add(column)) };
             let whole = if count == S::LANES { self.rows - self.rows % ROWS } else { 0 };
             for row in (0..whole).step_by(ROWS) {
-                // SAFETY: four rows of LANES columns from here on are in both matrices; the rows of a column are consecutive
-                // in `from`.
+                // SAFETY: four rows of LANES columns from here on are in both matrices; the rows of a column are
+                // consecutive in `from`.
                 unsafe {
                     let block = transposed(s, from.add(row), self.from_column);
                     for n in 0..ROWS {
@@ -96,8 +98,8 @@ impl Rearrange {
             for row in (whole..self.rows).step_by(ROWS) {
                 let rows = ROWS.min(self.rows - row);
                 let mut padded = [0.0; ROWS * MAX_LANES];
-                // SAFETY: `rows` rows of `count` columns from here on are in both matrices, and LANES columns of four rows
-                // in the buffer.
+                // SAFETY: `rows` rows of `count` columns from here on are in both matrices, and LANES columns of four
+                // rows in the buffer.
                 unsafe {
                     for n in 0..count {
                         let column = from.add(n * self.from_column + row);
@@ -124,7 +126,8 @@ impl Rearrange {
     }
 }
 
-/// Four rows of LANES columns each, without what is too small; a column lies in four consecutive elements, `stride` from the next.
+/// Four rows of LANES columns each, without what is too small; a column lies in four consecutive elements, `stride`
+/// from the next.
 ///
 /// # Safety
 /// - `from + c · stride` is valid for reads of four elements, for all c < LANES.

@@ -13,8 +13,8 @@
 //! In a matrix of gates, the vectors of a panel are the gates of the same `lanes` hidden units, so that all gates of a
 //! unit end up in registers side by side. Units that do not fill a panel share vectors: their gates follow each other
 //! without gaps, all units of the first gate, then of the second, so that two units of four gates take one vector of
-//! eight lanes rather than four. In any other matrix the vectors are consecutive columns. In both, the last panel may be
-//! narrower, and columns past the last are zero. A bias is the same with depth 1, and so is a row of sums.
+//! eight lanes rather than four. In any other matrix the vectors are consecutive columns. In both, the last panel may
+//! be narrower, and columns past the last are zero. A bias is the same with depth 1, and so is a row of sums.
 
 use core::ops::Range;
 
@@ -23,8 +23,8 @@ pub const PANEL_VECTORS: usize = 4;
 
 /// A vector of each panel that is not there: nothing is added to its sums.
 ///
-/// The sums of a panel may be fed by two matrices that do not feed all of them: those of a gated recurrent unit are x̂, r, z and ĥ,
-/// and W has no ĥ, R no x̂. The vector counts among the columns of the matrix, and takes no memory.
+/// The sums of a panel may be fed by two matrices that do not feed all of them: those of a gated recurrent unit are x̂,
+/// r, z and ĥ, and W has no ĥ, R no x̂. The vector counts among the columns of the matrix, and takes no memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blank {
     /// All are there.
@@ -177,7 +177,8 @@ impl PanelLayout {
         first * self.lanes + gate * gate_width + unit % self.lanes
     }
 
-    /// Where the weights of one column that is not blank lie: the position of that of k = 0, and the distance from one k to the next.
+    /// Where the weights of one column that is not blank lie: the position of that of k = 0, and the distance from one
+    /// k to the next.
     #[inline]
     pub const fn column(&self, column: usize) -> (usize, usize) {
         let (panel, vector) = (column / self.lanes / self.group, column / self.lanes % self.group);

@@ -61,7 +61,8 @@ impl<S: Simd<Element = f32>> Operation<S> for FinishStore<'_> {
                     if count == 0 {
                         break;
                     }
-                    // SAFETY: `new`'s caller vouches for the tiles, and for `columns` elements in each row of the sweep.
+                    // SAFETY: `new`'s caller vouches for the tiles, and for `columns` elements in each row of the
+                    // sweep.
                     unsafe {
                         let sum = s.load(tile.sums.add((row * vectors + vector) * S::LANES));
                         let to = store.to.at(tile.row + row, column);

@@ -8,22 +8,23 @@
 //!
 //! What the real code adds:
 //!
-//! 1. Rows are split evenly into blocks of at most [`Tiles::rows`]: 8 rows are 4 + 4 rather than 6 + 2, because a tile of few
-//!    rows asks the cache for more weights per multiply-add.
-//! 2. A tile of few rows takes two panels at once. One row of one panel is only four chains of dependent multiply-adds, too few
-//!    to hide their latency. (Not more: with four panels of 64 units at batch 1 there is one tile, and no K loop left to run
-//!    beside its epilogue, which cost 13 %.)
+//! 1. Rows are split evenly into blocks of at most [`Tiles::rows`]: 8 rows are 4 + 4 rather than 6 + 2, because a tile
+//!    of few rows asks the cache for more weights per multiply-add.
+//! 2. A tile of few rows takes two panels at once. One row of one panel is only four chains of dependent multiply-adds,
+//!    too few to hide their latency. (Not more: with four panels of 64 units at batch 1 there is one tile, and no K
+//!    loop left to run beside its epilogue, which cost 13 %.)
 //! 3. The sweep may begin and end inside a panel, and the last panel may be narrower: such tiles have fewer vectors.
-//! 4. Where a panel is too large to stay in the second cache while the blocks of rows pass over it, k is cut into parts of
-//!    [`PART_BYTES`] of weights; the sums of all rows wait in a scratch buffer between the parts.
-//! 5. While the blocks of rows pass over a part, each fetches an equal share of the next one from memory (into the first cache,
-//!    from which most of it soon falls to the second; fetching it into the second alone is as fast). If the first blocks fetch all
-//!    of it, a line per k, they wait for the last cache (on a Xeon of Intel's 20,128,1024,1024 takes 2 to 12 % longer).
-//! 6. Panels are walked forward or backward: at batch 1 the weights stream through the caches once a step, and turning round
-//!    makes the next step begin with what is still there.
-//! 7. The sums of a tile go where they belong if there is no epilogue; else they lie in a small buffer in the first cache, from
-//!    where the epilogue takes those of several tiles at once, or, if it is [deferred](crate::gemm::micro::Deferred), those of one
-//!    tile beside the next.
+//! 4. Where a panel is too large to stay in the second cache while the blocks of rows pass over it, k is cut into parts
+//!    of [`PART_BYTES`] of weights; the sums of all rows wait in a scratch buffer between the parts.
+//! 5. While the blocks of rows pass over a part, each fetches an equal share of the next one from memory (into the
+//!    first cache, from which most of it soon falls to the second; fetching it into the second alone is as fast). If
+//!    the first blocks fetch all of it, a line per k, they wait for the last cache (on a Xeon of Intel's
+//!    20,128,1024,1024 takes 2 to 12 % longer).
+//! 6. Panels are walked forward or backward: at batch 1 the weights stream through the caches once a step, and turning
+//!    round makes the next step begin with what is still there.
+//! 7. The sums of a tile go where they belong if there is no epilogue; else they lie in a small buffer in the first
+//!    cache, from where the epilogue takes those of several tiles at once, or, if it is
+//!    [deferred](crate::gemm::micro::Deferred), those of one tile beside the next.
 
 use crate::gemm::micro::{CHAIN, FETCHING_ROWS, LINE, MOST_LINES, Sums, SumsBuffer, Tile, WAITING_LINES};
 use crate::gemm::panel::PANEL_VECTORS;
@@ -33,8 +34,8 @@ use core::{ptr, slice};
 /// Least k of the next tile beside each piece of a deferred epilogue.
 const LEAST_K: usize = 4;
 
-/// Bytes of a panel that are read at once while the blocks of rows pass over it. Measured with AVX-512 at one thread, in
-/// percent of the multiply-add peak for 128 and 256 KiB: 98 and 97 at T,B,X,H = 25,64,2048,2048; 93 and 93 at
+/// Bytes of a panel that are read at once while the blocks of rows pass over it. Measured with AVX-512 at one thread,
+/// in percent of the multiply-add peak for 128 and 256 KiB: 98 and 97 at T,B,X,H = 25,64,2048,2048; 93 and 93 at
 /// 20,128,1024,1024; 80 and 71 at 25,16,1024,1024.
 pub const PART_BYTES: usize = 128 << 10;
 
@@ -102,8 +103,8 @@ pub(crate) struct Place {
 
 /// A product to be added to the sums.
 ///
-/// There are two kinds. Usually the left factor is read by rows and the right one is packed. In a weight gradient, dZᵀ · x,
-/// both factors have a row per k: the left one is read by columns, and nothing is packed.
+/// There are two kinds. Usually the left factor is read by rows and the right one is packed. In a weight gradient, dZᵀ
+/// · x, both factors have a row per k: the left one is read by columns, and nothing is packed.
 #[derive(Clone, Copy)]
 pub(crate) struct Term {
     /// The left factor.
@@ -139,8 +140,8 @@ pub(crate) struct Sweep {
     pub(crate) backward: bool,
     /// Whether left factors are read by columns, and right ones are not packed.
     pub(crate) by_columns: bool,
-    /// Whether the first term adds nothing to the last vector of each panel, and the second nothing to the first. All panels are
-    /// full then, and packed.
+    /// Whether the first term adds nothing to the last vector of each panel, and the second nothing to the first. All
+    /// panels are full then, and packed.
     pub(crate) is_staggered: bool,
     /// What the sums start from, from the first vector to compute; null for zero.
     pub(crate) start: *const f32,
@@ -192,7 +193,8 @@ struct Run<'a, C: 'static> {
     epilogue: &'a Epilogue<C>,
     destination: &'a C,
     buffer: SumsBuffer,
-    /// The next tile. It stays where it is, since copying what was just written takes as long as some units of a narrow layer.
+    /// The next tile. It stays where it is, since copying what was just written takes as long as some units of a narrow
+    /// layer.
     tile: Tile,
     /// The tile whose epilogue is deferred; no lines if there is none.
     waiting: Sums,
@@ -217,8 +219,9 @@ const MOST_GATHERED: usize = 8;
 ///   by columns: `left + r + k · left_stride` for a read of one element and `right + k · right_stride + v · lanes` for
 ///   reads of a vector, for all k < depth,
 /// - `scratch` is valid for reads and writes of rows · PANEL_VECTORS vectors, or null,
-/// - the epilogue may be called for each of its rows and vectors until the sweep ends, and a place of the destination written
-///   (and read, to add). They write to nothing that the sweep reads, nor to what is read for another row or vector.
+/// - the epilogue may be called for each of its rows and vectors until the sweep ends, and a place of the destination
+///   written (and read, to add). They write to nothing that the sweep reads, nor to what is read for another row or
+///   vector.
 pub(crate) unsafe fn run<C: Destination + 'static>(
     tiles: &Tiles,
     sweep: &Sweep,
@@ -396,8 +399,8 @@ impl<C: Destination> Run<'_, C> {
         }
     }
 
-    /// The tiles of all rows, for the panels whose start and terms the next tile has. Their sums are kept at a place between
-    /// parts of k, or are complete.
+    /// The tiles of all rows, for the panels whose start and terms the next tile has. Their sums are kept at a place
+    /// between parts of k, or are complete.
     ///
     /// # Safety
     /// - The contract of [`run`] holds for the terms, it has these columns, and `blocks` are of its rows.
@@ -472,8 +475,8 @@ impl<C: Destination> Run<'_, C> {
         unsafe { run.expect("tiles of every shape")(&self.tile) };
     }
 
-    /// The next tile, of some blocks of rows of those that are left of this height, and what becomes of its sums. Returns how many
-    /// blocks it was.
+    /// The next tile, of some blocks of rows of those that are left of this height, and what becomes of its sums.
+    /// Returns how many blocks it was.
     ///
     /// # Safety
     /// - As of [`Run::all_rows`], for its rows, whose destination is the sweep's.
@@ -490,7 +493,8 @@ impl<C: Destination> Run<'_, C> {
         debug_assert!(row + left * rows <= self.sweep.rows);
         debug_assert!(self.sweep.vectors[0] <= vector && vector + vectors <= self.sweep.vectors[1]);
         let vector = vector - self.sweep.vectors[0];
-        // SAFETY: the caller vouches for the rows and vectors, the place that the destination names, and calls of the epilogue.
+        // SAFETY: the caller vouches for the rows and vectors, the place that the destination names, and calls of the
+        // epilogue.
         unsafe {
             if let Some(Place { to, stride, add }) = self.destination.place(row, vector, vectors, lanes) {
                 if add {

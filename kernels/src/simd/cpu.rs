@@ -22,11 +22,11 @@ impl Caches {
     }
 }
 
-/// Whether the CPU adds, compares, shifts and blends vectors of 512 bits on other units than those that multiply them, so that an
-/// epilogue can hide beside a K loop.
+/// Whether the CPU adds, compares, shifts and blends vectors of 512 bits on other units than those that multiply them,
+/// so that an epilogue can hide beside a K loop.
 ///
-/// Those of Intel have two units for all of it. On an Emerald Rapids, deferred epilogues cost 150 cycles a vector of units,
-/// epilogues at once 75: 100,16,128,128 takes 11 % less time. AMD's have four.
+/// Those of Intel have two units for all of it. On an Emerald Rapids, deferred epilogues cost 150 cycles a vector of
+/// units, epilogues at once 75: 100,16,128,128 takes 11 % less time. AMD's have four.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn has_adders_beside_multipliers() -> bool {
     x86_64::facts().0
@@ -41,7 +41,8 @@ mod x86_64 {
     /// Whether it has adders beside multipliers, and its caches.
     type Facts = (bool, Caches);
 
-    /// Asked once: a virtual machine answers each question in microseconds. Whoever asks at the same time finds the same.
+    /// Asked once: a virtual machine answers each question in microseconds. Whoever asks at the same time finds the
+    /// same.
     pub(super) fn facts() -> Facts {
         // A bit that says that the rest is there, the first fact, and the caches in KiB.
         static FACTS: AtomicU64 = AtomicU64::new(0);

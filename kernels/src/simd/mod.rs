@@ -26,8 +26,8 @@ pub(crate) use together::Together;
 
 /// `for n in 0..count`, written out, for a count of at most four that is known when this is compiled.
 ///
-/// As loops they would be unrolled in functions into which all else was inlined, and kernels would have thousands of them, which took
-/// most of the time of a build.
+/// As loops they would be unrolled in functions into which all else was inlined, and kernels would have thousands of
+/// them, which took most of the time of a build.
 macro_rules! each {
     ($n:ident in $count:expr => $body:block) => {{
         const { assert!($count <= 4) };
@@ -99,8 +99,8 @@ pub(crate) trait Arithmetic: Copy {
     ) -> Self::Vector;
     /// Zero where |v| < 2⁻⁶³, else `v`; NaN for NaN.
     fn flush(self, v: Self::Vector) -> Self::Vector;
-    /// The number whose exponent field is n, 2^(n − 127), for the integer n that ends the bit pattern of `shifted`, as adding
-    /// 1.5·2²³ leaves it, if 1 ≤ n ≤ 254.
+    /// The number whose exponent field is n, 2^(n − 127), for the integer n that ends the bit pattern of `shifted`, as
+    /// adding 1.5·2²³ leaves it, if 1 ≤ n ≤ 254.
     ///
     /// Some number, not necessarily NaN, for any other pattern.
     fn power_of_two(self, shifted: Self::Vector) -> Self::Vector;
@@ -118,9 +118,9 @@ pub(crate) trait Simd: Arithmetic {
     const SIDE_BY_SIDE: bool = true;
     /// Rows of the largest tile: with four gates, rows × 4 accumulators plus operands must fit the registers.
     const TILE_ROWS: usize;
-    /// Most registers that the sums and inputs of a tile may take for a piece of a deferred epilogue to find enough beside them.
-    /// With AVX2 a tile of one row and two panels leaves seven, of two rows and a panel six: 100,1,128,128 then is 5 % faster
-    /// than with its cell at once, 100,2,64,64 20 % slower.
+    /// Most registers that the sums and inputs of a tile may take for a piece of a deferred epilogue to find enough
+    /// beside them. With AVX2 a tile of one row and two panels leaves seven, of two rows and a panel six: 100,1,128,128
+    /// then is 5 % faster than with its cell at once, 100,2,64,64 20 % slower.
     const DEFERRING_REGISTERS: usize;
 
     /// The token, if the CPU has the instruction set.
@@ -151,8 +151,8 @@ pub(crate) trait Simd: Arithmetic {
         let _ = address;
     }
 
-    /// Lets the loop that follows begin at a cache line, whatever code comes before it. Without that, K loops of narrow panels
-    /// are up to 20 % faster or slower with each change to any of the code (4 % in the mean over 9 to 50 units).
+    /// Lets the loop that follows begin at a cache line, whatever code comes before it. Without that, K loops of narrow
+    /// panels are up to 20 % faster or slower with each change to any of the code (4 % in the mean over 9 to 50 units).
     #[inline(always)]
     fn align_loop(self) {
         #[cfg(target_arch = "x86_64")]
@@ -174,8 +174,8 @@ pub(crate) trait Simd: Arithmetic {
     /// - `to` is valid for writes of `LANES` elements.
     unsafe fn store(self, to: *mut Self::Element, value: Self::Vector);
 
-    /// The same past the caches, where a vector is a cache line: then the line is not read before. Others may see it only after
-    /// [`Simd::end_streams`].
+    /// The same past the caches, where a vector is a cache line: then the line is not read before. Others may see it
+    /// only after [`Simd::end_streams`].
     ///
     /// # Safety
     /// - `to` is valid for writes of `LANES` elements, and a multiple of the size of a vector.
@@ -209,7 +209,8 @@ pub(crate) trait Simd: Arithmetic {
     /// - `count <= LANES`.
     unsafe fn store_first(self, to: *mut Self::Element, value: Self::Vector, count: usize);
 
-    /// Consecutive elements of `low` and `high` side by side, from the one at `from` on; places past the end wrap around.
+    /// Consecutive elements of `low` and `high` side by side, from the one at `from` on; places past the end wrap
+    /// around.
     fn concat_shift(self, low: Self::Vector, high: Self::Vector, from: usize) -> Self::Vector;
 
     /// Four elements at `from` and at each further `stride`, side by side. Any alignment.

@@ -1,6 +1,7 @@
 //! The portable level: `wide`'s vectors, compiled for whatever the target guarantees.
 //!
-//! Its functions are `#[inline]`, not `#[inline(always)]`: they need no features of their caller, and are compiled in half the time.
+//! Its functions are `#[inline]`, not `#[inline(always)]`: they need no features of their caller, and are compiled in
+//! half the time.
 
 use crate::simd::{Arithmetic, Operation, SMALLEST, Simd, each};
 use wide::{f32x4, i32x4};

@@ -1,8 +1,8 @@
 //! Several vectors, worked on side by side.
 //!
-//! An activation is a chain of dependent operations. The CPU hides their latency by doing other work meanwhile, but looks
-//! ahead only so far; where the same is to be done to several vectors, each operation on all of them before the next one is work
-//! enough. Code is written once, for one vector or for several.
+//! An activation is a chain of dependent operations. The CPU hides their latency by doing other work meanwhile, but
+//! looks ahead only so far; where the same is to be done to several vectors, each operation on all of them before the
+//! next one is work enough. Code is written once, for one vector or for several.
 
 use crate::simd::{Arithmetic, each, repeat};
 

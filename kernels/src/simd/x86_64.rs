@@ -1,4 +1,5 @@
-//! AVX2 and AVX-512: pulp's tokens, masked loads and stores, which pulp has only through a table of jumps, and permutations.
+//! AVX2 and AVX-512: pulp's tokens, masked loads and stores, which pulp has only through a table of jumps, and
+//! permutations.
 
 use crate::simd::simd_over_pulp;
 
@@ -167,10 +168,11 @@ mod avx512 {
         }
     }
 
-    /// 1 / a by an estimate and two steps of Newton's: 7 operations, where a division keeps its unit busy for 16 cycles (Emerald
-    /// Rapids). The first step rounds up, lest the second round a tie down where all bits of the significand of `a` are set; so
-    /// the result is rounded as that of a division, for any estimate as good as the instruction's (Markstein, *Computation of
-    /// elementary functions on the IBM RISC System/6000*, 1990). A test visits all significands.
+    /// 1 / a by an estimate and two steps of Newton's: 7 operations, where a division keeps its unit busy for 16 cycles
+    /// (Emerald Rapids). The first step rounds up, lest the second round a tie down where all bits of the significand
+    /// of `a` are set; so the result is rounded as that of a division, for any estimate as good as the instruction's
+    /// (Markstein, *Computation of elementary functions on the IBM RISC System/6000*, 1990). A test visits all
+    /// significands.
     ///
     /// # Safety
     /// - The CPU has AVX-512F.

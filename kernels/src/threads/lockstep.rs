@@ -1,7 +1,7 @@
 //! Steps that several threads take together.
 //!
-//! What must be done step by step is cut, within each step, into pieces: blocks of columns, such as hidden units. A piece
-//! may read all that the steps before it wrote, and writes its own columns.
+//! What must be done step by step is cut, within each step, into pieces: blocks of columns, such as hidden units. A
+//! piece may read all that the steps before it wrote, and writes its own columns.
 //!
 //! ```text
 //! each member, for each step:
@@ -11,11 +11,11 @@
 //!
 //! 1. A member waits for pieces that another one has taken, and so is at work on: never for a member that has not come.
 //!    In a pool that has no thread to spare, those who are there do it all.
-//! 2. Each takes its own piece, so that the weights of a piece stay in the cache of one core, and leaves those of others
-//!    alone for a while: looking whether a piece is taken calls its counter's cache line from one core to the other, which
-//!    a step of a few hundred nanoseconds feels. Whoever was late once is not waited for again.
-//! 3. Who has a [`Turn`] is the only one at its piece, and all before it is done. So a turn can hand out what to read and
-//!    what to write, safely.
+//! 2. Each takes its own piece, so that the weights of a piece stay in the cache of one core, and leaves those of
+//!    others alone for a while: looking whether a piece is taken calls its counter's cache line from one core to the
+//!    other, which a step of a few hundred nanoseconds feels. Whoever was late once is not waited for again.
+//! 3. Who has a [`Turn`] is the only one at its piece, and all before it is done. So a turn can hand out what to read
+//!    and what to write, safely.
 
 use super::progress::{Counter, Patience, Progress};
 use crate::views::{Rows, RowsMut, SequenceMut};
@@ -107,12 +107,12 @@ pub struct Team<'a, const STEPPED: usize, const OWNED: usize> {
     owned: [Shared<'a>; OWNED],
 }
 
-// SAFETY: members reach the sequences through turns alone. There is at most one turn for a piece at any time, and all are
-// at the same step: a turn is made when its piece was taken by an atomic exchange, after all pieces of the steps before
-// were seen to be done. `done` is stored with release after a turn has ended and looked at with acquire, so all that those
-// turns did happened before. Turns of different pieces write different columns. They read the slot of the step before,
-// which is not the slot that the step writes. The work cannot keep a turn, nor exchange it for that of another call: the
-// lifetime of each is its own.
+// SAFETY: members reach the sequences through turns alone. There is at most one turn for a piece at any time, and all
+// are at the same step: a turn is made when its piece was taken by an atomic exchange, after all pieces of the steps
+// before were seen to be done. `done` is stored with release after a turn has ended and looked at with acquire, so all
+// that those turns did happened before. Turns of different pieces write different columns. They read the slot of the
+// step before, which is not the slot that the step writes. The work cannot keep a turn, nor exchange it for that of
+// another call: the lifetime of each is its own.
 unsafe impl<const STEPPED: usize, const OWNED: usize> Sync for Team<'_, STEPPED, OWNED> {}
 
 /// The right to one piece of one step.
@@ -148,8 +148,8 @@ impl<'a, const STEPPED: usize, const OWNED: usize> Team<'a, STEPPED, OWNED> {
         Self { progress, steps, blocks, stepped, owned }
     }
 
-    /// Takes part as `member`, whose own piece has the same number. Returns when every piece is done. The work may not call the
-    /// pool or join this team again: others would wait for it.
+    /// Takes part as `member`, whose own piece has the same number. Returns when every piece is done. The work may not
+    /// call the pool or join this team again: others would wait for it.
     #[inline]
     pub fn join(&self, member: usize, mut work: impl FnMut(&mut Turn<'_, 'a, STEPPED, OWNED>)) {
         let pieces = self.progress.len();
@@ -192,8 +192,8 @@ impl<'a, const STEPPED: usize, const OWNED: usize> Team<'a, STEPPED, OWNED> {
         let is_taken = taken.load(Ordering::Relaxed) == step
             && taken.compare_exchange(step, step + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if is_taken {
-            // What the proofs of turns rest on: this step of the piece, and the steps before it of all others, which this
-            // member saw to be done.
+            // What the proofs of turns rest on: this step of the piece, and the steps before it of all others, which
+            // this member saw to be done.
             debug_assert_eq!(done.load(Ordering::Relaxed), step);
             debug_assert!(self.progress.iter().all(|other| other.done.load(Ordering::Relaxed) >= step));
             // Done even if the work panics: then others go on, and the panic reaches the caller.
@@ -242,8 +242,8 @@ impl<const STEPPED: usize, const OWNED: usize> Turn<'_, '_, STEPPED, OWNED> {
             debug_assert!(now.is_none() || now != before);
             // No turn writes this slot until the turn ends: all are at this step, which writes another one.
             let before = before.and_then(|slot| shared.sequence.read(slot));
-            // SAFETY: this turn is the only one at its piece, so at its columns of this step's slot, until it ends; it is
-            // borrowed exclusively meanwhile. What turns read is the slot of the step before, which is another one.
+            // SAFETY: this turn is the only one at its piece, so at its columns of this step's slot, until it ends; it
+            // is borrowed exclusively meanwhile. What turns read is the slot of the step before, which is another one.
             let columns = unsafe { shared.sequence.shared_columns(shared.columns(&blocks)) };
             Stepped { before, now: now.and_then(|slot| columns.into_step(slot)) }
         });

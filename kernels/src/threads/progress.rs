@@ -6,8 +6,8 @@
 //! wait for it    until done > s (acquire): look at it for a while, then offer the core in between
 //! ```
 //!
-//! Under `--cfg loom` the counters and the waiting are those of the model checker of the same name, which tries how threads
-//! can interleave and what each can see of the others: `tests/loom.rs`.
+//! Under `--cfg loom` the counters and the waiting are those of the model checker of the same name, which tries how
+//! threads can interleave and what each can see of the others: `tests/loom.rs`.
 
 use core::ops::Deref;
 

@@ -5,17 +5,18 @@
 //! block 1            stage 0, stage 1, …
 //! ```
 //!
-//! A stage does the blocks in their order, and each after the stage before has done it. What a stage yields of a block, the
-//! next one reads.
+//! A stage does the blocks in their order, and each after the stage before has done it. What a stage yields of a block,
+//! the next one reads.
 //!
 //! ```text
 //! each member, until every block of every stage is taken:
 //!     take a block that a stage can do, and do it
 //! ```
 //!
-//! 1. A member that finds nothing to take waits, but only while somebody is at work: of the blocks that nobody has taken,
-//!    the next one of the earliest stage lacks nothing but what was taken. In a pool that has no thread to spare, one
-//!    member does it all. While it is at work it must not wait for other members: the work may not call the pool.
+//! 1. A member that finds nothing to take waits, but only while somebody is at work: of the blocks that nobody has
+//!    taken, the next one of the earliest stage lacks nothing but what was taken. In a pool that has no thread to
+//!    spare, one member does it all. While it is at work it must not wait for other members: the work may not call the
+//!    pool.
 //! 2. Each looks at its own stages first, so that their weights stay in the cache of one core.
 //! 3. Who has a [`Visit`] is the only one at its stage, and what it reads is done. So it can hand out both, safely.
 
@@ -57,12 +58,12 @@ struct Buffer {
     block_len: usize,
 }
 
-// SAFETY: members reach stages and buffers through visits alone. There is at most one visit to a stage at any time: it is
-// made by an atomic exchange of the number of blocks that were taken, when all of those were seen to be done. `done` is
-// stored with release when a visit has ended and looked at with acquire, so all that those visits did happened before. The
-// block that it writes is that of its own number, which no other visit writes, and which one of the next stage reads after
-// this one was seen to be done. The work cannot keep a visit, nor exchange it for that of another call: the lifetime of
-// each is its own. Stages move between threads, hence `Send`.
+// SAFETY: members reach stages and buffers through visits alone. There is at most one visit to a stage at any time: it
+// is made by an atomic exchange of the number of blocks that were taken, when all of those were seen to be done. `done`
+// is stored with release when a visit has ended and looked at with acquire, so all that those visits did happened
+// before. The block that it writes is that of its own number, which no other visit writes, and which one of the next
+// stage reads after this one was seen to be done. The work cannot keep a visit, nor exchange it for that of another
+// call: the lifetime of each is its own. Stages move between threads, hence `Send`.
 unsafe impl<S: Send, const MOST: usize> Sync for Wavefront<'_, S, MOST> {}
 
 /// The right to one block of one stage. The block is done when this is dropped.
@@ -85,8 +86,9 @@ pub struct VisitParts<'a, S> {
 }
 
 impl<'a, S, const MOST: usize> Wavefront<'a, S, MOST> {
-    /// Leads `blocks` blocks through `stages`. Buffer s of `buffers` holds what stage s yields for the next one: as many elements of
-    /// each block as stands beside it, fewer of the one that comes last in it if the buffer is shorter.
+    /// Leads `blocks` blocks through `stages`. Buffer s of `buffers` holds what stage s yields for the next one: as
+    /// many elements of each block as stands beside it, fewer of the one that comes last in it if the buffer is
+    /// shorter.
     ///
     /// There are as many stages as `progress` has counters for, as are given, and as have buffers.
     #[inline]
@@ -195,8 +197,8 @@ impl<S, const MOST: usize> Visit<'_, '_, S, MOST> {
         };
         let before = self.stage.checked_sub(1).map(|buffer| {
             let (base, len) = block(buffer);
-            // SAFETY: the block lies in the buffer, which is borrowed for the wavefront. The stage before has done it and
-            // will not come back to it; the order of `done` makes what it wrote visible.
+            // SAFETY: the block lies in the buffer, which is borrowed for the wavefront. The stage before has done it
+            // and will not come back to it; the order of `done` makes what it wrote visible.
             unsafe { core::slice::from_raw_parts(base, len) }
         });
         let (base, len) = block(self.stage);
@@ -204,8 +206,8 @@ impl<S, const MOST: usize> Visit<'_, '_, S, MOST> {
         // borrowed exclusively meanwhile; blocks of a buffer do not overlap.
         let after = unsafe { core::slice::from_raw_parts_mut(base, len) };
         debug_assert!(self.stage < wavefront.progress.len());
-        // SAFETY: there are at least as many stages as counters, and this visit is the only one at its stage until it is
-        // done; it is borrowed exclusively meanwhile.
+        // SAFETY: there are at least as many stages as counters, and this visit is the only one at its stage until it
+        // is done; it is borrowed exclusively meanwhile.
         let stage = unsafe { &mut *wavefront.stages.add(self.stage) };
         VisitParts { stage, before, after }
     }

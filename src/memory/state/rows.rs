@@ -21,8 +21,8 @@ use std::ops::Range;
 /// # Ok::<(), quadgate::Error>(())
 /// ```
 impl State {
-    /// Sets row r to row `order[r]` of another state of the same layer, h and c: what a beam search does after each step, with two
-    /// states in turn.
+    /// Sets row r to row `order[r]` of another state of the same layer, h and c: what a beam search does after each
+    /// step, with two states in turn.
     ///
     /// # Errors
     /// [`Error::Dimension`] if there is not one entry for each row; [`Error::NoSuchRow`]; [`Error::Workspace`],
@@ -35,8 +35,8 @@ impl State {
         Ok(())
     }
 
-    /// Copies some rows of another state of the same layer, h and c, to the rows from `to` on: to split a state, to join two, or to
-    /// move one stream.
+    /// Copies some rows of another state of the same layer, h and c, to the rows from `to` on: to split a state, to
+    /// join two, or to move one stream.
     ///
     /// # Errors
     /// As for [`State::gather`].

@@ -38,8 +38,8 @@ pub enum Kind {
 pub const KINDS: [Kind; 3] =
     [Kind::Gru(ResetGate::AfterProduct), Kind::Gru(ResetGate::BeforeProduct), Kind::Rnn];
 
-/// A layer and a call of it. All parameters are as `parameters` of its configuration says, but that there are two biases for each
-/// gate; sequences are time-major.
+/// A layer and a call of it. All parameters are as `parameters` of its configuration says, but that there are two
+/// biases for each gate; sequences are time-major.
 #[derive(Clone, Debug)]
 pub struct CellCase {
     pub kind: Kind,

@@ -444,7 +444,8 @@ impl FamilyCase {
     }
 }
 
-/// Multiplies every parameter of a cell and every number of its functions by a factor: α·x + β, say, may be far smaller than its terms.
+/// Multiplies every parameter of a cell and every number of its functions by a factor: α·x + β, say, may be far smaller
+/// than its terms.
 pub fn move_numbers(cell: &mut NaiveCell<f64>, mut factor: impl FnMut() -> f64) {
     for (_, tensor) in cell.parameters.named_mut() {
         tensor.iter_mut().for_each(|value| *value *= factor());

@@ -43,8 +43,8 @@ pub fn fused_levels() -> Vec<Isa> {
     levels().into_iter().filter(fused).collect()
 }
 
-/// Whether tests that sweep or train shall do so for a shorter time: `QUADGATE_SHORT_TESTS`, for emulated runs and for those that
-/// repeat what another run has done.
+/// Whether tests that sweep or train shall do so for a shorter time: `QUADGATE_SHORT_TESTS`, for emulated runs and for
+/// those that repeat what another run has done.
 pub fn is_short() -> bool {
     let is_short = std::env::var_os("QUADGATE_SHORT_TESTS").is_some();
     if is_short {
@@ -500,8 +500,8 @@ pub fn gather(spread: &mut [f32], layout: Layout, [steps, batch, width]: [usize;
     values
 }
 
-/// Largest absolute difference, relative to the largest entry of what is expected. Where all of them are sums that cancel, such
-/// as the one gradient of a single x, to a part of the terms of these sums.
+/// Largest absolute difference, relative to the largest entry of what is expected. Where all of them are sums that
+/// cancel, such as the one gradient of a single x, to a part of the terms of these sums.
 pub fn relative_error(found: &[f32], expected: &[f64]) -> f64 {
     let largest = expected.iter().fold(0.05f64, |largest, value| largest.max(value.abs()));
     max_error(found, expected) / largest

@@ -6,8 +6,8 @@ use std::fmt::Debug;
 /// Declares [`Refused`] with these variants of [`Error`] and their fields.
 macro_rules! refused {
     ($($variant:ident { $($field:ident: $type:ty),* })*) => {
-        /// An error as a test expects it, since only the crate itself can make an [`Error`]. Of an error, the fields that
-        /// are named here count.
+        /// An error as a test expects it, since only the crate itself can make an [`Error`]. Of an error, the fields
+        /// that are named here count.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Refused {
             $($variant { $($field: $type),* }),*

@@ -74,7 +74,8 @@ pub fn forms() -> impl Strategy<Value = Form> {
     })
 }
 
-/// States of directed layers of these widths as a call takes them: rows of the widest, with `fill` after those of others.
+/// States of directed layers of these widths as a call takes them: rows of the widest, with `fill` after those of
+/// others.
 pub fn spread_states(states: &[f32], batch: usize, widths: &[usize], fill: f32) -> Vec<f32> {
     let mut rest = states;
     let widest = widths.iter().copied().max().unwrap_or(0);

@@ -1,5 +1,5 @@
-//! nam-rs. It reads one sample a step and tells one number of h, the product with the weights of a model's last layer: here one unit
-//! of h. So there is a copy of the model for each unit; the first is timed.
+//! nam-rs. It reads one sample a step and tells one number of h, the product with the weights of a model's last layer:
+//! here one unit of h. So there is a copy of the model for each unit; the first is timed.
 
 use nam_rs::{Lstm, LstmConfig, ModelConfig, NamModel};
 use std::process;
