@@ -130,8 +130,8 @@ impl<C> Finish<'_, C> {
                     self.cell.lines(s, &[*line]);
                 }
             } else if let Some(last) = lines.first() {
-                // The same is computed from the same and written twice, which takes no longer than one line alone, and leaves
-                // one function less to compile. Of four, one row of 16 units would take 15 % longer.
+                // The same is computed from the same and written twice, which takes no longer than one line alone, and
+                // leaves one function less to compile. Of four, one row of 16 units would take 15 % longer.
                 self.cell.lines(s, &repeat::<_, W>(*last));
             }
         }
