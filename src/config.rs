@@ -361,8 +361,8 @@ impl LstmConfig {
     pub(crate) fn check(&self) -> Result<(), Error> {
         self.options.check(self.kind)?;
         if self.needs_whole_rows() && self.split == Some(Split::Units) {
-            let because =
-                "a projection, layer normalization, recurrent dropout or a reset gate before the product";
+            let because = "a projection, layer normalization or recurrent dropout, or a reset gate before the product \
+                           with options";
             return Err(Error::Unsupported { argument: "split over units", because });
         }
         Ok(())
@@ -400,7 +400,7 @@ impl LstmConfig {
 
     /// Whether a step needs all units of a row, so that threads cannot share them.
     pub(crate) fn needs_whole_rows(&self) -> bool {
-        self.options.need_whole_rows() || self.kind.has_gated_product()
+        self.options.need_whole_rows() || (self.cell_has_extras() && self.kind.has_gated_product())
     }
 
     pub(crate) fn options(&self) -> &Options {

@@ -174,7 +174,7 @@ impl Lstm {
         self.check_state(state, batch)?;
         self.step_from(state, |row, to| {
             let gate = |gate: usize| &sums.row(row)[gate * shape.units..][..shape.units];
-            pack_sums(&self.weights, gate, 0..shape.panels(), to);
+            pack_sums(&self.weights, gate, 0..shape.groups(), to);
         });
         Ok(())
     }

@@ -724,7 +724,7 @@ impl Lstm {
             projected: None,
         });
         cell.step(Step {
-            panels: 0..self.shape().panels(),
+            groups: 0..self.shape().groups(),
             order,
             start,
             input,
@@ -734,6 +734,7 @@ impl Lstm {
             tape: None,
             output: None,
             extras: extras.as_mut(),
+            half: None,
             scratch,
         });
         state.advance(1);

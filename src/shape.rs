@@ -74,28 +74,77 @@ impl Shape {
         depth.saturating_mul(self.panel_width()) > PART_BYTES / size_of::<f32>()
     }
 
-    /// Panels of W and R.
-    pub(crate) fn panels(self) -> usize {
-        self.gates_layout(0).panels()
+    /// Whether a step has two halves, the second of which reads what the first made of all units.
+    #[inline]
+    pub(crate) fn has_halves(self) -> bool {
+        self.kind.has_gated_product() && !self.has_options
     }
 
-    /// Hidden units of a full panel.
-    pub(crate) fn panel_units(self) -> usize {
-        self.panel_width() / self.gates()
+    /// Groups of hidden units that threads share in a step: the units of a panel of W and R, which has all their gates;
+    /// where each gate has panels of its own, the units of a vector.
+    pub(crate) fn groups(self) -> usize {
+        if self.has_gates_apart() { self.blocks() } else { self.gates_layout(0).panels() }
+    }
+
+    /// Hidden units of a full group.
+    pub(crate) fn group_units(self) -> usize {
+        if self.has_gates_apart() { self.lanes } else { self.panel_width() / self.gates() }
+    }
+
+    /// Sums of a full group.
+    pub(crate) fn group_sums(self) -> usize {
+        self.gates() * self.group_units()
+    }
+
+    /// Where the gate that is multiplied with h, of a vector of units from `unit` on, lies in a recorded row: with options
+    /// the gates follow each other, else those of each vector.
+    pub(crate) fn recorded_gate(self, unit: usize) -> usize {
+        if self.has_options { unit } else { self.recorded() * unit }
+    }
+
+    /// Elements of a recorded row that belong to a full group.
+    pub(crate) fn recorded_group(self) -> usize {
+        self.recorded() * self.group_units()
+    }
+
+    /// The vectors of sums of some groups, in one range or in one for each gate.
+    pub(crate) fn sums_of(self, groups: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let (all, layout) = (self.blocks(), self.gates_layout(0));
+        let ranges = if self.has_gates_apart() && groups != (0..all) { self.gates() } else { 1 };
+        (0..ranges).map(move |gate| match (ranges, self.has_gates_apart()) {
+            (1, true) => 0..layout.vectors(),
+            (1, false) => layout.vectors_of(groups.clone()),
+            _ => gate * all + groups.start..gate * all + groups.end,
+        })
+    }
+
+    /// The columns of what the sums of some groups start from where all share one row: from the first to the last.
+    #[inline]
+    pub(crate) fn start_columns(self, groups: Range<usize>) -> Range<usize> {
+        let gates_before = if self.has_gates_apart() { (self.gates() - 1) * self.blocks() } else { 0 };
+        let group = if self.has_gates_apart() { 1 } else { PANEL_VECTORS };
+        let all = self.gates_layout(0).vectors();
+        self.columns_of(groups.start * group..all.min(gates_before + groups.end * group))
+    }
+
+    /// The columns of some vectors.
+    #[inline]
+    pub(crate) fn columns_of(self, vectors: Range<usize>) -> Range<usize> {
+        vectors.start * self.lanes..vectors.end * self.lanes
+    }
+
+    /// Whether the sums of each gate lie in panels of their own.
+    fn has_gates_apart(self) -> bool {
+        self.kind.has_gated_product()
     }
 
     /// Numbers that a step records for each hidden unit, beside its states. A gate that is multiplied with h comes
-    /// first.
+    /// first, see [`Shape::recorded_gate`].
     pub(crate) fn recorded(self) -> usize {
         if !self.has_options {
             return self.kind.recorded();
         }
         self.gates() + usize::from(self.kind.has_gated_product())
-    }
-
-    /// Elements of a recorded row that belong to a full panel.
-    pub(crate) fn recorded_block(self) -> usize {
-        self.recorded() * self.panel_units()
     }
 
     /// Blocks of hidden units: vectors of them.

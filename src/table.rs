@@ -70,10 +70,10 @@ impl InputTable {
         positions: &[usize],
     ) -> Result<Self, Error> {
         let mut table = Self::new(weights, sums.rows())?;
-        let (units, panels) = (weights.shape().units, weights.shape().panels());
+        let (units, groups) = (weights.shape().units, weights.shape().groups());
         for (row, to) in table.sums.chunks_exact_mut(table.width).enumerate() {
             let row = sums.row(row);
-            pack_sums(weights, |gate| &row[positions[gate] * units..][..units], 0..panels, to);
+            pack_sums(weights, |gate| &row[positions[gate] * units..][..units], 0..groups, to);
         }
         Ok(table)
     }
@@ -99,29 +99,33 @@ impl InputTable {
     }
 }
 
-/// Writes sums + b of one row to some panels of a packed row: `sums` has W·x of all units for each gate of the
+/// Writes sums + b of one row to what some groups of units have of a packed row: `sums` has W·x of all units for each gate of the
 /// parameters.
 pub(crate) fn pack_sums<'s>(
     weights: &PackedWeights,
     sums: impl Fn(usize) -> &'s [f32],
-    panels: Range<usize>,
-    to: &mut [f32],
+    groups: Range<usize>,
+    mut to: &mut [f32],
 ) {
     let shape = weights.shape();
     let (layout, kind) = (shape.gates_layout(1), shape.kind);
-    let columns = layout.columns_of(panels);
-    to.copy_from_slice(&weights.bias()[columns.clone()]);
-    for gate in 0..kind.weight_gates() {
-        let sums = sums(gate);
-        // Units of a vector are neighbors.
-        for first in (0..shape.units).step_by(shape.lanes) {
-            let column = kind.column(&layout, kind.input_sum(gate), first);
-            if columns.contains(&column) {
-                let to = &mut to[column - columns.start..];
-                let sums = &sums[first..shape.units.min(first + shape.lanes)];
-                to.iter_mut().zip(sums).for_each(|(to, &sum)| *to += without_small(sum));
+    for vectors in shape.sums_of(groups) {
+        let columns = shape.columns_of(vectors);
+        let (part, rest) = to.split_at_mut(columns.len());
+        part.copy_from_slice(&weights.bias()[columns.clone()]);
+        for gate in 0..kind.weight_gates() {
+            let sums = sums(gate);
+            // Units of a vector are neighbors.
+            for first in (0..shape.units).step_by(shape.lanes) {
+                let column = kind.column(&layout, kind.input_sum(gate), first);
+                if columns.contains(&column) {
+                    let to = &mut part[column - columns.start..];
+                    let sums = &sums[first..shape.units.min(first + shape.lanes)];
+                    to.iter_mut().zip(sums).for_each(|(to, &sum)| *to += without_small(sum));
+                }
             }
         }
+        to = rest;
     }
 }
 

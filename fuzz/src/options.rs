@@ -129,7 +129,7 @@ impl Options {
         self.projection.is_some()
             || self.epsilon.is_some()
             || self.recurrent_dropout
-            || self.cell == Cell::Gru(ResetGate::BeforeProduct)
+            || (self.cell == Cell::Gru(ResetGate::BeforeProduct) && *self != Self::none(self.cell))
     }
 
     /// Whether rounding cannot make large differences at a kink, a limit, or where what is normalized is all the same.

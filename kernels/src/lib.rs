@@ -9,8 +9,8 @@
 //! - [`Kernels::lstm_options_step`] and [`Kernels::lstm_options_backward_step`]: the cell with the options of the LSTM
 //!   family,
 //! - [`Kernels::gru_step`] and [`Kernels::gru_backward_step`]: the same of the gated recurrent unit,
-//! - [`Kernels::gru_reset_before_step`] and [`Kernels::gru_reset_before_backward_step`]: of that with its reset gate
-//!   before the product,
+//! - [`Kernels::gru_gates_step`] and [`Kernels::gru_candidate_step`], [`Kernels::gru_candidate_backward_step`] and
+//!   [`Kernels::gru_gates_backward_step`]: the two parts of a step of that with its reset gate before the product,
 //! - [`Kernels::gru_options_step`] and [`Kernels::gru_options_backward_step`]: of either with options,
 //! - [`Kernels::rnn_step`] and [`Kernels::rnn_backward_step`]: of the plain recurrent cell,
 //! - [`Kernels::rnn_options_step`] and [`Kernels::rnn_options_backward_step`]: of that with options,
@@ -62,7 +62,7 @@ pub use checked::gates::GateOptions;
 pub use checked::gemm::{ColumnProduct, Order, Product, Start, Term};
 pub use checked::gru::{GruBackwardStep, GruStep};
 pub use checked::gru_options::{GruOptions, GruOptionsBackwardStep, GruOptionsStep, GruSums};
-pub use checked::gru_reset_before::{GruResetBeforeBackwardStep, GruResetBeforeStep};
+pub use checked::gru_reset_before::{GruHiddenGradient, GruResetBeforeBackwardStep, GruResetBeforeStep};
 pub use checked::lstm::{LstmBackwardStep, LstmStep, Tape};
 pub use checked::lstm_options::{LstmOptions, LstmOptionsBackwardStep, LstmOptionsStep};
 pub use checked::rnn::{RnnBackwardStep, RnnStep};

@@ -202,6 +202,39 @@ fn a_team_goes_on_when_the_work_of_one_panics() {
     check(3, || team(2, 2, 3, Fate::OnePanics));
 }
 
+/// Each turn writes its number plus one to the next of two slots.
+fn team_in_halves(members: usize, pieces: usize, steps: usize) {
+    let ring = leak(vec![0.0; 2 * pieces]);
+    let of_ring: &'static Accesses = leak(Accesses::new(ring));
+    let ring = SequenceMut::new(ring, [2, 1, pieces], [pieces, pieces]).unwrap();
+    let progress = leak(vec![Progress::default(); pieces]);
+    let stepped = [Shared::new(ring, 1, Slots::EachTurn)];
+    let team: &'static _ = leak(Team::new(progress, steps, pieces, stepped, []).in_halves(true));
+    let watch: &'static _ = leak(Watch::new(members, Fate::AllCome));
+    watch.run(move |member| {
+        team.join(member, |turn| {
+            let number = 2 * turn.step() + usize::from(turn.is_second_half());
+            watch.begins(turn.step());
+            let ([Stepped { before, now }], []) = turn.parts();
+            let mut now = now.unwrap();
+            let now = now.row_mut(0);
+            of_ring.write(now);
+            if let Some(before) = before {
+                of_ring.read(before.row(0));
+                assert!(before.row(0).iter().all(|&x| x == number as f32));
+            }
+            now.fill(number as f32 + 1.0);
+        });
+    });
+    assert_eq!(watch.count.load(Ordering::Relaxed), 2 * pieces * steps);
+}
+
+#[test]
+fn both_halves_of_a_step_have_what_they_read_and_write_to_themselves() {
+    check(3, || team_in_halves(2, 2, 1));
+    check(2, || team_in_halves(2, 2, 2));
+}
+
 /// Stage 0 yields the number of the block plus one, each further stage one more.
 fn wavefront(members: usize, stages: usize, order: BlockOrder, fate: Fate) {
     const MOST: usize = 3;

@@ -67,6 +67,55 @@ fn every_step_sees_all_of_the_one_before_for_any_number_of_members() {
     }
 }
 
+/// In the first half of a step each column of what lies between becomes the sum of all columns of the step before, plus
+/// its number; in the second half each column of the step becomes the sum of all of these.
+fn sums_of_halves(members: usize, pieces: usize) -> Vec<f32> {
+    const STEPS: usize = 20;
+    const COLUMNS: usize = 5;
+    let (mut data, mut between) = (vec![1.0; (STEPS + 1) * COLUMNS], vec![f32::NAN; 2 * COLUMNS]);
+    let mut progress = vec![Progress::default(); pieces];
+    let sequence = |data, slots| SequenceMut::new(data, [slots, 1, COLUMNS], [COLUMNS, COLUMNS]).unwrap();
+    let stepped = [
+        Shared::new(sequence(&mut data, STEPS + 1), 1, Slots::Up { first: 1 }),
+        Shared::new(sequence(&mut between, 2), 1, Slots::EachTurn),
+    ];
+    let team = Team::new(&mut progress, STEPS, COLUMNS, stepped, []).in_halves(true);
+    let member = |member| {
+        team.join(member, |turn| {
+            let (is_second, first) = (turn.is_second_half(), turn.blocks().start);
+            let ([states, between], []) = turn.parts();
+            let (from, to) =
+                if is_second { (between.before, states.now) } else { (states.before, between.now) };
+            let total: f32 = from.unwrap().row(0).iter().sum();
+            for (column, to) in to.unwrap().row_mut(0).iter_mut().enumerate() {
+                *to = (total + (first + column) as f32) % 16.0;
+            }
+        });
+    };
+    thread::scope(|scope| {
+        for number in 0..members {
+            let member = &member;
+            scope.spawn(move || member(number));
+        }
+    });
+    data
+}
+
+#[test]
+fn the_second_half_of_a_step_sees_all_of_the_first_for_any_number_of_members() {
+    let half = |from: &[f32]| -> Vec<f32> {
+        let total: f32 = from.iter().sum();
+        (0..5).map(|column| (total + column as f32) % 16.0).collect()
+    };
+    let mut expected = vec![vec![1.0f32; 5]];
+    for step in 0..20 {
+        expected.push(half(&half(&expected[step])));
+    }
+    for (members, pieces) in [(1, 1), (1, 3), (2, 2), (3, 3), (2, 5), (4, 6)] {
+        assert_eq!(sums_of_halves(members, pieces), expected.concat(), "{members} members, {pieces} pieces");
+    }
+}
+
 #[test]
 fn slots_go_round_or_down_and_never_coincide_with_the_one_before() {
     // Slots that hold their own number: that of each of three steps, and that of the step before it.

@@ -13,17 +13,17 @@ pub(crate) struct Gru {
 }
 
 impl Gru {
-    /// One step of some panels and rows.
+    /// One step of some groups of units and rows.
     #[inline]
     pub(crate) fn step(&self, step: Step<'_, '_>) {
-        let Step { panels, order, start, input, recurrent, hidden, tape, output, scratch, .. } = step;
+        let Step { groups, order, start, input, recurrent, hidden, tape, output, scratch, .. } = step;
         let lanes = self.shape.lanes;
-        let units = panels.start * lanes..self.shape.units.min(panels.end * lanes);
+        let units = groups.start * lanes..self.shape.units.min(groups.end * lanes);
         let previous_hidden = recurrent.rows.columns(units.clone());
         self.kernels.gru_step(GruStep {
             start,
             terms: if input.is_some() { [input, Some(recurrent)] } else { [Some(recurrent), None] },
-            panels,
+            panels: groups,
             order,
             previous_hidden,
             hidden,

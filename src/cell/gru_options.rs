@@ -31,20 +31,20 @@ fn options<'s>(layer: &WithOptions<'s>, reset_gate: ResetGate, columns: &Range<u
     GruOptions { gates: layer.gates(columns), sums, activations: GruActivations { gate, candidate } }
 }
 
-/// One step of some panels and rows; of all, if the product of the candidate waits for the reset gate.
+/// One step of some groups of units and rows; of all, if the product of the candidate waits for the reset gate.
 pub(crate) fn step(layer: &WithOptions<'_>, reset_gate: ResetGate, step: Step<'_, '_>) {
-    let Step { panels, start, input, recurrent, mut hidden, tape, output, scratch, .. } = step;
+    let Step { groups, start, input, recurrent, mut hidden, tape, output, scratch, .. } = step;
     let StepExtras { masks, preactivations, .. } = extras(step.extras);
     let has_tape = tape.is_some();
     let mut recorded = recorded(tape, preactivations.as_mut());
     let (shape, rows, before) = (layer.shape, recorded.rows(), recurrent.rows);
     let padded = shape.padded_units();
     let [scratch, gated, masked] = layer.split_scratch(scratch, rows);
-    let vectors = recurrent.weights.layout().vectors_of(panels.clone());
     let term = layer.masked(recurrent, masks.recurrent, masked);
     let (columns, sums) = match reset_gate {
         ResetGate::AfterProduct => {
-            let columns = panels.start * shape.lanes..panels.end * shape.lanes;
+            let columns = groups.start * shape.lanes..groups.end * shape.lanes;
+            let vectors = recurrent.weights.layout().vectors_of(groups);
             layer.product(start, [input, Some(term)], vectors, recorded.all(), scratch);
             (columns, recorded.read())
         }
@@ -53,7 +53,7 @@ pub(crate) fn step(layer: &WithOptions<'_>, reset_gate: ResetGate, step: Step<'_
             let from = if has_tape { padded } else { 0 };
             let mut sums = recorded.columns(from..from + 3 * padded);
             let (gates, candidate) = (0..CANDIDATE * padded, CANDIDATE * padded..3 * padded);
-            let split = CANDIDATE * vectors.len() / 3;
+            let (split, end) = (CANDIDATE * shape.blocks(), 3 * shape.blocks());
             let of_gates = start.columns(gates.clone());
             let terms = [input, Some(term)];
             layer.product(of_gates, terms, 0..split, sums.columns(gates), &mut *scratch);
@@ -76,7 +76,7 @@ pub(crate) fn step(layer: &WithOptions<'_>, reset_gate: ResetGate, step: Step<'_
             let mut sums = recorded.columns(from..from + 3 * padded);
             let of_candidate = start.columns(candidate.clone());
             let to = sums.columns(candidate);
-            layer.product(of_candidate, [input, Some(term)], split..vectors.len(), to, scratch);
+            layer.product(of_candidate, [input, Some(term)], split..end, to, scratch);
             (columns, recorded.read().columns(from..from + 3 * padded))
         }
     };

@@ -12,17 +12,17 @@ pub(crate) struct PlainLstm {
 }
 
 impl PlainLstm {
-    /// One step of some panels and rows.
+    /// One step of some groups of units and rows.
     #[inline]
     pub(crate) fn step(&self, step: Step<'_, '_>) {
-        let Step { panels, order, start, input, recurrent, hidden, cell, tape, output, scratch, .. } = step;
+        let Step { groups, order, start, input, recurrent, hidden, cell, tape, output, scratch, .. } = step;
         let lanes = self.shape.lanes;
-        let units = self.shape.units.min(panels.end * lanes) - panels.start * lanes;
+        let units = self.shape.units.min(groups.end * lanes) - groups.start * lanes;
         let terms = if input.is_some() { [input, Some(recurrent)] } else { [Some(recurrent), None] };
         self.kernels.lstm_step(LstmStep {
             start,
             terms,
-            panels,
+            panels: groups,
             order,
             cell,
             hidden,

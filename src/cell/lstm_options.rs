@@ -25,14 +25,14 @@ fn family<'s>(cell: &WithOptions<'s>, columns: &Range<usize>, masks: &StepMasks<
     }
 }
 
-/// One step of some panels and rows.
+/// One step of some groups of units and rows.
 pub(crate) fn step(layer: &WithOptions<'_>, step: Step<'_, '_>) {
-    let Step { panels, order, start, input, recurrent, mut hidden, cell, tape, mut output, scratch, .. } =
+    let Step { groups, order, start, input, recurrent, mut hidden, cell, tape, mut output, scratch, .. } =
         step;
     let StepExtras { masks, preactivations, projected } = extras(step.extras);
     let projected = projected.as_mut().map(RowsMut::all);
     let (shape, rows, before) = (layer.shape, hidden.rows(), recurrent.rows);
-    let columns = panels.start * shape.lanes..panels.end * shape.lanes;
+    let columns = groups.start * shape.lanes..groups.end * shape.lanes;
     let [scratch, exposed, masked] = layer.split_scratch(scratch, rows);
     let recurrent = layer.masked(recurrent, masks.recurrent, masked);
     let (recorded, previous_cell) = match tape {
@@ -45,7 +45,7 @@ pub(crate) fn step(layer: &WithOptions<'_>, step: Step<'_, '_>) {
         family: family(layer, &columns, masks),
         start,
         terms: if input.is_some() { [input, Some(recurrent)] } else { [Some(recurrent), None] },
-        panels,
+        panels: groups,
         order,
         recorded,
         previous_cell,

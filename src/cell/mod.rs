@@ -43,7 +43,7 @@ pub(crate) enum Cell<'a> {
 
 /// Elements of scratch that kernels and steps of a cell need for each row.
 pub(crate) fn scratch_per_row(shape: Shape, options: &Options) -> usize {
-    if shape.kind.has_gated_product() && !shape.has_options {
+    if shape.has_halves() {
         gru_reset_before::scratch_per_row(shape)
     } else {
         options::scratch_per_row(shape, options)
@@ -117,7 +117,7 @@ impl<'a> Cell<'a> {
         }
     }
 
-    /// One step of some panels and rows.
+    /// One step of some groups of units and rows.
     #[inline]
     pub(crate) fn step(&self, step: Step<'_, '_>) {
         match self {

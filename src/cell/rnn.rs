@@ -14,10 +14,10 @@ pub(crate) struct PlainRnn {
 }
 
 impl PlainRnn {
-    /// One step of some panels and rows. There is nothing to record but h.
+    /// One step of some groups of units and rows. There is nothing to record but h.
     pub(crate) fn step(&self, step: Step<'_, '_>) {
-        let Step { panels, order, start, input, recurrent, hidden, output, scratch, .. } = step;
-        let vectors = recurrent.weights.layout().vectors_of(panels);
+        let Step { groups, order, start, input, recurrent, hidden, output, scratch, .. } = step;
+        let vectors = recurrent.weights.layout().vectors_of(groups);
         self.kernels.rnn_step(RnnStep {
             start,
             terms: if input.is_some() { [input, Some(recurrent)] } else { [Some(recurrent), None] },

@@ -15,14 +15,14 @@ fn function(layer: &WithOptions<'_>) -> ActivationFunction {
     }
 }
 
-/// One step of some panels and rows.
+/// One step of some groups of units and rows.
 pub(crate) fn step(layer: &WithOptions<'_>, step: Step<'_, '_>) {
-    let Step { panels, start, input, recurrent, mut hidden, tape, output, scratch, .. } = step;
+    let Step { groups, start, input, recurrent, mut hidden, tape, output, scratch, .. } = step;
     let StepExtras { masks, preactivations, .. } = extras(step.extras);
     let mut sums = recorded(tape, preactivations.as_mut());
     let before = recurrent.rows;
     let [scratch, _, masked] = layer.split_scratch(scratch, sums.rows());
-    let vectors = recurrent.weights.layout().vectors_of(panels);
+    let vectors = recurrent.weights.layout().vectors_of(groups);
     let columns = vectors.start * layer.shape.lanes..vectors.end * layer.shape.lanes;
     let terms = [input, Some(layer.masked(recurrent, masks.recurrent, masked))];
     layer.product(start, terms, vectors, sums.all(), scratch);

@@ -1,7 +1,8 @@
 //! What a step of a cell reads and writes, whichever cell it is.
 
+use crate::memory::views;
 use crate::view::Sequence;
-use quadgate_kernels::{Order, Packed, Rows, RowsMut, Start, Tape, Term};
+use quadgate_kernels::{Order, Packed, Rows, RowsMut, Start, Stepped, Tape, Term};
 use std::ops::Range;
 
 /// What a call may say about a cell, beside x and states: numbers for each step, and for all steps of a row.
@@ -30,9 +31,41 @@ pub(crate) struct StepMasks<'a> {
     pub(crate) recurrent: Option<Rows<'a>>,
 }
 
-/// What one step of some panels reads and writes.
+/// Which half of a step some units are to run, where the second half reads what the first makes of all units.
+pub(crate) enum Half<'a> {
+    /// The first, and where what it makes of the units goes.
+    First(RowsMut<'a>),
+    /// The second, and what the first one made of all units.
+    Second(Rows<'a>),
+}
+
+impl<'a> Half<'a> {
+    /// That of a turn at a step, if the step has halves.
+    pub(crate) fn of_turn(has_halves: bool, is_second: bool, between: Stepped<'a>) -> Option<Self> {
+        has_halves.then(|| match is_second {
+            false => Half::First(views::present(between.now, "slot of half", 0, 2)),
+            true => Half::Second(views::present(between.before, "slot of half", 1, 2)),
+        })
+    }
+
+    /// The same of the first rows, and of those from `at` on.
+    pub(crate) fn split(self, at: usize) -> (Self, Self) {
+        match self {
+            Half::First(rows) => {
+                let (first, rest) = rows.split(at);
+                (Half::First(first), Half::First(rest))
+            }
+            Half::Second(rows) => {
+                (Half::Second(rows.rows_of(0..at)), Half::Second(rows.rows_of(at..rows.rows())))
+            }
+        }
+    }
+}
+
+/// What one step of some groups of units reads and writes.
 pub(crate) struct Step<'a, 'e> {
-    pub(crate) panels: Range<usize>,
+    /// Groups of units, see [`Shape::groups`](crate::shape::Shape::groups).
+    pub(crate) groups: Range<usize>,
     /// The direction in which panels are walked.
     pub(crate) order: Order,
     /// What the pre-activations start from, and what is added: W·x, unless they start from it, and R·h.
@@ -48,6 +81,8 @@ pub(crate) struct Step<'a, 'e> {
     pub(crate) output: Option<RowsMut<'a>>,
     /// For cells that need more. By reference, since moving it takes as long as a few units of a narrow layer.
     pub(crate) extras: Option<&'a mut StepExtras<'e>>,
+    /// One half alone of a step that has halves, with a tape. By reference too.
+    pub(crate) half: Option<&'a mut Half<'e>>,
     /// The same for each row; may be empty where threads share units.
     pub(crate) scratch: &'a mut [f32],
 }
@@ -84,5 +119,7 @@ pub(crate) struct BackwardStep<'a> {
     /// dc, or what else is carried back.
     pub(crate) cell_gradient: RowsMut<'a>,
     pub(crate) gate_gradients: RowsMut<'a>,
+    /// One half alone of a step that has halves.
+    pub(crate) half: Option<Half<'a>>,
     pub(crate) scratch: &'a mut [f32],
 }

@@ -29,8 +29,8 @@ impl GruConfig {
 
     /// Sets where the reset gate is applied.
     ///
-    /// Before the product, a step needs all units of a row, so threads cannot share them
-    /// ([`Split::Units`](crate::Split::Units)).
+    /// Before the product, threads that share units ([`Split::Units`](crate::Split::Units)) meet twice a step; with options
+    /// they cannot share them.
     ///
     /// ```
     /// use quadgate::{GruConfig, ResetGate};

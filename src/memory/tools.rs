@@ -1,7 +1,9 @@
 //! What kernels and teams work with.
 
 use crate::memory::buffer::Buffer;
-use quadgate_kernels::Progress;
+use crate::memory::views;
+use crate::shape::Shape;
+use quadgate_kernels::{Progress, SequenceMut};
 
 /// What kernels and teams work with. It holds nothing from one product to the next.
 #[derive(Clone, Debug)]
@@ -12,6 +14,18 @@ pub(crate) struct Tools {
     pub(crate) scratch_per_row: usize,
     /// How far the members of a team have come.
     pub(crate) progress: Vec<Progress>,
+    /// What the first half of a step makes for the second, if there are halves: two slots of padded units of all rows.
+    pub(crate) between_halves: Buffer,
+}
+
+/// What a team works with.
+pub(crate) struct TeamTools<'a> {
+    /// How far its members have come.
+    pub(crate) progress: &'a mut [Progress],
+    /// Scratch for each of them.
+    pub(crate) scratch: &'a mut [f32],
+    /// What halves of steps pass on, `[2, rows, padded units]`.
+    pub(crate) between_halves: SequenceMut<'a>,
 }
 
 impl Tools {
@@ -20,12 +34,14 @@ impl Tools {
         &mut self.scratch[..rows * self.scratch_per_row]
     }
 
-    /// For a team: how far its members have come, and scratch for each of them over `rows` rows. There is none if no
-    /// sum is long enough to need it, or if the workspace was made for fewer members, who are then slower with large
-    /// weights.
-    pub(crate) fn for_team(&mut self, members: usize, rows: usize) -> (&mut [Progress], &mut [f32]) {
+    /// For a team over `rows` rows. There is no scratch if no sum is long enough to need it, or if the workspace was
+    /// made for fewer members, who are then slower with large weights.
+    pub(crate) fn for_team(&mut self, shape: Shape, members: usize, rows: usize) -> TeamTools<'_> {
         let len = members.checked_mul(rows).and_then(|rows| rows.checked_mul(self.scratch_per_row));
-        let scratch = len.and_then(|len| self.scratch.get_mut(..len));
-        (&mut self.progress[..members], scratch.unwrap_or_default())
+        TeamTools {
+            progress: &mut self.progress[..members],
+            scratch: len.and_then(|len| self.scratch.get_mut(..len)).unwrap_or_default(),
+            between_halves: views::slots_if_any(&mut self.between_halves, [2, rows, shape.padded_units()]),
+        }
     }
 }

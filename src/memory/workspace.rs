@@ -2,7 +2,7 @@
 
 use crate::cell::options_backward::cell_buffers_len;
 use crate::cell::scratch_per_row;
-use crate::config::LstmConfig;
+use crate::config::{LstmConfig, Split};
 use crate::error::Error;
 use crate::memory::buffer::{Buffer, zeros};
 use crate::memory::gradients::{BackwardBuffers, backward_lengths};
@@ -35,6 +35,13 @@ fn scratch_len(config: &LstmConfig, shape: Shape, batch: usize) -> Option<usize>
     rows.max(members.checked_mul(batch)?).checked_mul(scratch_per_row(shape, config.options()))
 }
 
+/// Elements of what a team passes from the first half of a step to the second.
+fn between_halves_len(config: &LstmConfig, shape: Shape, batch: usize) -> Option<usize> {
+    let may_share_units = config.forced_split() == Some(Split::Units) || Plan::members_of(config, shape) > 1;
+    let slots = if shape.has_halves() && may_share_units { 2 } else { 0 };
+    shape.padded_units().checked_mul(batch)?.checked_mul(slots)
+}
+
 /// Bytes of a workspace.
 pub(crate) fn bytes(config: &LstmConfig, shape: Shape, batch: usize) -> Option<usize> {
     let [hidden, cell] = state_lengths(shape, batch)?;
@@ -44,7 +51,13 @@ pub(crate) fn bytes(config: &LstmConfig, shape: Shape, batch: usize) -> Option<u
     } else {
         ([0; 6], 0)
     };
-    let others = [cell, Plan::sums_len(config, shape, batch)?, scratch_len(config, shape, batch)?, options];
+    let others = [
+        cell,
+        Plan::sums_len(config, shape, batch)?,
+        scratch_len(config, shape, batch)?,
+        between_halves_len(config, shape, batch)?,
+        options,
+    ];
     let elements = backward.into_iter().chain(others).try_fold(hidden, usize::checked_add)?;
     let ragged = ragged::bytes(shape, config.options(), batch, config.is_for_training())?;
     let progress = Plan::members(shape).checked_mul(size_of::<Progress>())?;
@@ -61,6 +74,7 @@ impl Workspace {
                 scratch: zeros("batch", scratch_len(config, shape, batch))?,
                 scratch_per_row: scratch_per_row(shape, options),
                 progress: vec![Progress::default(); Plan::members(shape)],
+                between_halves: zeros("batch", between_halves_len(config, shape, batch))?,
             },
             ragged: RaggedBuffers::new(shape, options, batch, training)?,
             backward: if training { Some(BackwardBuffers::new(shape, options, batch)?) } else { None },
@@ -73,6 +87,7 @@ impl Workspace {
         self.state.check("workspace", shape, config.options().if_any().as_ref(), batch).is_ok()
             && has(Plan::sums_len(config, shape, batch), self.sums.len())
             && has(scratch_len(config, shape, batch), self.tools.scratch.len())
+            && has(between_halves_len(config, shape, batch), self.tools.between_halves.len())
             && (self.backward.is_some() || !config.is_for_training())
     }
 
@@ -84,7 +99,8 @@ impl Workspace {
     /// Bytes that this workspace owns.
     pub fn bytes(&self) -> usize {
         let backward = self.backward.as_ref().map_or(0, BackwardBuffers::elements);
-        let elements = self.sums.len() + self.tools.scratch.len() + backward;
+        let tools = self.tools.scratch.len() + self.tools.between_halves.len();
+        let elements = self.sums.len() + tools + backward;
         let progress = self.tools.progress.len() * size_of::<Progress>();
         self.state.bytes() + elements * size_of::<f32>() + progress + self.ragged.bytes()
     }

@@ -19,11 +19,11 @@
 
 use crate::cell::Cell;
 use crate::cell::options_backward::{BackwardExtras, CellGradients, CellRows};
-use crate::cell::step::{BackwardStep, StepMasks};
+use crate::cell::step::{BackwardStep, Half, StepMasks};
 use crate::config::Split;
 use crate::direction::Direction;
 use crate::memory::gradients::GradientRows;
-use crate::memory::tools::Tools;
+use crate::memory::tools::{TeamTools, Tools};
 use crate::memory::views;
 use crate::pack::PackedWeights;
 use crate::parallel;
@@ -32,7 +32,7 @@ use crate::recurrence::given::{Given, GivenGradient, add_to_table, write_gradien
 use crate::shape::Shape;
 use crate::view::Sequence;
 use quadgate_kernels::{
-    ColumnProduct, Kernels, Product, Progress, Rows, RowsMut, SequenceMut, Shared, Slots, Start, Team, Term,
+    ColumnProduct, Kernels, Product, Rows, RowsMut, SequenceMut, Shared, Slots, Start, Team, Term,
     without_small,
 };
 use std::ops::Range;
@@ -161,6 +161,8 @@ pub(crate) struct Step<'a, 'g> {
     /// Room for cotangents that must be gathered.
     pub(crate) gathered: Option<RowsMut<'a>>,
     pub(crate) extras: Option<&'a mut CellRows<'g>>,
+    /// One half alone of a step that has halves.
+    pub(crate) half: Option<Half<'a>>,
     pub(crate) scratch: &'a mut [f32],
 }
 
@@ -352,8 +354,8 @@ impl BackwardPass<'_> {
                 });
             }
             Split::Units => {
-                let team = tools.for_team(self.plan.threads, rows);
-                let right = self.units_of_steps(range.clone(), block, work, team, &step);
+                let tools = tools.for_team(shape, self.plan.threads, rows);
+                let right = self.units_of_steps(range.clone(), block, work, tools, &step);
                 // Afterwards, since columns of a member would share cache lines with those of the next.
                 parallel::run(right, self.plan.threads.min(rows), &|first, mut right| {
                     for number in range.clone() {
@@ -391,6 +393,7 @@ impl BackwardPass<'_> {
                 cell_gradient: views::slot(&mut work.cell_gradient, 0),
                 gathered: work.gathered.step(0),
                 extras: work.extras.as_mut(),
+                half: None,
                 scratch: &mut *work.scratch,
             };
             run(number, step);
@@ -403,10 +406,12 @@ impl BackwardPass<'_> {
         range: Range<usize>,
         block: usize,
         work: StepRows<'a>,
-        (progress, scratch): (&mut [Progress], &mut [f32]),
+        tools: TeamTools<'_>,
         run: &(impl Fn(usize, Step<'_, '_>) + Sync),
     ) -> SequenceMut<'a> {
         let StepRows { gate_gradients, right, cell_gradient, gathered, extras, .. } = work;
+        let TeamTools { progress, scratch, between_halves } = tools;
+        let has_halves = self.shape().has_halves();
         let batch = 0..right.batch();
         let (lanes, members, last) = (self.shape().lanes, progress.len(), range.end - 1);
         let first_slot = self.slots(last - block).gate_gradients;
@@ -414,7 +419,10 @@ impl BackwardPass<'_> {
             Direction::Forward => Slots::Down { first: first_slot },
             Direction::Reverse => Slots::Up { first: first_slot },
         };
-        let stepped = [Shared::new(gate_gradients, lanes, written)];
+        let stepped = [
+            Shared::new(gate_gradients, lanes, written),
+            Shared::new(between_halves, lanes, Slots::EachTurn),
+        ];
         let CellRows { carry, hidden, peephole_terms, .. } = extras.unwrap_or_else(CellRows::empty);
         let owned = [
             Shared::new(cell_gradient, lanes, written),
@@ -423,14 +431,16 @@ impl BackwardPass<'_> {
             Shared::new(hidden, lanes, written),
             Shared::new(peephole_terms, lanes, written),
         ];
-        let team = Team::new(progress, range.len(), self.shape().blocks(), stepped, owned);
+        let team =
+            Team::new(progress, range.len(), self.shape().blocks(), stepped, owned).in_halves(has_halves);
         parallel::together(0..members, scratch, &|member, scratch| {
             team.join(member, |turn| {
                 let (number, vectors) = (last - turn.step(), turn.blocks());
                 if vectors.is_empty() {
                     return;
                 }
-                let ([gate_gradients], owned) = turn.parts();
+                let is_second_half = turn.is_second_half();
+                let ([gate_gradients, between], owned) = turn.parts();
                 let [mut cell_gradient, mut gathered, carry, hidden, peephole_terms] = owned;
                 let mut extras = self.cell.has_extras().then(|| CellRows {
                     carry,
@@ -446,6 +456,7 @@ impl BackwardPass<'_> {
                     cell_gradient: views::slot(&mut cell_gradient, 0),
                     gathered: gathered.step(0),
                     extras: extras.as_mut(),
+                    half: Half::of_turn(has_halves, is_second_half, between),
                     scratch: &mut *scratch,
                 };
                 run(number, step);
@@ -522,17 +533,20 @@ impl BackwardPass<'_> {
         if !shape.kind.has_gated_product() {
             return;
         }
-        // What a step records begins with the gate.
-        let gates =
+        let recorded =
             self.state_rows(segment.recorded, number - segment.first_step, rows, shape.recorded_width());
         for columns in shape.panels_of(outputs) {
             let mut to = views::slot(&mut right, panel);
             panel += block_steps;
-            let (h, gates) = (h.columns(columns.clone()), gates.columns(columns.clone()));
+            let h = h.columns(columns.clone());
             let mask = masks.recurrent.map(|mask| mask.columns(columns.clone()));
             for row in 0..count {
                 let to = &mut to.row_mut(row)[..columns.len()];
-                to.iter_mut().zip(h.row(row)).zip(gates.row(row)).for_each(|((to, h), gate)| *to = gate * h);
+                let vectors = to.chunks_mut(shape.lanes).zip(h.row(row).chunks(shape.lanes));
+                for ((to, h), unit) in vectors.zip(columns.clone().step_by(shape.lanes)) {
+                    let gates = &recorded.row(row)[shape.recorded_gate(unit)..];
+                    to.iter_mut().zip(h).zip(gates).for_each(|((to, h), gate)| *to = gate * h);
+                }
                 if let Some(mask) = mask {
                     to.iter_mut().zip(mask.row(row)).for_each(|(to, mask)| *to *= mask);
                 }
@@ -552,7 +566,7 @@ impl BackwardPass<'_> {
         masks: &StepMasks<'_>,
         step: Step<'_, '_>,
     ) {
-        let Step { vectors, batch, after, gate_gradients, cell_gradient, extras, scratch, .. } = step;
+        let Step { vectors, batch, after, gate_gradients, cell_gradient, extras, half, scratch, .. } = step;
         let shape = self.shape();
         let columns = self.columns(&vectors);
         let rows_of = |data, step, width| self.state_rows(data, step, batch.clone(), width);
@@ -592,6 +606,7 @@ impl BackwardPass<'_> {
             previous_cell: cell(step),
             cell_gradient,
             gate_gradients,
+            half,
             scratch,
         };
         self.cell.step_backward(step, extras);

@@ -16,16 +16,16 @@
 
 use crate::cell::Cell;
 use crate::cell::row;
-use crate::cell::step::{Step, StepExtras};
+use crate::cell::step::{Half, Step, StepExtras};
 use crate::config::{Schedule, Split};
 use crate::direction::Direction;
 use crate::memory::states::States;
-use crate::memory::tools::Tools;
+use crate::memory::tools::{TeamTools, Tools};
 use crate::memory::views;
 use crate::pack::PackedWeights;
 use crate::parallel;
 use crate::plan::Plan;
-use crate::recurrence::ragged::{Room, gathered_steps};
+use crate::recurrence::ragged::{Ragged, Room, gathered_steps};
 use crate::recurrence::source::{Block, GatheredRows, Sink, Source};
 use quadgate_kernels::{
     Kernels, NarrowRow, Order, Product, Progress, ReorderedMut, Rows, RowsMut, SequenceMut, Shared, Slots,
@@ -58,7 +58,7 @@ pub(crate) struct Work<'a> {
     pub(crate) gathered: GatheredRows<'a>,
     /// Hoisted pre-activations: `[block_steps, rows, width]` of dense rows, `[1, rows · each, width]` of gathered ones.
     pub(crate) hoisted: SequenceMut<'a>,
-    /// Where a cell with extras keeps the pre-activations of a step without a tape: one slot.
+    /// Where some cells keep what they record of a step though there is no tape, such as pre-activations: one slot.
     pub(crate) preactivations: SequenceMut<'a>,
     /// Scratch of the kernels and of the cell, the same for each row.
     pub(crate) scratch: &'a mut [f32],
@@ -128,7 +128,8 @@ impl<'a> Pass<'a> {
         }
         let (width, is_hoisted) =
             (self.weights.shape().sums_width(), self.plan.schedule == Schedule::Hoisted);
-        let own = if self.cell.has_extras() { rows * width } else { 0 };
+        let has_halves = self.plan.split == Split::Units && self.weights.shape().has_halves();
+        let own = if self.cell.has_extras() || has_halves { rows * width } else { 0 };
         let (own, sums) = sums.split_at_mut(own);
         let mut gathered = GatheredRows::default();
         if let Some(room) = room {
@@ -164,9 +165,10 @@ impl<'a> Pass<'a> {
                 parallel::run(work, self.plan.threads, &|first, work| self.run_rows(first, work));
             }
             Split::Units => {
-                let (progress, scratch) = tools.for_team(self.plan.threads, rows);
+                let TeamTools { progress, scratch, between_halves } =
+                    tools.for_team(self.weights.shape(), self.plan.threads, rows);
                 let work = work(scratch, outputs.map(|output| output.map_or(Sink::None, Sink::Dense)));
-                self.run_units(work, progress);
+                self.run_units(work, progress, between_halves);
             }
         }
     }
@@ -188,7 +190,7 @@ impl<'a> Pass<'a> {
         if rows.is_empty() {
             return;
         }
-        let panels = 0..self.panels();
+        let groups = 0..self.groups();
         let (mut now, mut next) = (slot % slots, 0);
         while let Some(block) = self.source.next_block(next, &rows, &self.cell, &mut gathered) {
             next = block.steps.end;
@@ -209,8 +211,9 @@ impl<'a> Pass<'a> {
                 };
                 let mut cell = cell.first(active);
                 let found = Gathered { input: &*gathered.input, times: &*gathered.times };
+                self.hoist(step, &block, &rows, groups.clone(), found, &mut hoisted);
                 let (start, input) =
-                    self.input(step, &block, [&rows, &of_step], panels.clone(), found, &mut hoisted);
+                    self.input(step, [&rows, &of_step], groups.clone(), found.input, &hoisted);
                 let mut extras = self.extras(step, [&rows, &of_step], &gathered.sequences, || {
                     preactivations.step(0).map(|rows| rows.first(active))
                 });
@@ -218,7 +221,7 @@ impl<'a> Pass<'a> {
                     extras.projected = projected.step(step).map(|rows| rows.first(active));
                 }
                 self.cell.step(Step {
-                    panels: panels.clone(),
+                    groups: groups.clone(),
                     // Slots take turns from call to call, so single steps walk to and fro as well.
                     order: Order::zigzag(now),
                     start,
@@ -229,6 +232,7 @@ impl<'a> Pass<'a> {
                     tape,
                     output: output.rows(self.source.time(step)),
                     extras: extras.as_mut(),
+                    half: None,
                     scratch: &mut *scratch,
                 });
                 if let Some(to) = cell_output.rows(self.source.time(step)) {
@@ -275,7 +279,7 @@ impl<'a> Pass<'a> {
             let times = direction.times(first_step + begin..first_step + end, input.shape[0]);
             let sums;
             let (start, x) = if self.plan.schedule == Schedule::Hoisted {
-                self.hoist(begin..end, &(row..row + 1), 0..self.panels(), &mut hoisted);
+                self.hoist_dense(begin..end, &(row..row + 1), 0..self.groups(), &mut hoisted);
                 sums = views::row_of_steps(&mut hoisted, 0..end - begin);
                 (Start::Sums(sums.read()), views::no_rows())
             } else {
@@ -311,12 +315,12 @@ impl<'a> Pass<'a> {
     }
 
     /// All rows, with the units over a team.
-    fn run_units(&self, work: Work<'_>, progress: &mut [Progress]) {
+    fn run_units(&self, work: Work<'_>, progress: &mut [Progress], mut between_halves: SequenceMut<'_>) {
         let Work { states, mut gathered, mut hoisted, mut preactivations, scratch, .. } = work;
         let States { mut hidden, first: slot, cell, recorded, .. } = states;
         let shape = self.weights.shape();
         let (members, rows) = (progress.len(), 0..hidden.batch());
-        let (block_units, sums_block) = (shape.panel_units(), shape.panel_width());
+        let (group_units, group_sums) = (shape.group_units(), shape.group_sums());
         let [mut output, mut cell_output] = [work.output, work.cell_output].map(|output| match output {
             Sink::Dense(output) => output,
             Sink::None | Sink::Scattered(_) => SequenceMut::empty(),
@@ -340,37 +344,41 @@ impl<'a> Pass<'a> {
             let (stepped_output, owned_output) = stepped_or_owned(is_dense, &mut output);
             let (stepped_cell_output, owned_cell_output) = stepped_or_owned(is_dense, &mut cell_output);
             let stepped = [
-                Shared::new(hidden.all(), block_units, state),
-                Shared::new(taped_cell.all(), block_units, state),
-                Shared::new(recorded.all(), shape.recorded_block(), Slots::Up { first: begin }),
-                Shared::new(stepped_output, block_units, written),
-                Shared::new(stepped_cell_output, block_units, written),
+                Shared::new(hidden.all(), group_units, state),
+                Shared::new(taped_cell.all(), group_units, state),
+                Shared::new(recorded.all(), shape.recorded_group(), Slots::Up { first: begin }),
+                Shared::new(stepped_output, group_units, written),
+                Shared::new(stepped_cell_output, group_units, written),
+                Shared::new(between_halves.all(), group_units, Slots::EachTurn),
             ];
             let owned = [
-                Shared::new(latest_cell.all(), block_units, state),
-                Shared::new(hoisted.all(), sums_block, state),
-                Shared::new(preactivations.all(), sums_block, state),
-                Shared::new(owned_output, block_units, state),
-                Shared::new(owned_cell_output, block_units, state),
+                Shared::new(latest_cell.all(), group_units, state),
+                Shared::new(hoisted.all(), group_sums, state),
+                Shared::new(preactivations.all(), group_sums, state),
+                Shared::new(owned_output, group_units, state),
+                Shared::new(owned_cell_output, group_units, state),
             ];
-            let team = Team::new(&mut *progress, block.steps.len(), self.panels(), stepped, owned);
+            let team = Team::new(&mut *progress, block.steps.len(), self.groups(), stepped, owned)
+                .in_halves(shape.has_halves());
             parallel::together(0..members, &mut *scratch, &|member, scratch| {
                 // The first step that this member has not seen, and how many gathered rows come before it.
                 let (mut seen, mut done) = (begin, 0);
                 team.join(member, |turn| {
-                    let (step, panels) = (begin + turn.step(), turn.blocks());
-                    if panels.is_empty() {
+                    let (step, groups) = (begin + turn.step(), turn.blocks());
+                    if groups.is_empty() {
                         return;
                     }
+                    let is_second_half = turn.is_second_half();
                     while seen < step {
                         done += self.source.active(seen, &rows);
                         seen += 1;
                     }
                     let active = self.source.active(step, &rows);
                     let of_step = done..done + active;
-                    let columns = panels.start * block_units..panels.end * block_units;
+                    let columns = groups.start * group_units..groups.end * group_units;
                     let (stepped, owned) = turn.parts();
-                    let [hidden, taped_cell, recorded, stepped_output, stepped_cell_output] = stepped;
+                    let [hidden, taped_cell, recorded, stepped_output, stepped_cell_output, between] =
+                        stepped;
                     let [mut latest_cell, mut hoisted, mut preactivations, owned_output, owned_cell_output] =
                         owned;
                     let (cell, tape) = match (taped_cell.now, taped_cell.before, recorded.now) {
@@ -381,17 +389,28 @@ impl<'a> Pass<'a> {
                         _ => (views::slot(&mut latest_cell, 0), None),
                     };
                     let mut cell = cell.first(active);
+                    let mut own = preactivations.step(0).map(|rows| rows.first(active));
+                    let half = Half::of_turn(shape.has_halves(), is_second_half, between);
+                    let mut half = half.map(|half| half.split(active).0);
+                    let tape = match half {
+                        Some(_) if tape.is_none() => {
+                            own.take().map(|gates| Tape { previous_cell: views::no_rows(), gates })
+                        }
+                        _ => tape,
+                    };
+                    if !is_second_half {
+                        self.hoist(step, &block, &rows, groups.clone(), found, &mut hoisted);
+                    }
                     let (start, input) =
-                        self.input(step, &block, [&rows, &of_step], panels.clone(), found, &mut hoisted);
+                        self.input(step, [&rows, &of_step], groups.clone(), found.input, &hoisted);
                     // A projection is of whole rows.
-                    let mut extras = self.extras(step, [&rows, &of_step], sequences, || {
-                        preactivations.step(0).map(|rows| rows.first(active))
-                    });
+                    let mut extras =
+                        self.extras(step, [&rows, &of_step], sequences, || own.as_mut().map(RowsMut::all));
                     let from = views::present(hidden.before, "h before step", step, block.steps.len());
                     let mut to =
                         views::present(hidden.now, "h of step", step, block.steps.len()).first(active);
                     self.cell.step(Step {
-                        panels,
+                        groups,
                         order: Order::zigzag(step),
                         start,
                         input,
@@ -401,8 +420,12 @@ impl<'a> Pass<'a> {
                         tape,
                         output: stepped_output.now,
                         extras: extras.as_mut(),
+                        half: half.as_mut(),
                         scratch: &mut *scratch,
                     });
+                    if shape.has_halves() && !is_second_half {
+                        return;
+                    }
                     if let Some(to) = stepped_cell_output.now {
                         copy_rows(cell.read(), to);
                     }
@@ -418,9 +441,9 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// All panels.
-    fn panels(&self) -> usize {
-        self.weights.shape().panels()
+    /// All groups of units.
+    fn groups(&self) -> usize {
+        self.weights.shape().groups()
     }
 
     /// What some cells need of a step beside: `[rows, those of them in what was gathered]`.
@@ -442,62 +465,91 @@ impl<'a> Pass<'a> {
         Some(StepExtras { masks, preactivations: preactivations(), projected: None })
     }
 
-    /// What the pre-activations of some panels of a step start from, and W·x if that is not hoisted. The first step of
-    /// what is hoisted at once makes all of it.
+    /// What the pre-activations of some groups of units of a step start from, and W·x if that is not hoisted.
     #[inline]
     fn input<'s>(
         &'s self,
         step: usize,
-        block: &Block,
         [rows, of_step]: [&Range<usize>; 2],
-        panels: Range<usize>,
-        gathered: Gathered<'s>,
-        hoisted: &'s mut SequenceMut<'_>,
+        groups: Range<usize>,
+        gathered: &'s [f32],
+        hoisted: &'s SequenceMut<'_>,
     ) -> (Start<'s>, Option<Term<'s>>) {
         if self.plan.schedule == Schedule::Fused {
-            let columns = self.weights.recurrent().layout().columns_of(panels);
-            let input = self.source.input(step, rows, of_step, gathered.input);
-            return (Start::Bias(&self.weights.bias()[columns]), self.weights.input_term(input));
+            let bias = &self.weights.bias()[self.weights.shape().start_columns(groups)];
+            let input = self.source.input(step, rows, of_step, gathered);
+            return (Start::Bias(bias), self.weights.input_term(input));
         }
         let sums = match &self.source.ragged {
-            Some(ragged) => {
-                if step == block.steps.start {
-                    let mut to = views::slot(hoisted, 0).first(block.rows);
-                    if let Some(given) = &self.source.given {
-                        let active = block.steps.clone().map(|step| self.source.active(step, rows));
-                        let positions = active.flat_map(|active| rows.start..rows.start + active);
-                        for (row, (position, &time)) in positions.zip(gathered.times).enumerate() {
-                            let place = [time, ragged.row(position)];
-                            given.write(self.weights, place, panels.clone(), to.row_mut(row));
-                        }
-                    } else {
-                        let x = self.source.gathered_input(&(0..block.rows), gathered.input);
-                        self.input_sums(panels, x, to);
-                    }
-                }
-                views::read_slot(hoisted, 0).rows_of(of_step.clone())
-            }
+            Some(_) => views::read_slot(hoisted, 0).rows_of(of_step.clone()),
             None => {
-                let in_block = step % self.plan.block_steps;
-                let first = step - in_block;
-                let steps = first..self.source.steps.min(first + self.plan.block_steps);
-                let slot = self.source.direction.time(in_block, steps.len());
-                if in_block == 0 {
-                    self.hoist(steps, rows, panels, hoisted);
-                }
+                let steps = self.hoisted_with(step);
+                let slot = self.source.direction.time(step - steps.start, steps.len());
                 views::read_slot(hoisted, slot)
             }
         };
         (Start::Sums(sums), None)
     }
 
-    /// bias + W·x, or what is given of that, for a block of steps of dense rows, in the order of their times, for some
-    /// panels.
+    /// The steps of dense rows whose input products are hoisted at once with those of this one.
+    #[inline]
+    fn hoisted_with(&self, step: usize) -> Range<usize> {
+        let first = step - step % self.plan.block_steps;
+        first..self.source.steps.min(first + self.plan.block_steps)
+    }
+
+    /// The first step of what is hoisted at once makes all of it, for some groups of units.
+    #[inline]
     fn hoist(
+        &self,
+        step: usize,
+        block: &Block,
+        rows: &Range<usize>,
+        groups: Range<usize>,
+        gathered: Gathered<'_>,
+        hoisted: &mut SequenceMut<'_>,
+    ) {
+        if self.plan.schedule == Schedule::Fused {
+            return;
+        }
+        if let Some(ragged) = &self.source.ragged {
+            if step == block.steps.start {
+                self.hoist_gathered(ragged, block, rows, groups, gathered, hoisted);
+            }
+        } else if step.is_multiple_of(self.plan.block_steps) {
+            self.hoist_dense(self.hoisted_with(step), rows, groups, hoisted);
+        }
+    }
+
+    /// bias + W·x, or what is given of that, for a block of gathered rows.
+    fn hoist_gathered(
+        &self,
+        ragged: &Ragged<'_>,
+        block: &Block,
+        rows: &Range<usize>,
+        groups: Range<usize>,
+        gathered: Gathered<'_>,
+        hoisted: &mut SequenceMut<'_>,
+    ) {
+        let mut to = views::slot(hoisted, 0).first(block.rows);
+        let Some(given) = &self.source.given else {
+            let x = self.source.gathered_input(&(0..block.rows), gathered.input);
+            return self.input_sums(groups, x, to);
+        };
+        let active = block.steps.clone().map(|step| self.source.active(step, rows));
+        let positions = active.flat_map(|active| rows.start..rows.start + active);
+        for (row, (position, &time)) in positions.zip(gathered.times).enumerate() {
+            let place = [time, ragged.row(position)];
+            given.write(self.weights, place, groups.clone(), to.row_mut(row));
+        }
+    }
+
+    /// The same for a block of steps of dense rows, in the order of their times.
+    fn hoist_dense(
         &self,
         block: Range<usize>,
         rows: &Range<usize>,
-        panels: Range<usize>,
+        groups: Range<usize>,
         hoisted: &mut SequenceMut<'_>,
     ) {
         let Source { input, direction, first_step, .. } = self.source;
@@ -508,12 +560,12 @@ impl<'a> Pass<'a> {
             for slot in 0..steps {
                 for row in 0..rows.len() {
                     let to = hoisted.row_mut(slot, row);
-                    given.write(self.weights, [t + slot, rows.start + row], panels.clone(), to);
+                    given.write(self.weights, [t + slot, rows.start + row], groups.clone(), to);
                 }
             }
             return;
         }
-        let product = |rows: Rows<'_>, to: RowsMut<'_>| self.input_sums(panels.clone(), rows, to);
+        let product = |rows: Rows<'_>, to: RowsMut<'_>| self.input_sums(groups.clone(), rows, to);
         // The weights are read once per product, so the products shall have many rows: all there are, or all steps of a
         // batch row, or all batch rows of a step.
         let all = input.all_rows(t, steps, rows.start, rows.len());
@@ -532,13 +584,19 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// bias + W·x for some rows of x and some panels.
-    fn input_sums(&self, panels: Range<usize>, rows: Rows<'_>, to: RowsMut<'_>) {
-        let weights = self.weights.input();
-        let start = Start::Bias(&self.weights.bias()[weights.layout().columns_of(panels.clone())]);
-        let terms = [Some(Term { rows, weights, from: 0 }), None];
-        let vectors = weights.layout().vectors_of(panels);
-        self.kernels.product(Product { start, terms, vectors, to, scratch: &mut [] });
+    /// bias + W·x for some rows of x and some groups of units.
+    fn input_sums(&self, groups: Range<usize>, rows: Rows<'_>, mut to: RowsMut<'_>) {
+        let shape = self.weights.shape();
+        let terms = [Some(Term { rows, weights: self.weights.input(), from: 0 }), None];
+        let mut first = 0;
+        for vectors in shape.sums_of(groups) {
+            let columns = shape.columns_of(vectors.clone());
+            let end = first + columns.len();
+            let start = Start::Bias(&self.weights.bias()[columns]);
+            let to = to.columns(first..end);
+            self.kernels.product(Product { start, terms, vectors, to, scratch: &mut [] });
+            first = end;
+        }
     }
 }
 

@@ -65,23 +65,28 @@ impl<'a> Given<'a> {
         }
     }
 
-    /// Writes what some panels of a row start from at a time.
+    /// Writes what some groups of units of a row start from at a time.
     pub(crate) fn write(
         &self,
         weights: &PackedWeights,
         [time, row]: [usize; 2],
-        panels: Range<usize>,
-        to: &mut [f32],
+        groups: Range<usize>,
+        mut to: &mut [f32],
     ) {
         let shape = weights.shape();
         match self {
             Given::Sums(sums) => {
                 let sums = sums.row(time, row);
-                pack_sums(weights, |gate| &sums[gate * shape.units..][..shape.units], panels, to);
+                pack_sums(weights, |gate| &sums[gate * shape.units..][..shape.units], groups, to);
             }
             Given::Table(table, indices) => {
-                let columns = shape.gates_layout(1).columns_of(panels);
-                to.copy_from_slice(&table.row(indices.of(time, row))[columns]);
+                let entry = table.row(indices.of(time, row));
+                for vectors in shape.sums_of(groups) {
+                    let columns = shape.columns_of(vectors);
+                    let (part, rest) = to.split_at_mut(columns.len());
+                    part.copy_from_slice(&entry[columns]);
+                    to = rest;
+                }
             }
         }
     }

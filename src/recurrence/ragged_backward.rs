@@ -194,7 +194,7 @@ impl RaggedBackward<'_> {
         masks: impl Fn(&Range<usize>) -> StepMasks<'m>,
     ) {
         let Step { vectors, batch, after, gate_gradients, cell_gradient, .. } = step;
-        let Step { gathered, mut extras, scratch, .. } = step;
+        let Step { gathered, mut extras, half, scratch, .. } = step;
         let (first, active) = (batch.start, times.len());
         let going = self.active(number + 1, &batch).len();
         let gates = self.pass.shape().gates();
@@ -215,10 +215,12 @@ impl RaggedBackward<'_> {
         }
         let (going_gates, ending_gates) = gate_gradients.first(active * gates).split(going * gates);
         let (going_cell, ending_cell) = cell_gradient.split(going);
+        let (going_half, ending_half) = half.map(|half| half.split(active).0.split(going)).unzip();
         let after = after.map(|after| after.rows_of(0..going * gates));
-        for (rows, after, gate_gradients, cell_gradient) in
-            [(0..going, after, going_gates, going_cell), (going..active, None, ending_gates, ending_cell)]
-        {
+        for (rows, after, gate_gradients, cell_gradient, half) in [
+            (0..going, after, going_gates, going_cell, going_half),
+            (going..active, None, ending_gates, ending_cell, ending_half),
+        ] {
             if rows.is_empty() {
                 continue;
             }
@@ -233,6 +235,7 @@ impl RaggedBackward<'_> {
                 cell_gradient,
                 gathered: None,
                 extras: extras.as_mut(),
+                half,
                 scratch: &mut *scratch,
             };
             let cotangent = cotangent.map(|all| all.rows_of(rows));

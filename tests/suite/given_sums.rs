@@ -188,7 +188,7 @@ impl Case {
     /// Parameters beside W, and a layer of these and W, `[gates · H, X]`.
     fn layer(&self, run: Run, inputs: usize, weight_ih: &[f32]) -> (Box<dyn Layer>, usize) {
         let run = match self.kind {
-            Kind::LstmOfRows | Kind::Gru(ResetGate::BeforeProduct) => Run { split: None, ..run },
+            Kind::LstmOfRows => Run { split: None, ..run },
             _ => run,
         };
         let lstm = LstmConfig::new(inputs, self.units);

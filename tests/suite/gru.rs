@@ -186,10 +186,11 @@ fn onnx_runtimes_answers_with_the_reset_gate_before_the_product() {
 }
 
 #[test]
-fn threads_cannot_share_units_that_wait_for_all_reset_gates() {
-    let config = GruConfig::new(1, 1).reset_gate(ResetGate::BeforeProduct);
+fn threads_cannot_share_units_that_wait_for_all_reset_gates_and_have_options() {
+    let config = GruConfig::new(1, 1).reset_gate(ResetGate::BeforeProduct).split(Split::Units);
     let weights = GruWeights::pytorch(&config, &[1.0; 3], &[1.0; 3], None, None).unwrap();
-    let refused = Gru::new(&config.clone().split(Split::Units), &weights).unwrap_err();
+    assert!(Gru::new(&config, &weights).is_ok());
+    let refused = Gru::new(&config.clone().clip(1.0), &weights).unwrap_err();
     assert!(matches!(refused, Error::Unsupported { argument: "split over units", .. }), "{refused}");
     let refused = Gru::new(&config.reset_gate(ResetGate::AfterProduct), &weights).unwrap_err();
     assert!(matches!(refused, Error::Unsupported { argument: "weights", .. }), "{refused}");

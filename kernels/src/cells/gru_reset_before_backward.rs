@@ -1,4 +1,5 @@
-//! The backward pass of a gated recurrent unit whose reset gate comes before the product, in two sweeps.
+//! The backward pass of a gated recurrent unit whose reset gate comes before the product, in two sweeps, each of all
+//! units or of some.
 //!
 //! ```text
 //! candidate:  dh  = dZ' · R + cotangent of h + carry    dZ' of r and z, and carry, of the step after this one
@@ -21,13 +22,13 @@ use crate::views::{RawRows, RawRowsMut};
 /// Rows of dZ for each row: of r, z and n.
 pub(crate) const GATES: usize = 3;
 
-/// Where the backward pass of the cell reads and writes. Rows are padded to whole vectors but those of `cotangent` and
-/// `gate_gradients`.
+/// Where a sweep of the backward pass of the cell reads and writes. Rows are padded to whole vectors but those of
+/// `cotangent` and `gate_gradients`.
 #[derive(Clone, Copy)]
 pub(crate) struct GruResetBeforeBackwardRows<const IS_SECOND: bool> {
-    /// Cotangent of h, if there is one.
+    /// Cotangent of h, if there is one; for the first sweep.
     pub(crate) cotangent: RawRows,
-    /// r, z and n, padded each.
+    /// A vector of each of r, z and n, of each vector of units.
     pub(crate) recorded: RawRows,
     /// h of the step before.
     pub(crate) previous_hidden: RawRows,
@@ -35,33 +36,13 @@ pub(crate) struct GruResetBeforeBackwardRows<const IS_SECOND: bool> {
     pub(crate) carry: RawRowsMut,
     /// Where dZr, dZz and dZn go: a row each for each row.
     pub(crate) gate_gradients: RawRowsMut,
-    /// Where dZn goes once more, for the second sweep.
+    /// Where dZn of the first sweep goes once more, for the second one.
     pub(crate) candidate_gradients: RawRowsMut,
-    /// Vectors of units.
-    pub(crate) vectors: usize,
     /// Units of `cotangent` and of `gate_gradients`.
     pub(crate) units: usize,
 }
 
 impl<const IS_SECOND: bool> Destination for GruResetBeforeBackwardRows<IS_SECOND> {}
-
-impl GruResetBeforeBackwardRows<false> {
-    /// The same for the second sweep.
-    pub(crate) fn second(self) -> GruResetBeforeBackwardRows<true> {
-        let Self { cotangent, recorded, previous_hidden, carry, gate_gradients, .. } = self;
-        let Self { candidate_gradients, vectors, units, .. } = self;
-        GruResetBeforeBackwardRows {
-            cotangent,
-            recorded,
-            previous_hidden,
-            carry,
-            gate_gradients,
-            candidate_gradients,
-            vectors,
-            units,
-        }
-    }
-}
 
 impl<S: Simd<Element = f32>, const IS_SECOND: bool> Cell<S> for GruResetBeforeBackwardRows<IS_SECOND> {
     const GATES: usize = 1;
@@ -77,11 +58,10 @@ impl<S: Simd<Element = f32>, const IS_SECOND: bool> Cell<S> for GruResetBeforeBa
         let zero = repeat(s.zero());
         let [mut sums, mut previous, mut carry] = [zero; 3];
         let mut recorded = repeat(zero);
-        let padded = self.vectors * S::LANES;
         let count = |line: &Line| (self.units - line.unit).min(S::LANES);
-        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows, for `vectors`
-        // vectors of each padded array, three times as many of `recorded`, and for `units` elements in each row of the
-        // others, which fill them but for a part of the last.
+        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows, for the vectors of
+        // each padded array, three times as many of `recorded`, and for `units` elements in each row of the others, which
+        // fill them but for a part of the last.
         unsafe {
             each!(n in W => {
                 let line @ Line { row, unit, sums: from } = &lines[n];
@@ -92,7 +72,7 @@ impl<S: Simd<Element = f32>, const IS_SECOND: bool> Cell<S> for GruResetBeforeBa
                 previous[n] = s.load(self.previous_hidden.at(*row, *unit));
                 carry[n] = s.load(self.carry.at(*row, *unit).cast_const());
                 each!(gate in GATES => {
-                    recorded[gate][n] = s.load(self.recorded.at(*row, *unit).add(gate * padded));
+                    recorded[gate][n] = s.load(self.recorded.at(*row, GATES * unit + gate * S::LANES));
                 });
             });
             let [r, z, candidate] = recorded;

@@ -14,7 +14,9 @@
 //! 2. Each takes its own piece, so that the weights of a piece stay in the cache of one core, and leaves those of
 //!    others alone for a while: looking whether a piece is taken calls its counter's cache line from one core to the
 //!    other, which a step of a few hundred nanoseconds feels. Whoever was late once is not waited for again.
-//! 3. Who has a [`Turn`] is the only one at its piece, and all before it is done. So a turn can hand out what to read
+//! 3. A step may be in two halves, the second of which reads what the first made of all columns. Then members meet twice
+//!    a step: there is a turn for each half.
+//! 4. Who has a [`Turn`] is the only one at its piece, and all before it is done. So a turn can hand out what to read
 //!    and what to write, safely.
 
 use super::progress::{Counter, Patience, Progress};
@@ -38,6 +40,8 @@ pub enum Slots {
         /// Slot of step 0.
         first: usize,
     },
+    /// Turn t writes slot t modulo the number of slots. So the second half of a step reads what the first one wrote.
+    EachTurn,
 }
 
 /// A sequence that the team writes: slot after slot, the columns of each piece by whoever has its turn.
@@ -56,11 +60,16 @@ impl<'a> Shared<'a> {
         Self { sequence, block, slots }
     }
 
-    /// Slot that `step` writes, and the one that the step before it wrote.
+    /// Slot that a turn of `step` writes, and the one that the step before it wrote (or the turn, where each turn writes
+    /// another slot).
     #[inline]
-    fn slots_of(&self, step: usize) -> [Option<usize>; 2] {
+    fn slots_of(&self, step: usize, turn: usize) -> [Option<usize>; 2] {
         let slots = self.sequence.slots();
         let (now, before) = match self.slots {
+            Slots::EachTurn => {
+                let before = turn.checked_sub(1);
+                (wrap(turn, slots), before.and_then(|before| wrap(before, slots)))
+            }
             Slots::Up { first } => {
                 let now = first.checked_add(step);
                 let before = now.and_then(|now| now.checked_sub(1));
@@ -101,6 +110,8 @@ fn wrap(slot: usize, slots: usize) -> Option<usize> {
 pub struct Team<'a, const STEPPED: usize, const OWNED: usize> {
     progress: &'a [Progress],
     steps: usize,
+    /// Whether there are two turns to a step.
+    has_halves: bool,
     /// Blocks of a piece, and how many pieces have one more.
     blocks: [usize; 2],
     stepped: [Shared<'a>; STEPPED],
@@ -108,27 +119,27 @@ pub struct Team<'a, const STEPPED: usize, const OWNED: usize> {
 }
 
 // SAFETY: members reach the sequences through turns alone. There is at most one turn for a piece at any time, and all
-// are at the same step: a turn is made when its piece was taken by an atomic exchange, after all pieces of the steps
+// have the same number: a turn is made when its piece was taken by an atomic exchange, after all pieces of the turns
 // before were seen to be done. `done` is stored with release after a turn has ended and looked at with acquire, so all
 // that those turns did happened before. Turns of different pieces write different columns. They read the slot of the
-// step before, which is not the slot that the step writes. The work cannot keep a turn, nor exchange it for that of
+// step or turn before, which is not the slot that they write. The work cannot keep a turn, nor exchange it for that of
 // another call: the lifetime of each is its own.
 unsafe impl<const STEPPED: usize, const OWNED: usize> Sync for Team<'_, STEPPED, OWNED> {}
 
-/// The right to one piece of one step.
+/// The right to one piece of one step, or of a half of it.
 #[derive(Debug)]
 pub struct Turn<'t, 'a, const STEPPED: usize, const OWNED: usize> {
     team: &'t Team<'a, STEPPED, OWNED>,
-    step: usize,
+    number: usize,
     piece: usize,
 }
 
 /// A stepped sequence as a turn sees it.
 #[derive(Debug)]
 pub struct Stepped<'a> {
-    /// What the step before wrote, all columns; `None` if there is no such slot.
+    /// What the step before wrote, or the turn before, all columns; `None` if there is no such slot.
     pub before: Option<Rows<'a>>,
-    /// What this step is to write, the columns of the piece.
+    /// What this step or turn is to write, the columns of the piece.
     pub now: Option<RowsMut<'a>>,
 }
 
@@ -145,7 +156,13 @@ impl<'a, const STEPPED: usize, const OWNED: usize> Team<'a, STEPPED, OWNED> {
         progress.fill_with(Progress::default);
         let pieces = progress.len().max(1);
         let blocks = [blocks / pieces, blocks % pieces];
-        Self { progress, steps, blocks, stepped, owned }
+        Self { progress, steps, has_halves: false, blocks, stepped, owned }
+    }
+
+    /// The same with steps of two halves, if so: for each a turn of each piece.
+    #[inline]
+    pub fn in_halves(self, has_halves: bool) -> Self {
+        Self { has_halves, ..self }
     }
 
     /// Takes part as `member`, whose own piece has the same number. Returns when every piece is done. The work may not
@@ -153,21 +170,21 @@ impl<'a, const STEPPED: usize, const OWNED: usize> Team<'a, STEPPED, OWNED> {
     #[inline]
     pub fn join(&self, member: usize, mut work: impl FnMut(&mut Turn<'_, 'a, STEPPED, OWNED>)) {
         let pieces = self.progress.len();
-        // The pieces, of the first 64, that this member had to take from others at the step before.
+        // The pieces, of the first 64, that this member had to take from others at the turn before.
         let mut late = 0u64;
-        for step in 0..self.steps {
+        for number in 0..self.steps << usize::from(self.has_halves) {
             if member < pieces {
-                self.take(step, member, &mut work);
+                self.take(number, member, &mut work);
             }
             for piece in 0..pieces {
                 let bit = 1u64.checked_shl(piece as u32).unwrap_or(0);
                 let mut looks_left = if late & bit == 0 { LENIENCE } else { 0 };
                 late &= !bit;
                 let mut patience = Patience::new();
-                while self.progress[piece].done.load(Ordering::Acquire) <= step {
+                while self.progress[piece].done.load(Ordering::Acquire) <= number {
                     if looks_left > 0 {
                         looks_left -= 1;
-                    } else if self.take(step, piece, &mut work) {
+                    } else if self.take(number, piece, &mut work) {
                         late |= bit;
                         break;
                     } else {
@@ -179,26 +196,26 @@ impl<'a, const STEPPED: usize, const OWNED: usize> Team<'a, STEPPED, OWNED> {
         }
     }
 
-    /// Does a piece of a step, unless somebody has taken it.
+    /// Does a piece at a turn, unless somebody has taken it.
     #[inline]
     fn take(
         &self,
-        step: usize,
+        number: usize,
         piece: usize,
         work: &mut impl FnMut(&mut Turn<'_, 'a, STEPPED, OWNED>),
     ) -> bool {
         let Progress { taken, done } = &self.progress[piece];
         // Looking first leaves the line where it is.
-        let is_taken = taken.load(Ordering::Relaxed) == step
-            && taken.compare_exchange(step, step + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let is_taken = taken.load(Ordering::Relaxed) == number
+            && taken.compare_exchange(number, number + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if is_taken {
-            // What the proofs of turns rest on: this step of the piece, and the steps before it of all others, which
-            // this member saw to be done.
-            debug_assert_eq!(done.load(Ordering::Relaxed), step);
-            debug_assert!(self.progress.iter().all(|other| other.done.load(Ordering::Relaxed) >= step));
+            // What the proofs of turns rest on: this turn of the piece, and those before it of all others, which this
+            // member saw to be done.
+            debug_assert_eq!(done.load(Ordering::Relaxed), number);
+            debug_assert!(self.progress.iter().all(|other| other.done.load(Ordering::Relaxed) >= number));
             // Done even if the work panics: then others go on, and the panic reaches the caller.
-            let _done = Done { counter: done, steps: step + 1 };
-            work(&mut Turn { team: self, step, piece });
+            let _done = Done { counter: done, turns: number + 1 };
+            work(&mut Turn { team: self, number, piece });
         }
         is_taken
     }
@@ -207,12 +224,12 @@ impl<'a, const STEPPED: usize, const OWNED: usize> Team<'a, STEPPED, OWNED> {
 /// Marks a piece as done when it goes out of scope.
 struct Done<'a> {
     counter: &'a Counter,
-    steps: usize,
+    turns: usize,
 }
 
 impl Drop for Done<'_> {
     fn drop(&mut self) {
-        self.counter.store(self.steps, Ordering::Release);
+        self.counter.store(self.turns, Ordering::Release);
     }
 }
 
@@ -220,7 +237,13 @@ impl<const STEPPED: usize, const OWNED: usize> Turn<'_, '_, STEPPED, OWNED> {
     /// The step, from 0.
     #[inline]
     pub fn step(&self) -> usize {
-        self.step
+        self.number >> usize::from(self.team.has_halves)
+    }
+
+    /// Whether it is the second half of a step.
+    #[inline]
+    pub fn is_second_half(&self) -> bool {
+        self.team.has_halves && !self.number.is_multiple_of(2)
     }
 
     /// The blocks of the piece.
@@ -234,16 +257,16 @@ impl<const STEPPED: usize, const OWNED: usize> Turn<'_, '_, STEPPED, OWNED> {
     /// What to read and write: the stepped sequences, and the owned ones.
     #[inline]
     pub fn parts(&mut self) -> ([Stepped<'_>; STEPPED], [SequenceMut<'_>; OWNED]) {
-        let blocks = self.blocks();
+        let (blocks, step) = (self.blocks(), self.step());
         let team = self.team;
         let stepped = core::array::from_fn(|index| {
             let shared = &team.stepped[index];
-            let [now, before] = shared.slots_of(self.step);
+            let [now, before] = shared.slots_of(step, self.number);
             debug_assert!(now.is_none() || now != before);
-            // No turn writes this slot until the turn ends: all are at this step, which writes another one.
+            // No turn writes this slot until the turn ends: all have its number, and write another one.
             let before = before.and_then(|slot| shared.sequence.read(slot));
-            // SAFETY: this turn is the only one at its piece, so at its columns of this step's slot, until it ends; it
-            // is borrowed exclusively meanwhile. What turns read is the slot of the step before, which is another one.
+            // SAFETY: this turn is the only one at its piece, so at its columns of this slot, until it ends; it is
+            // borrowed exclusively meanwhile. What turns read is the slot of the one before, which is another one.
             let columns = unsafe { shared.sequence.shared_columns(shared.columns(&blocks)) };
             Stepped { before, now: now.and_then(|slot| columns.into_step(slot)) }
         });

@@ -144,7 +144,11 @@ impl CellCase {
     /// Whether threads may share units.
     pub fn may_share_units(&self) -> bool {
         let needs_rows = self.normalization.is_some() || self.recurrent_mask.is_some();
-        !needs_rows && self.kind != Kind::Gru(ResetGate::BeforeProduct)
+        let has_options = self.clip.is_some()
+            || self.share.is_some()
+            || self.zoneout.is_some()
+            || [self.gate, self.candidate] != [NaiveActivation::Sigmoid, NaiveActivation::Tanh];
+        !needs_rows && (self.kind != Kind::Gru(ResetGate::BeforeProduct) || !has_options)
     }
 
     /// The same layer, masks and steps with NaN for all else that a call reads.
