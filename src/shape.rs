@@ -96,8 +96,8 @@ impl Shape {
         self.gates() * self.group_units()
     }
 
-    /// Where the gate that is multiplied with h, of a vector of units from `unit` on, lies in a recorded row: with options
-    /// the gates follow each other, else those of each vector.
+    /// Where the gate that is multiplied with h, of a vector of units from `unit` on, lies in a recorded row: with
+    /// options the gates follow each other, else those of each vector.
     pub(crate) fn recorded_gate(self, unit: usize) -> usize {
         if self.has_options { unit } else { self.recorded() * unit }
     }

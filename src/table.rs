@@ -99,8 +99,8 @@ impl InputTable {
     }
 }
 
-/// Writes sums + b of one row to what some groups of units have of a packed row: `sums` has W·x of all units for each gate of the
-/// parameters.
+/// Writes sums + b of one row to what some groups of units have of a packed row: `sums` has W·x of all units for each
+/// gate of the parameters.
 pub(crate) fn pack_sums<'s>(
     weights: &PackedWeights,
     sums: impl Fn(usize) -> &'s [f32],

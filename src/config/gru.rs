@@ -29,8 +29,8 @@ impl GruConfig {
 
     /// Sets where the reset gate is applied.
     ///
-    /// Before the product, threads that share units ([`Split::Units`](crate::Split::Units)) meet twice a step; with options
-    /// they cannot share them.
+    /// Before the product, threads that share units ([`Split::Units`](crate::Split::Units)) meet twice a step; with
+    /// options they cannot share them.
     ///
     /// ```
     /// use quadgate::{GruConfig, ResetGate};

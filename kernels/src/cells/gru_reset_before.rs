@@ -45,9 +45,9 @@ impl<S: Simd<Element = f32>> Cell<S> for GruGateRows {
         let (a, constants) = (Together::<S, W>(s), &GATE_CONSTANTS);
         let (mut sums, mut previous) = (repeat(s.zero()), repeat(s.zero()));
         let resets = self.vectors * S::LANES;
-        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows, for the vectors of
-        // `gated` and three times as many of `recorded`, and for `units` elements of `previous_hidden`, which fill them
-        // but for a part of the last.
+        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows, for the vectors
+        // of `gated` and three times as many of `recorded`, and for `units` elements of `previous_hidden`, which fill
+        // them but for a part of the last.
         unsafe {
             each!(n in W => {
                 let Line { row, unit, sums: from } = &lines[n];
@@ -102,8 +102,8 @@ impl<S: Simd<Element = f32>> Cell<S> for GruCandidateRows {
         let [mut sums, mut update, mut previous] = repeat(repeat(s.zero()));
         let count = |line: &Line| (self.units - line.unit).min(S::LANES);
         // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows, for the vectors
-        // of `hidden` and three times as many of `recorded`, and for `units` elements of the others, which fill them but
-        // for a part of the last.
+        // of `hidden` and three times as many of `recorded`, and for `units` elements of the others, which fill them
+        // but for a part of the last.
         unsafe {
             each!(n in W => {
                 let line @ Line { row, unit, sums: from } = &lines[n];

@@ -59,9 +59,9 @@ impl<S: Simd<Element = f32>, const IS_SECOND: bool> Cell<S> for GruResetBeforeBa
         let [mut sums, mut previous, mut carry] = [zero; 3];
         let mut recorded = repeat(zero);
         let count = |line: &Line| (self.units - line.unit).min(S::LANES);
-        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows, for the vectors of
-        // each padded array, three times as many of `recorded`, and for `units` elements in each row of the others, which
-        // fill them but for a part of the last.
+        // SAFETY: the caller vouches for the sums; whoever made the sweep vouches, at each of its rows, for the vectors
+        // of each padded array, three times as many of `recorded`, and for `units` elements in each row of the others,
+        // which fill them but for a part of the last.
         unsafe {
             each!(n in W => {
                 let line @ Line { row, unit, sums: from } = &lines[n];

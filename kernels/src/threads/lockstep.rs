@@ -14,8 +14,8 @@
 //! 2. Each takes its own piece, so that the weights of a piece stay in the cache of one core, and leaves those of
 //!    others alone for a while: looking whether a piece is taken calls its counter's cache line from one core to the
 //!    other, which a step of a few hundred nanoseconds feels. Whoever was late once is not waited for again.
-//! 3. A step may be in two halves, the second of which reads what the first made of all columns. Then members meet twice
-//!    a step: there is a turn for each half.
+//! 3. A step may be in two halves, the second of which reads what the first made of all columns. Then members meet
+//!    twice a step: there is a turn for each half.
 //! 4. Who has a [`Turn`] is the only one at its piece, and all before it is done. So a turn can hand out what to read
 //!    and what to write, safely.
 
@@ -60,8 +60,8 @@ impl<'a> Shared<'a> {
         Self { sequence, block, slots }
     }
 
-    /// Slot that a turn of `step` writes, and the one that the step before it wrote (or the turn, where each turn writes
-    /// another slot).
+    /// Slot that a turn of `step` writes, and the one that the step before it wrote (or the turn, where each turn
+    /// writes another slot).
     #[inline]
     fn slots_of(&self, step: usize, turn: usize) -> [Option<usize>; 2] {
         let slots = self.sequence.slots();
