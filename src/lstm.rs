@@ -645,7 +645,9 @@ impl Lstm {
     /// Runs one time step: reads x, `[B, X]`, and advances h and c of `state`.
     ///
     /// This is the call for streaming. The new h is [`State::hidden`]. A sequence fed step by step yields the same bits
-    /// as [`Lstm::forward`]; feed a reverse layer from the last step to the first. Allocates nothing.
+    /// as [`Lstm::forward`]; feed a reverse layer from the last step to the first. Allocates nothing, and runs on the
+    /// caller's thread alone: where a step takes many microseconds (512 units 0.1 to 0.3 ms), `forward` over one step
+    /// may share it between threads.
     ///
     /// # Errors
     /// An [`Error`] that names the argument that does not fit; nothing has been written then.

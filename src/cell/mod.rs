@@ -51,45 +51,39 @@ pub(crate) fn scratch_per_row(shape: Shape, options: &Options) -> usize {
 }
 
 impl<'a> Cell<'a> {
+    /// The cell with options, if it is one.
+    #[inline]
+    fn options(&self) -> Option<&WithOptions<'a>> {
+        match self {
+            Cell::WithOptions(cell) => Some(cell),
+            _ => None,
+        }
+    }
+
     /// Whether steps need what [`StepExtras`](step::StepExtras) have.
     #[inline]
     pub(crate) fn has_extras(&self) -> bool {
-        match self {
-            Cell::Lstm(_) | Cell::Gru(_) | Cell::GruResetBefore(_) | Cell::Rnn(_) => false,
-            Cell::WithOptions(_) => true,
-        }
+        self.options().is_some()
     }
 
     /// Whether each element of h depends on all units, so that it has whole rows alone.
     pub(crate) fn mixes_units(&self) -> bool {
-        match self {
-            Cell::Lstm(_) | Cell::Gru(_) | Cell::GruResetBefore(_) | Cell::Rnn(_) => false,
-            Cell::WithOptions(cell) => cell.options.projection.is_some(),
-        }
+        self.options().is_some_and(|cell| cell.options.projection.is_some())
     }
 
     /// Whether Σ dZ is the gradient of the bias: it is not where something comes between.
     pub(crate) fn has_plain_bias(&self) -> bool {
-        match self {
-            Cell::Lstm(_) | Cell::Gru(_) | Cell::GruResetBefore(_) | Cell::Rnn(_) => true,
-            Cell::WithOptions(cell) => cell.options.normalization.is_none(),
-        }
+        self.options().is_none_or(|cell| cell.options.normalization.is_none())
     }
 
     /// What the call gives for each step, beside x: to be taken or gathered like x.
     pub(crate) fn sequences(&self) -> [Option<Sequence<'a>>; 2] {
-        match self {
-            Cell::Lstm(_) | Cell::Gru(_) | Cell::GruResetBefore(_) | Cell::Rnn(_) => [None, None],
-            Cell::WithOptions(cell) => cell.masks.sequences(),
-        }
+        self.options().map_or([None, None], |cell| cell.masks.sequences())
     }
 
     /// What the call gives for each row.
     pub(crate) fn row_mask(&self) -> Option<Rows<'a>> {
-        match self {
-            Cell::Lstm(_) | Cell::Gru(_) | Cell::GruResetBefore(_) | Cell::Rnn(_) => None,
-            Cell::WithOptions(cell) => cell.masks.recurrent,
-        }
+        self.options().and_then(|cell| cell.masks.recurrent)
     }
 
     /// The same with what it gives for other rows.
@@ -98,11 +92,8 @@ impl<'a> Cell<'a> {
         'a: 's,
     {
         match self {
-            Cell::Lstm(cell) => Cell::Lstm(cell),
-            Cell::Gru(cell) => Cell::Gru(cell),
-            Cell::GruResetBefore(cell) => Cell::GruResetBefore(cell),
-            Cell::Rnn(cell) => Cell::Rnn(cell),
             Cell::WithOptions(cell) => Cell::WithOptions(cell.with_recurrent_mask(mask)),
+            plain => plain,
         }
     }
 
@@ -111,10 +102,7 @@ impl<'a> Cell<'a> {
     where
         'a: 's,
     {
-        match self {
-            Cell::Lstm(_) | Cell::Gru(_) | Cell::GruResetBefore(_) | Cell::Rnn(_) => StepMasks::default(),
-            Cell::WithOptions(cell) => cell.masks_of(batch, taken),
-        }
+        self.options().map_or_else(StepMasks::default, |cell| cell.masks_of(batch, taken))
     }
 
     /// One step of some groups of units and rows.
@@ -175,9 +163,8 @@ impl<'a> Cell<'a> {
         batch: usize,
         hidden_gradient: &mut [f32],
     ) {
-        match self {
-            Cell::Lstm(_) | Cell::Gru(_) | Cell::GruResetBefore(_) | Cell::Rnn(_) => {}
-            Cell::WithOptions(cell) => cell.first_hidden_gradient(buffers, batch, hidden_gradient),
+        if let Some(cell) = self.options() {
+            cell.first_hidden_gradient(buffers, batch, hidden_gradient);
         }
     }
 
@@ -192,11 +179,8 @@ impl<'a> Cell<'a> {
         bias: &mut [f32],
         add: bool,
     ) {
-        match self {
-            Cell::Lstm(_) | Cell::Gru(_) | Cell::GruResetBefore(_) | Cell::Rnn(_) => {}
-            Cell::WithOptions(cell) => {
-                cell.add_gradients(buffers, block, threads, gradients, bias, add);
-            }
+        if let Some(cell) = self.options() {
+            cell.add_gradients(buffers, block, threads, gradients, bias, add);
         }
     }
 }

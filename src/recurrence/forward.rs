@@ -392,6 +392,7 @@ impl<'a> Pass<'a> {
                     let mut own = preactivations.step(0).map(|rows| rows.first(active));
                     let half = Half::of_turn(shape.has_halves(), is_second_half, between);
                     let mut half = half.map(|half| half.split(active).0);
+                    // The second half reads what the first one records, so there is a tape in any case.
                     let tape = match half {
                         Some(_) if tape.is_none() => {
                             own.take().map(|gates| Tape { previous_cell: views::no_rows(), gates })
