@@ -1,6 +1,6 @@
 //! How a call of a stack will run, decided from its shape before anything is computed.
 
-use crate::config::Threads;
+use crate::config::{Split, Threads};
 use crate::lstm::Lstm;
 use crate::plan::{flops_per_step, useful_threads};
 use crate::shape::Shape;
@@ -61,7 +61,11 @@ impl StackPlan {
             Threads::Auto => useful_threads(flops * steps as f64, usize::MAX),
         };
         let is_narrow = batch < ROWS_PER_THREAD.saturating_mul(threads);
-        let can_share_units = layers.iter().all(|lstm| !lstm.config().needs_whole_rows());
+        // Where a step has halves it pays from more units on.
+        let can_share_units = layers.iter().all(|lstm| match lstm.shape().has_halves() {
+            true => lstm.plan(steps, batch).split == Split::Units,
+            false => !lstm.config().needs_whole_rows(),
+        });
         let shares_weights = can_share_units && is_narrow && widest.weight_bytes() >= SHARED_WEIGHTS;
         let pays = threads > 1
             && layers.iter().all(|lstm| lstm.config().forced_split().is_none())

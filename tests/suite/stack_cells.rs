@@ -408,3 +408,15 @@ fn a_stack_of_plain_layers_gives_back_the_buffer_that_it_was_made_of() {
     let refused = config.weights(&parameters[1..]).unwrap_err();
     assert!(matches!(refused, Error::Length { argument: "parameters", .. }), "{refused}");
 }
+
+#[test]
+fn layers_that_would_meet_twice_a_step_run_side_by_side_unless_they_are_wide() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    for (units, expected) in [(112, Arrangement::SideBySide), (512, Arrangement::InTurn)] {
+        let layer = GruConfig::new(units, units).reset_gate(ResetGate::BeforeProduct);
+        let config = StackConfig::of(layer, 4, Directions::Forward);
+        let parameters = vec![0.0; config.total_parameters().unwrap()];
+        let stack = GruStack::new(&config, &config.weights(&parameters).unwrap()).unwrap();
+        assert_eq!(pool.install(|| stack.plan(100, 1)).arrangement, expected, "{units} units");
+    }
+}
