@@ -1,9 +1,10 @@
-//! The oracle: LSTMs, gated recurrent units and plain recurrent layers as the equations say them, in `f32` or `f64`,
-//! for tests. Behind the feature `reference`, so that nobody else compiles it.
+//! The oracle: LSTMs, gated recurrent units and plain recurrent layers as the equations say them, in `f64`, for tests.
+//! Behind the feature `reference`, so that nobody else compiles it.
 //!
 //! Slow, plain and independent of everything else in this crate. Two of them:
 //!
-//! - [`NaiveLstm`] is the plain layer: σ, σ, tanh, σ, one direction, every step of every row.
+//! - [`NaiveLstm`] is the plain layer: σ, σ, tanh, σ, one direction, every step of every row. In `f32` it is what a
+//!   first attempt would be, to compare speed with.
 //! - [`NaiveStack`] is all there is. It is built of three parts, each with its backward pass by hand: a [`NaiveCell`],
 //!   which is that of an LSTM, a gated recurrent unit or a plain recurrent one with any options, makes one step of one
 //!   row, a [`NaiveLayer`] walks it over time, in one direction or two, and the stack feeds each layer's output to the
@@ -32,6 +33,5 @@ pub use layer::{
 };
 pub use parameters::NaiveParameters;
 pub use plain::{NaiveCotangents, NaiveGradients, NaiveLstm, NaiveOutput};
-pub use real::{Real, sigmoid};
 pub use stack::NaiveStack;
 pub use step::NaiveStep;

@@ -341,7 +341,7 @@ impl Case {
         let parameters: Vec<f64> =
             widen(&data.parameters).into_iter().zip(up_or_down).map(|(p, by)| p * by).collect();
         let mut rest = &parameters[..];
-        let cells: Vec<NaiveCell<f64>> = self
+        let cells: Vec<NaiveCell> = self
             .lens()
             .into_iter()
             .enumerate()
@@ -353,12 +353,12 @@ impl Case {
             .collect();
         let read =
             |which: usize, rows, width| dense(self.read[which].as_ref(), &data.read[which], rows, width);
-        let states = |h: usize, c: usize| -> Vec<NaiveState<f64>> {
+        let states = |h: usize, c: usize| -> Vec<NaiveState> {
             let [h, c] = [h, c].map(|which| read(which, [1, directed * batch], widest));
             let part = |all: &[f64], index: usize, units: usize| {
                 rows_of(all, widest, index * batch..(index + 1) * batch, units)
             };
-            let of = |(index, cell): (usize, &NaiveCell<f64>)| NaiveState {
+            let of = |(index, cell): (usize, &NaiveCell)| NaiveState {
                 hidden: part(&h, index, cell.hidden_size),
                 cell: part(&c, index, cell.state_size()),
             };

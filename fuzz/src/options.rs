@@ -172,7 +172,7 @@ impl Options {
     }
 
     /// The cell of the oracle. The options make sense.
-    pub fn oracle(&self, [inputs, units]: [usize; 2], mut parameters: &[f64]) -> NaiveCell<f64> {
+    pub fn oracle(&self, [inputs, units]: [usize; 2], mut parameters: &[f64]) -> NaiveCell {
         let tensors = self.lens([inputs, units]).unwrap().map(|len| {
             let (tensor, rest) = parameters.split_at(len);
             parameters = rest;
@@ -216,10 +216,10 @@ impl Options {
     /// The masks of the oracle: the shares that a call gives, else what the rates say, and the recurrent mask.
     pub fn masks(
         &self,
-        cell: &NaiveCell<f64>,
+        cell: &NaiveCell,
         [steps, batch]: [usize; 2],
         [hidden, shares_of_cell, recurrent]: [Option<Vec<f64>>; 3],
-    ) -> NaiveMasks<f64> {
+    ) -> NaiveMasks {
         let constant = |rate: f32, width: usize| vec![1.0 - f64::from(rate); steps * batch * width];
         let rates = self.zoneout;
         // The oracle has a mask for each gate and step.
@@ -296,7 +296,7 @@ fn parameters(function: ActivationFunction) -> Vec<f32> {
 }
 
 /// The same function of the oracle.
-fn naive(function: ActivationFunction) -> NaiveActivation<f64> {
+fn naive(function: ActivationFunction) -> NaiveActivation {
     use ActivationFunction as F;
     use NaiveActivation as N;
     match (function, &widen(&parameters(function))[..]) {

@@ -7,9 +7,9 @@ use quadgate::reference::{NaiveCallGradients, NaiveLstm, NaiveResult, NaiveState
 pub type Tensors = [Vec<f64>; 7];
 
 /// All that the oracle says of a call.
-pub fn tensors(result: NaiveResult<f64>, gradients: NaiveCallGradients<f64>) -> Tensors {
-    let hidden = |states: &[NaiveState<f64>]| states.iter().flat_map(|state| state.hidden.clone()).collect();
-    let cell = |states: &[NaiveState<f64>]| states.iter().flat_map(|state| state.cell.clone()).collect();
+pub fn tensors(result: NaiveResult, gradients: NaiveCallGradients) -> Tensors {
+    let hidden = |states: &[NaiveState]| states.iter().flat_map(|state| state.hidden.clone()).collect();
+    let cell = |states: &[NaiveState]| states.iter().flat_map(|state| state.cell.clone()).collect();
     let parameters = gradients.parameters.iter().flat_map(|of| of.named());
     [
         result.output,

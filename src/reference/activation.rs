@@ -1,11 +1,11 @@
 //! ONNX's activations with their derivatives.
 
-use super::real::{Real, sigmoid};
+use super::real::sigmoid;
 
 /// An activation of [ONNX's LSTM](https://onnx.ai/onnx/operators/onnx__LSTM.html), α and β said aloud.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(missing_docs)] // alpha and beta are the α and β of the equations.
-pub enum NaiveActivation<R> {
+pub enum NaiveActivation {
     /// 1 / (1 + e⁻ˣ)
     Sigmoid,
     /// tanh x
@@ -13,35 +13,35 @@ pub enum NaiveActivation<R> {
     /// max(0, x)
     Relu,
     /// max(0, min(1, α·x + β))
-    HardSigmoid { alpha: R, beta: R },
+    HardSigmoid { alpha: f64, beta: f64 },
     /// x / (1 + |x|)
     Softsign,
     /// ln(1 + eˣ)
     Softplus,
     /// α·x + β
-    Affine { alpha: R, beta: R },
+    Affine { alpha: f64, beta: f64 },
     /// x where x ≥ 0, else α·x
-    LeakyRelu { alpha: R },
+    LeakyRelu { alpha: f64 },
     /// x where x > α, else 0
-    ThresholdedRelu { alpha: R },
+    ThresholdedRelu { alpha: f64 },
     /// α·tanh(β·x)
-    ScaledTanh { alpha: R, beta: R },
+    ScaledTanh { alpha: f64, beta: f64 },
     /// x where x ≥ 0, else α·(eˣ − 1)
-    Elu { alpha: R },
+    Elu { alpha: f64 },
 }
 
 /// The three activations of a cell, which ONNX calls f, g and h.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct NaiveActivations<R> {
+pub struct NaiveActivations {
     /// f, of the gates i, f and o
-    pub gate: NaiveActivation<R>,
+    pub gate: NaiveActivation,
     /// g, of the candidate
-    pub candidate: NaiveActivation<R>,
+    pub candidate: NaiveActivation,
     /// h, of the cell state on its way out
-    pub cell: NaiveActivation<R>,
+    pub cell: NaiveActivation,
 }
 
-impl<R> Default for NaiveActivations<R> {
+impl Default for NaiveActivations {
     /// σ, tanh, tanh
     fn default() -> Self {
         use NaiveActivation::{Sigmoid, Tanh};
@@ -49,59 +49,49 @@ impl<R> Default for NaiveActivations<R> {
     }
 }
 
-impl<R: Real> NaiveActivation<R> {
+impl NaiveActivation {
     /// φ(x)
-    pub fn value(self, x: R) -> R {
-        let (zero, one) = (R::ZERO, R::ONE);
+    pub fn value(self, x: f64) -> f64 {
         match self {
             Self::Sigmoid => sigmoid(x),
             Self::Tanh => x.tanh(),
-            Self::Relu if x > zero => x,
-            Self::Relu => zero,
-            Self::HardSigmoid { alpha, beta } => match alpha * x + beta {
-                line if line < zero => zero,
-                line if line > one => one,
-                line => line,
-            },
-            Self::Softsign => x / (one + absolute(x)),
+            Self::Relu if x > 0.0 => x,
+            Self::Relu => 0.0,
+            Self::HardSigmoid { alpha, beta } => (alpha * x + beta).clamp(0.0, 1.0),
+            Self::Softsign => x / (1.0 + x.abs()),
             // The larger of x and 0 taken out, so that eˣ cannot overflow.
-            Self::Softplus => Self::Relu.value(x) + (-absolute(x)).exp().ln_1p(),
+            Self::Softplus => Self::Relu.value(x) + (-x.abs()).exp().ln_1p(),
             Self::Affine { alpha, beta } => alpha * x + beta,
-            Self::LeakyRelu { alpha } if x < zero => alpha * x,
-            Self::ThresholdedRelu { alpha } if x <= alpha => zero,
+            Self::LeakyRelu { alpha } if x < 0.0 => alpha * x,
+            Self::ThresholdedRelu { alpha } if x <= alpha => 0.0,
             Self::LeakyRelu { .. } | Self::ThresholdedRelu { .. } => x,
             Self::ScaledTanh { alpha, beta } => alpha * (beta * x).tanh(),
-            Self::Elu { alpha } if x < zero => alpha * x.exp_m1(),
+            Self::Elu { alpha } if x < 0.0 => alpha * x.exp_m1(),
             Self::Elu { .. } => x,
         }
     }
 
     /// φ′(x); at a kink, the derivative of one of the sides.
-    pub fn derivative(self, x: R) -> R {
-        let (zero, one) = (R::ZERO, R::ONE);
+    pub fn derivative(self, x: f64) -> f64 {
         match self {
-            Self::Sigmoid => sigmoid(x) * (one - sigmoid(x)),
-            Self::Tanh => one - x.tanh() * x.tanh(),
-            Self::Relu if x > zero => one,
-            Self::Relu => zero,
+            Self::Sigmoid => sigmoid(x) * (1.0 - sigmoid(x)),
+            Self::Tanh => 1.0 - x.tanh() * x.tanh(),
+            Self::Relu if x > 0.0 => 1.0,
+            Self::Relu => 0.0,
             Self::HardSigmoid { alpha, beta } => match alpha * x + beta {
-                line if line < zero || line > one => zero,
+                line if line < 0.0 => 0.0,
+                line if line > 1.0 => 0.0,
                 _ => alpha,
             },
-            Self::Softsign => one / ((one + absolute(x)) * (one + absolute(x))),
+            Self::Softsign => 1.0 / ((1.0 + x.abs()) * (1.0 + x.abs())),
             Self::Softplus => sigmoid(x),
             Self::Affine { alpha, .. } => alpha,
-            Self::LeakyRelu { alpha } if x < zero => alpha,
-            Self::ThresholdedRelu { alpha } if x <= alpha => zero,
-            Self::LeakyRelu { .. } | Self::ThresholdedRelu { .. } => one,
+            Self::LeakyRelu { alpha } if x < 0.0 => alpha,
+            Self::ThresholdedRelu { alpha } if x <= alpha => 0.0,
+            Self::LeakyRelu { .. } | Self::ThresholdedRelu { .. } => 1.0,
             Self::ScaledTanh { alpha, beta } => alpha * beta * Self::Tanh.derivative(beta * x),
-            Self::Elu { alpha } if x < zero => alpha * x.exp(),
-            Self::Elu { .. } => one,
+            Self::Elu { alpha } if x < 0.0 => alpha * x.exp(),
+            Self::Elu { .. } => 1.0,
         }
     }
-}
-
-/// |x|
-fn absolute<R: Real>(x: R) -> R {
-    if x < R::ZERO { -x } else { x }
 }

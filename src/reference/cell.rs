@@ -4,7 +4,7 @@
 use super::activation::{NaiveActivation, NaiveActivations};
 use super::gate::{clip, normalize, normalize_backward, passes};
 use super::parameters::NaiveParameters;
-use super::real::{Real, add, add_scaled, dot, masked};
+use super::real::{add, add_scaled, dot, masked};
 
 /// Which equations a cell follows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,23 +34,16 @@ pub enum NaiveCoupling {
 }
 
 /// Limits to ±limit; `None` for no limit.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct NaiveClip<R> {
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct NaiveClip {
     /// Of what enters the activations of the four gates: ONNX's `clip`
-    pub gate: Option<R>,
+    pub gate: Option<f64>,
     /// Of what enters h: ONNX's `clip` by the standard
-    pub hidden: Option<R>,
+    pub hidden: Option<f64>,
     /// Of f ⊙ c + i ⊙ g: TensorFlow Lite's `cell_clip`
-    pub cell: Option<R>,
+    pub cell: Option<f64>,
     /// Of the projection: TensorFlow Lite's `proj_clip`
-    pub projection: Option<R>,
-}
-
-impl<R> Default for NaiveClip<R> {
-    /// No limits
-    fn default() -> Self {
-        Self { gate: None, hidden: None, cell: None, projection: None }
-    }
+    pub projection: Option<f64>,
 }
 
 /// A cell with the options of its whole family.
@@ -92,7 +85,7 @@ impl<R> Default for NaiveClip<R> {
 /// and of a plain recurrent cell h̃ = g(clip z). They have the activations f and g, the clip of what enters those,
 /// layer normalization and the masks of h; no peepholes, coupling, projection, nor any other clip.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NaiveCell<R> {
+pub struct NaiveCell {
     /// Which equations
     pub kind: NaiveKind,
     /// X
@@ -102,89 +95,86 @@ pub struct NaiveCell<R> {
     /// P: elements of h; H without a projection
     pub output_size: usize,
     /// Weights, and the options that have some
-    pub parameters: NaiveParameters<R>,
+    pub parameters: NaiveParameters,
     /// f, g and h
-    pub activations: NaiveActivations<R>,
+    pub activations: NaiveActivations,
     /// Whether i and f are one
     pub coupling: NaiveCoupling,
     /// Limits
-    pub clip: NaiveClip<R>,
+    pub clip: NaiveClip,
     /// ε of the layer normalization
-    pub epsilon: R,
+    pub epsilon: f64,
 }
 
 /// The state of one cell: of one row, or of a batch.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NaiveState<R> {
+pub struct NaiveState {
     /// h, `[P]` or `[B, P]`
-    pub hidden: Vec<R>,
+    pub hidden: Vec<f64>,
     /// c, `[H]` or `[B, H]`; empty where there is none
-    pub cell: Vec<R>,
+    pub cell: Vec<f64>,
 }
 
 /// The masks of one step of one row.
 #[derive(Clone, Copy, Debug)]
-pub struct NaiveStepMasks<'a, R> {
+pub struct NaiveStepMasks<'a> {
     /// Factors of h for each gate, `[4, P]`; of fewer gates as many
-    pub recurrent: Option<&'a [R]>,
+    pub recurrent: Option<&'a [f64]>,
     /// m_h, `[P]`: how much of the new h to take
-    pub hidden: Option<&'a [R]>,
+    pub hidden: Option<&'a [f64]>,
     /// m_c, `[H]`: how much of the new c to take
-    pub cell: Option<&'a [R]>,
+    pub cell: Option<&'a [f64]>,
 }
 
 /// What a step reads.
 #[derive(Clone, Copy, Debug)]
-pub struct NaiveInputs<'a, R> {
+pub struct NaiveInputs<'a> {
     /// x, `[X]`
-    pub x: &'a [R],
+    pub x: &'a [f64],
     /// The state before the step
-    pub state: &'a NaiveState<R>,
+    pub state: &'a NaiveState,
     /// The masks
-    pub masks: NaiveStepMasks<'a, R>,
+    pub masks: NaiveStepMasks<'a>,
 }
 
 /// What a sum is of, and whose.
 #[derive(Clone, Copy)]
-pub(super) struct Terms<'a, R> {
+pub(super) struct Terms<'a> {
     /// The gate whose rows of W and R are meant
     pub(super) gate: usize,
     /// Which bias and scale
     pub(super) bias: usize,
     /// x, if W·x is a term
-    pub(super) x: Option<&'a [R]>,
+    pub(super) x: Option<&'a [f64]>,
     /// h as the gate sees it, if R·h is a term
-    pub(super) hidden: Option<&'a [R]>,
+    pub(super) hidden: Option<&'a [f64]>,
     /// What else is added
-    pub(super) other: Option<&'a [R]>,
+    pub(super) other: Option<&'a [f64]>,
 }
 
 /// A sum of all units.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Sum<R> {
+pub(super) struct Sum {
     /// s
-    sum: Vec<R>,
+    sum: Vec<f64>,
     /// z
-    pub(super) preactivation: Vec<R>,
+    pub(super) preactivation: Vec<f64>,
 }
 
 /// What the backward pass of a step adds to.
-pub(super) struct StepGradients<'a, R> {
-    pub(super) input: &'a mut [R],
-    pub(super) parameters: &'a mut NaiveParameters<R>,
+pub(super) struct StepGradients<'a> {
+    pub(super) input: &'a mut [f64],
+    pub(super) parameters: &'a mut NaiveParameters,
 }
 
-impl<R: Real> NaiveState<R> {
+impl NaiveState {
     /// Zeros for `batch` rows of a cell.
-    pub fn zeros(cell: &NaiveCell<R>, batch: usize) -> Self {
-        Self {
-            hidden: vec![R::ZERO; batch * cell.output_size],
-            cell: vec![R::ZERO; batch * cell.state_size()],
-        }
+    pub fn zeros(cell: &NaiveCell, batch: usize) -> Self {
+        Self { hidden: vec![0.0; batch * cell.output_size], cell: vec![0.0; batch * cell.state_size()] }
     }
 
     /// The state of one row of a batch.
-    pub(super) fn row(&self, cell: &NaiveCell<R>, b: usize) -> Self {
+    pub(super) fn row(&self, cell: &NaiveCell, b: usize) -> Self {
         Self {
             hidden: self.hidden[b * cell.output_size..][..cell.output_size].to_vec(),
             cell: self.cell[b * cell.state_size()..][..cell.state_size()].to_vec(),
@@ -192,22 +182,20 @@ impl<R: Real> NaiveState<R> {
     }
 
     /// Replaces the state of one row of a batch.
-    pub(super) fn set_row(&mut self, cell: &NaiveCell<R>, b: usize, row: &Self) {
+    pub(super) fn set_row(&mut self, cell: &NaiveCell, b: usize, row: &Self) {
         self.hidden[b * cell.output_size..][..cell.output_size].copy_from_slice(&row.hidden);
         self.cell[b * cell.state_size()..][..cell.state_size()].copy_from_slice(&row.cell);
     }
 }
 
-impl<R> NaiveCell<R> {
+impl NaiveCell {
     /// Elements of c.
     pub fn state_size(&self) -> usize {
         if self.kind == NaiveKind::Lstm { self.hidden_size } else { 0 }
     }
-}
 
-impl<R: Real> NaiveCell<R> {
     /// An LSTM cell without options.
-    pub fn new(input_size: usize, hidden_size: usize, parameters: NaiveParameters<R>) -> Self {
+    pub fn new(input_size: usize, hidden_size: usize, parameters: NaiveParameters) -> Self {
         Self::of_kind(NaiveKind::Lstm, input_size, hidden_size, parameters)
     }
 
@@ -216,7 +204,7 @@ impl<R: Real> NaiveCell<R> {
         kind: NaiveKind,
         input_size: usize,
         hidden_size: usize,
-        parameters: NaiveParameters<R>,
+        parameters: NaiveParameters,
     ) -> Self {
         Self {
             kind,
@@ -227,18 +215,18 @@ impl<R: Real> NaiveCell<R> {
             activations: NaiveActivations::default(),
             coupling: NaiveCoupling::default(),
             clip: NaiveClip::default(),
-            epsilon: R::ZERO,
+            epsilon: 0.0,
         }
     }
 
     /// s and z.
-    pub(super) fn sum(&self, terms: Terms<'_, R>) -> Sum<R> {
+    pub(super) fn sum(&self, terms: Terms<'_>) -> Sum {
         let Terms { gate, bias, x, hidden, other } = terms;
         let products = self.rows(gate).map(|row| {
-            let of_x = x.map_or(R::ZERO, |x| dot(self.weight_ih(row), x));
-            of_x + hidden.map_or(R::ZERO, |hidden| dot(self.weight_hh(row), hidden))
+            let of_x = x.map_or(0.0, |x| dot(self.weight_ih(row), x));
+            of_x + hidden.map_or(0.0, |hidden| dot(self.weight_hh(row), hidden))
         });
-        let mut sum: Vec<R> = products.collect();
+        let mut sum: Vec<f64> = products.collect();
         if let Some(other) = other {
             add(&mut sum, other);
         }
@@ -253,11 +241,11 @@ impl<R: Real> NaiveCell<R> {
     /// From the cotangent of z to those of h as the gate sees it, and of s.
     pub(super) fn sum_backward(
         &self,
-        terms: Terms<'_, R>,
-        sum: &Sum<R>,
-        d_preactivation: Vec<R>,
-        gradients: &mut StepGradients<'_, R>,
-    ) -> [Vec<R>; 2] {
+        terms: Terms<'_>,
+        sum: &Sum,
+        d_preactivation: Vec<f64>,
+        gradients: &mut StepGradients<'_>,
+    ) -> [Vec<f64>; 2] {
         let Terms { gate, bias, x, hidden, .. } = terms;
         let StepGradients { input: d_x, parameters: d_parameters } = gradients;
         add(&mut d_parameters.bias[self.rows(bias)], &d_preactivation);
@@ -271,7 +259,7 @@ impl<R: Real> NaiveCell<R> {
             _ => d_preactivation,
         };
         let (inputs, outputs) = (self.input_size, self.output_size);
-        let mut d_hidden = vec![R::ZERO; outputs];
+        let mut d_hidden = vec![0.0; outputs];
         for (row, &d) in self.rows(gate).zip(&d_sum) {
             if let Some(x) = x {
                 add_scaled(d_x, d, self.weight_ih(row));
@@ -286,13 +274,13 @@ impl<R: Real> NaiveCell<R> {
     }
 
     /// φ(clip z)
-    pub(super) fn value(&self, activation: NaiveActivation<R>, z: &[R]) -> Vec<R> {
+    pub(super) fn value(&self, activation: NaiveActivation, z: &[f64]) -> Vec<f64> {
         z.iter().map(|&z| activation.value(clip(z, self.clip.gate))).collect()
     }
 
     /// From the cotangent of φ(clip z) to that of z.
-    pub(super) fn value_backward(&self, activation: NaiveActivation<R>, z: &[R], d_value: &[R]) -> Vec<R> {
-        let slope = |z: R| activation.derivative(clip(z, self.clip.gate)) * passes(z, self.clip.gate);
+    pub(super) fn value_backward(&self, activation: NaiveActivation, z: &[f64], d_value: &[f64]) -> Vec<f64> {
+        let slope = |z: f64| activation.derivative(clip(z, self.clip.gate)) * passes(z, self.clip.gate);
         d_value.iter().zip(z).map(|(&d, &z)| d * slope(z)).collect()
     }
 
@@ -301,16 +289,16 @@ impl<R: Real> NaiveCell<R> {
         gate * self.hidden_size..(gate + 1) * self.hidden_size
     }
 
-    fn weight_ih(&self, row: usize) -> &[R] {
+    fn weight_ih(&self, row: usize) -> &[f64] {
         &self.parameters.weight_ih[row * self.input_size..][..self.input_size]
     }
 
-    fn weight_hh(&self, row: usize) -> &[R] {
+    fn weight_hh(&self, row: usize) -> &[f64] {
         &self.parameters.weight_hh[row * self.output_size..][..self.output_size]
     }
 
     /// h as a gate sees it; or with a cotangent for h the other way.
-    pub(super) fn seen(&self, gate: usize, masks: NaiveStepMasks<'_, R>, hidden: &[R]) -> Vec<R> {
+    pub(super) fn seen(&self, gate: usize, masks: NaiveStepMasks<'_>, hidden: &[f64]) -> Vec<f64> {
         masked(hidden, masks.recurrent.map(|mask| &mask[gate * self.output_size..][..self.output_size]))
     }
 }

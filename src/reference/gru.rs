@@ -2,7 +2,7 @@
 
 use super::cell::{NaiveCell, NaiveInputs, NaiveState, StepGradients, Sum, Terms};
 use super::gate::{complement, mix};
-use super::real::{Real, add, masked};
+use super::real::{add, masked};
 
 /// r, z and n in weights; in sums and biases r, z, and n or its x̂ = W·x, with ĥ = R·h of n after them.
 const RESET: usize = 0;
@@ -12,26 +12,22 @@ const PRODUCT: usize = 3;
 
 /// What a step computes on the way to the new h.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Step<R> {
+pub(super) struct Step {
     /// Of r, z, and n or x̂
-    sums: [Sum<R>; 3],
+    sums: [Sum; 3],
     /// ĥ, where the reset gate comes after the product
-    product: Option<Sum<R>>,
-    reset: Vec<R>,
-    update: Vec<R>,
+    product: Option<Sum>,
+    reset: Vec<f64>,
+    update: Vec<f64>,
     /// h as R of n sees it: r ⊙ h where the reset gate comes before the product
-    seen: Vec<R>,
+    seen: Vec<f64>,
     /// What enters the activation of n
-    entering: Vec<R>,
-    candidate: Vec<R>,
+    entering: Vec<f64>,
+    candidate: Vec<f64>,
 }
 
 /// One step of one row, and h̃.
-pub(super) fn step<R: Real>(
-    of: &NaiveCell<R>,
-    resets_before: bool,
-    inputs: NaiveInputs<'_, R>,
-) -> (Vec<R>, Step<R>) {
+pub(super) fn step(of: &NaiveCell, resets_before: bool, inputs: NaiveInputs<'_>) -> (Vec<f64>, Step) {
     let h = &inputs.state.hidden;
     let [reset_sum, update_sum] = [RESET, UPDATE].map(|gate| {
         let seen = of.seen(gate, inputs.masks, h);
@@ -61,17 +57,17 @@ pub(super) fn step<R: Real>(
 }
 
 /// From the cotangent of h̃ to that of h.
-pub(super) fn step_backward<R: Real>(
-    of: &NaiveCell<R>,
-    inputs: NaiveInputs<'_, R>,
-    step: &Step<R>,
-    d_hidden: &[R],
-    gradients: &mut StepGradients<'_, R>,
-) -> NaiveState<R> {
+pub(super) fn step_backward(
+    of: &NaiveCell,
+    inputs: NaiveInputs<'_>,
+    step: &Step,
+    d_hidden: &[f64],
+    gradients: &mut StepGradients<'_>,
+) -> NaiveState {
     let h = &inputs.state.hidden;
     // h̃ = (1 − z) ⊙ n + z ⊙ h
     let d_candidate = masked(d_hidden, Some(&complement(&step.update)));
-    let difference: Vec<R> = h.iter().zip(&step.candidate).map(|(&h, &n)| h - n).collect();
+    let difference: Vec<f64> = h.iter().zip(&step.candidate).map(|(&h, &n)| h - n).collect();
     let d_update = masked(d_hidden, Some(&difference));
     let mut d_h = masked(d_hidden, Some(&step.update));
 
@@ -104,12 +100,12 @@ pub(super) fn step_backward<R: Real>(
 }
 
 /// W·x + R·h of a gate.
-fn terms<'a, R>(gate: usize, inputs: NaiveInputs<'a, R>, seen: &'a [R]) -> Terms<'a, R> {
+fn terms<'a>(gate: usize, inputs: NaiveInputs<'a>, seen: &'a [f64]) -> Terms<'a> {
     Terms { gate, bias: gate, x: Some(inputs.x), hidden: Some(seen), other: None }
 }
 
 /// W·x and R·h each for itself.
-fn apart<R>(all: Terms<'_, R>) -> [Terms<'_, R>; 2] {
+fn apart(all: Terms<'_>) -> [Terms<'_>; 2] {
     let Terms { gate, bias, x, hidden, other } = all;
     [Terms { gate, bias, x, hidden: None, other }, Terms { gate, bias: PRODUCT, x: None, hidden, other }]
 }

@@ -2,7 +2,7 @@
 
 use super::cell::{NaiveCell, NaiveInputs, NaiveState, NaiveStepMasks};
 use super::parameters::NaiveParameters;
-use super::real::{Real, add};
+use super::real::add;
 use super::step::NaiveStep;
 
 /// Which way a layer reads, and what becomes of two directions.
@@ -31,75 +31,68 @@ pub enum NaiveRun {
 }
 
 /// The masks of one cell for all steps and rows. Each is indexed by the time of the input, in either direction.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NaiveMasks<R> {
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NaiveMasks {
     /// Recurrent dropout: factors of h for each gate, `[T, B, 4, P]`; of fewer gates as many
-    pub recurrent: Option<Vec<R>>,
+    pub recurrent: Option<Vec<f64>>,
     /// Zoneout of h: how much of the new h to take, `[T, B, P]`
-    pub hidden: Option<Vec<R>>,
+    pub hidden: Option<Vec<f64>>,
     /// Zoneout of c: how much of the new c to take, `[T, B, H]`
-    pub cell: Option<Vec<R>>,
+    pub cell: Option<Vec<f64>>,
 }
 
 /// A layer, or one of a [`NaiveStack`](super::NaiveStack).
 #[derive(Clone, Debug, PartialEq)]
-pub struct NaiveLayer<R> {
+pub struct NaiveLayer {
     /// One cell for each direction, forward first
-    pub cells: Vec<NaiveCell<R>>,
+    pub cells: Vec<NaiveCell>,
     /// The directions
     pub directions: NaiveDirections,
 }
 
 /// What a layer or a stack reads.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NaiveCall<R> {
+pub struct NaiveCall {
     /// T
     pub steps: usize,
     /// B
     pub batch: usize,
     /// x, `[T, B, X]`
-    pub input: Vec<R>,
+    pub input: Vec<f64>,
     /// h₀ and c₀ of each cell, forward before reverse, layer by layer
-    pub initial: Vec<NaiveState<R>>,
+    pub initial: Vec<NaiveState>,
     /// Which steps are run
     pub run: NaiveRun,
     /// Whether the output of a step that is not run is h as it was, rather than zero; if it is not as [`NaiveRun`] says
     pub repeats: Option<bool>,
     /// The masks of each cell, in the order of `initial`
-    pub masks: Vec<NaiveMasks<R>>,
+    pub masks: Vec<NaiveMasks>,
 }
 
 /// What a layer or a stack yields; or the cotangents of that, from which its backward pass starts.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NaiveResult<R> {
+pub struct NaiveResult {
     /// Every h of the last layer, `[T, B, P]` or `[T, B, 2P]`
-    pub output: Vec<R>,
+    pub output: Vec<f64>,
     /// The state of each cell after its last step, in the order of [`NaiveCall::initial`]
-    pub last: Vec<NaiveState<R>>,
+    pub last: Vec<NaiveState>,
 }
 
 /// What a backward pass yields, in the shapes of what these are gradients of.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NaiveCallGradients<R> {
+pub struct NaiveCallGradients {
     /// Of x
-    pub input: Vec<R>,
+    pub input: Vec<f64>,
     /// Of h₀ and c₀ of each cell
-    pub initial: Vec<NaiveState<R>>,
+    pub initial: Vec<NaiveState>,
     /// Of the parameters of each cell
-    pub parameters: Vec<NaiveParameters<R>>,
+    pub parameters: Vec<NaiveParameters>,
 }
 
-impl<R> Default for NaiveMasks<R> {
-    /// None
-    fn default() -> Self {
-        Self { recurrent: None, hidden: None, cell: None }
-    }
-}
-
-impl<R> NaiveMasks<R> {
+impl NaiveMasks {
     /// The masks of a step of a row; `position` is t·B + b.
-    fn at(&self, cell: &NaiveCell<R>, position: usize) -> NaiveStepMasks<'_, R> {
-        fn part<R>(mask: &Option<Vec<R>>, position: usize, width: usize) -> Option<&[R]> {
+    fn at(&self, cell: &NaiveCell, position: usize) -> NaiveStepMasks<'_> {
+        fn part(mask: &Option<Vec<f64>>, position: usize, width: usize) -> Option<&[f64]> {
             mask.as_ref().map(|mask| &mask[position * width..][..width])
         }
         NaiveStepMasks {
@@ -110,9 +103,9 @@ impl<R> NaiveMasks<R> {
     }
 }
 
-impl<R: Real> NaiveCall<R> {
+impl NaiveCall {
     /// A call without options: zero initial states, every step, no masks.
-    pub fn new([steps, batch]: [usize; 2], input: Vec<R>, cells: &[NaiveCell<R>]) -> Self {
+    pub fn new([steps, batch]: [usize; 2], input: Vec<f64>, cells: &[NaiveCell]) -> Self {
         Self {
             steps,
             batch,
@@ -139,7 +132,7 @@ impl<R: Real> NaiveCall<R> {
     }
 }
 
-impl<R: Real> NaiveLayer<R> {
+impl NaiveLayer {
     /// P, or 2P
     pub fn output_size(&self) -> usize {
         let sizes = self.cells.iter().map(|cell| cell.output_size);
@@ -147,9 +140,9 @@ impl<R: Real> NaiveLayer<R> {
     }
 
     /// Every step of every row.
-    pub fn forward(&self, call: &NaiveCall<R>) -> NaiveResult<R> {
+    pub fn forward(&self, call: &NaiveCall) -> NaiveResult {
         let width = self.output_size();
-        let mut output = vec![R::ZERO; call.steps * call.batch * width];
+        let mut output = vec![0.0; call.steps * call.batch * width];
         let mut last = Vec::new();
         for (index, cell) in self.cells.iter().enumerate() {
             let walk = Walk::forward(cell, self.is_reverse(index), call, index);
@@ -163,9 +156,9 @@ impl<R: Real> NaiveLayer<R> {
     }
 
     /// Backpropagation through time of the pass that [`NaiveLayer::forward`] makes of the same call.
-    pub fn backward(&self, call: &NaiveCall<R>, cotangents: &NaiveResult<R>) -> NaiveCallGradients<R> {
+    pub fn backward(&self, call: &NaiveCall, cotangents: &NaiveResult) -> NaiveCallGradients {
         let mut gradients = NaiveCallGradients {
-            input: vec![R::ZERO; call.input.len()],
+            input: vec![0.0; call.input.len()],
             initial: Vec::new(),
             parameters: Vec::new(),
         };
@@ -173,7 +166,8 @@ impl<R: Real> NaiveLayer<R> {
             let walk = Walk::forward(cell, self.is_reverse(index), call, index);
             let from = self.output_offset(index);
             let rows = cotangents.output.chunks_exact(self.output_size());
-            let output: Vec<R> = rows.flat_map(|row| &row[from..from + cell.output_size]).copied().collect();
+            let output: Vec<f64> =
+                rows.flat_map(|row| &row[from..from + cell.output_size]).copied().collect();
             let mut parameters = cell.parameters.zeros_like();
             let last = &cotangents.last[index];
             gradients.initial.push(walk.backward(&output, last, &mut gradients.input, &mut parameters));
@@ -207,27 +201,27 @@ impl NaiveDirections {
 }
 
 /// One cell over time, in one direction.
-struct Walk<'a, R> {
-    cell: &'a NaiveCell<R>,
-    call: &'a NaiveCall<R>,
-    masks: &'a NaiveMasks<R>,
+struct Walk<'a> {
+    cell: &'a NaiveCell,
+    call: &'a NaiveCall,
+    masks: &'a NaiveMasks,
     /// The times in the order in which they are read.
     times: Vec<usize>,
     /// `[T, B, P]`
-    output: Vec<R>,
-    last: NaiveState<R>,
+    output: Vec<f64>,
+    last: NaiveState,
     /// `[T, B]`, with nothing where no step was run
-    moments: Vec<Option<Moment<R>>>,
+    moments: Vec<Option<Moment>>,
 }
 
 /// A step that was run, and the state before it.
-struct Moment<R> {
-    before: NaiveState<R>,
-    step: NaiveStep<R>,
+struct Moment {
+    before: NaiveState,
+    step: NaiveStep,
 }
 
-impl<'a, R: Real> Walk<'a, R> {
-    fn forward(cell: &'a NaiveCell<R>, reverse: bool, call: &'a NaiveCall<R>, index: usize) -> Self {
+impl<'a> Walk<'a> {
+    fn forward(cell: &'a NaiveCell, reverse: bool, call: &'a NaiveCall, index: usize) -> Self {
         let rows = call.steps * call.batch;
         let mut times: Vec<usize> = (0..call.steps).collect();
         if reverse {
@@ -238,7 +232,7 @@ impl<'a, R: Real> Walk<'a, R> {
             call,
             masks: &call.masks[index],
             times,
-            output: vec![R::ZERO; rows * cell.output_size],
+            output: vec![0.0; rows * cell.output_size],
             last: call.initial[index].clone(),
             moments: (0..rows).map(|_| None).collect(),
         };
@@ -264,11 +258,11 @@ impl<'a, R: Real> Walk<'a, R> {
     /// Adds to the gradients of x and of the parameters; returns that of the initial state.
     fn backward(
         &self,
-        output: &[R],
-        last: &NaiveState<R>,
-        input_gradient: &mut [R],
-        parameter_gradients: &mut NaiveParameters<R>,
-    ) -> NaiveState<R> {
+        output: &[f64],
+        last: &NaiveState,
+        input_gradient: &mut [f64],
+        parameter_gradients: &mut NaiveParameters,
+    ) -> NaiveState {
         let Walk { cell, call, .. } = *self;
         let mut initial = last.clone();
         for b in 0..call.batch {
@@ -290,7 +284,7 @@ impl<'a, R: Real> Walk<'a, R> {
     }
 
     /// What the step at `position` reads.
-    fn inputs<'s>(&'s self, position: usize, state: &'s NaiveState<R>) -> NaiveInputs<'s, R> {
+    fn inputs<'s>(&'s self, position: usize, state: &'s NaiveState) -> NaiveInputs<'s> {
         let x = &self.call.input[position * self.cell.input_size..][..self.cell.input_size];
         NaiveInputs { x, state, masks: self.masks.at(self.cell, position) }
     }

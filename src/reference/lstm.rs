@@ -4,7 +4,7 @@ use super::activation::NaiveActivation;
 use super::cell::{NaiveCell, NaiveCoupling, NaiveInputs, NaiveState, StepGradients, Sum, Terms};
 use super::gate::{clip, complement, passes};
 use super::parameters::NaiveParameters;
-use super::real::{Real, add, add_scaled, dot, masked};
+use super::real::{add, add_scaled, dot, masked};
 
 const INPUT: usize = 0;
 const FORGET: usize = 1;
@@ -13,29 +13,29 @@ const OUTPUT: usize = 3;
 
 /// What a step computes on the way to the new state.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Step<R> {
+pub(super) struct Step {
     /// The gates i, f, g and o
-    gates: [Gate<R>; 4],
+    gates: [Gate; 4],
     /// f ⊙ c + i ⊙ g
-    update: Vec<R>,
+    update: Vec<f64>,
     /// c̃
-    cell: Vec<R>,
+    cell: Vec<f64>,
     /// o ⊙ h(c̃)
-    exposed: Vec<R>,
+    exposed: Vec<f64>,
     /// V·(o ⊙ h(c̃)) + v; the same as `exposed` without a projection
-    projected: Vec<R>,
+    projected: Vec<f64>,
 }
 
 /// One gate of all units.
 #[derive(Clone, Debug, PartialEq)]
-struct Gate<R> {
-    sum: Sum<R>,
+struct Gate {
+    sum: Sum,
     /// φ(clip z), or the complement of the gate that this one is coupled to
-    value: Vec<R>,
+    value: Vec<f64>,
 }
 
 /// One step of one row: h̃ and c̃, and what they are made of.
-pub(super) fn step<R: Real>(of: &NaiveCell<R>, inputs: NaiveInputs<'_, R>) -> (NaiveState<R>, Step<R>) {
+pub(super) fn step(of: &NaiveCell, inputs: NaiveInputs<'_>) -> (NaiveState, Step) {
     let before = inputs.state;
     let mut input = gate(of, INPUT, inputs, &before.cell);
     let mut forget = gate(of, FORGET, inputs, &before.cell);
@@ -47,14 +47,14 @@ pub(super) fn step<R: Real>(of: &NaiveCell<R>, inputs: NaiveInputs<'_, R>) -> (N
     }
     let units = 0..of.hidden_size;
     let (i, f, g) = (&input.value, &forget.value, &candidate.value);
-    let update: Vec<R> = units.clone().map(|u| f[u] * before.cell[u] + i[u] * g[u]).collect();
-    let cell: Vec<R> = update.iter().map(|&update| clip(update, of.clip.cell)).collect();
+    let update: Vec<f64> = units.clone().map(|u| f[u] * before.cell[u] + i[u] * g[u]).collect();
+    let cell: Vec<f64> = update.iter().map(|&update| clip(update, of.clip.cell)).collect();
 
     let output = gate(of, OUTPUT, inputs, &cell);
-    let exposed: Vec<R> =
+    let exposed: Vec<f64> =
         units.map(|u| output.value[u] * of.activations.cell.value(clip(cell[u], of.clip.hidden))).collect();
     let projected = project(of, &exposed);
-    let hidden: Vec<R> = match of.parameters.projection {
+    let hidden: Vec<f64> = match of.parameters.projection {
         Some(_) => projected.iter().map(|&h| clip(h, of.clip.projection)).collect(),
         None => projected.clone(),
     };
@@ -63,13 +63,13 @@ pub(super) fn step<R: Real>(of: &NaiveCell<R>, inputs: NaiveInputs<'_, R>) -> (N
 }
 
 /// From the cotangents of h̃ and c̃ to those of the state before the step.
-pub(super) fn step_backward<R: Real>(
-    of: &NaiveCell<R>,
-    inputs: NaiveInputs<'_, R>,
-    step: &Step<R>,
-    [d_hidden, mut d_cell]: [Vec<R>; 2],
-    gradients: &mut StepGradients<'_, R>,
-) -> NaiveState<R> {
+pub(super) fn step_backward(
+    of: &NaiveCell,
+    inputs: NaiveInputs<'_>,
+    step: &Step,
+    [d_hidden, mut d_cell]: [Vec<f64>; 2],
+    gradients: &mut StepGradients<'_>,
+) -> NaiveState {
     let before = inputs.state;
     let units = 0..of.hidden_size;
     let [i, f, g, o] = step.gates.each_ref().map(|gate| &gate.value);
@@ -77,7 +77,7 @@ pub(super) fn step_backward<R: Real>(
 
     // h̃
     let d_exposed = project_backward(of, step, &d_hidden, gradients.parameters);
-    let mut d_output = vec![R::ZERO; of.hidden_size];
+    let mut d_output = vec![0.0; of.hidden_size];
     for u in units.clone() {
         let (cell, limit) = (step.cell[u], of.clip.hidden);
         let (value, slope) = (
@@ -85,7 +85,7 @@ pub(super) fn step_backward<R: Real>(
             of.activations.cell.derivative(clip(cell, limit)) * passes(cell, limit),
         );
         d_output[u] = d_exposed[u] * value;
-        d_cell[u] = d_cell[u] + d_exposed[u] * o[u] * slope;
+        d_cell[u] += d_exposed[u] * o[u] * slope;
     }
     // o sees c̃ through its peephole.
     let (d_h, d_c) = (&mut d_before.hidden, &mut d_before.cell);
@@ -98,16 +98,16 @@ pub(super) fn step_backward<R: Real>(
         d_input[u] = d_update * g[u];
         d_forget[u] = d_update * before.cell[u];
         d_candidate[u] = d_update * i[u];
-        d_c[u] = d_c[u] + d_update * f[u];
+        d_c[u] += d_update * f[u];
         match of.coupling {
             NaiveCoupling::Independent => {}
             NaiveCoupling::ForgetFromInput => {
-                d_input[u] = d_input[u] - d_forget[u];
-                d_forget[u] = R::ZERO;
+                d_input[u] -= d_forget[u];
+                d_forget[u] = 0.0;
             }
             NaiveCoupling::InputFromForget => {
-                d_forget[u] = d_forget[u] - d_input[u];
-                d_input[u] = R::ZERO;
+                d_forget[u] -= d_input[u];
+                d_input[u] = 0.0;
             }
         }
     }
@@ -119,7 +119,7 @@ pub(super) fn step_backward<R: Real>(
 }
 
 /// One gate of all units, with `seen` the cell state that its peephole looks at.
-fn gate<R: Real>(of: &NaiveCell<R>, gate: usize, inputs: NaiveInputs<'_, R>, seen: &[R]) -> Gate<R> {
+fn gate(of: &NaiveCell, gate: usize, inputs: NaiveInputs<'_>, seen: &[f64]) -> Gate {
     let hidden = of.seen(gate, inputs.masks, &inputs.state.hidden);
     let peephole = peephole(of, gate).map(|peephole| masked(peephole, Some(seen)));
     let (x, hidden, other) = (Some(inputs.x), Some(&hidden[..]), peephole.as_deref());
@@ -131,15 +131,15 @@ fn gate<R: Real>(of: &NaiveCell<R>, gate: usize, inputs: NaiveInputs<'_, R>, see
 /// From the cotangent of a gate's value to all that it depends on: h, and what its peephole sees, whose cotangents are
 /// added to.
 #[allow(clippy::too_many_arguments)] // One gate reads and writes all of a step.
-fn gate_backward<R: Real>(
-    of: &NaiveCell<R>,
+fn gate_backward(
+    of: &NaiveCell,
     gate: usize,
-    inputs: NaiveInputs<'_, R>,
-    step: &Step<R>,
-    d_value: &[R],
-    seen: &[R],
-    [d_hidden, d_seen]: [&mut Vec<R>; 2],
-    gradients: &mut StepGradients<'_, R>,
+    inputs: NaiveInputs<'_>,
+    step: &Step,
+    d_value: &[f64],
+    seen: &[f64],
+    [d_hidden, d_seen]: [&mut Vec<f64>; 2],
+    gradients: &mut StepGradients<'_>,
 ) {
     let sum = &step.gates[gate].sum;
     let d_preactivation = of.value_backward(activation(of, gate), &sum.preactivation, d_value);
@@ -154,9 +154,9 @@ fn gate_backward<R: Real>(
 }
 
 /// V·x + v, or x without a projection.
-fn project<R: Real>(of: &NaiveCell<R>, exposed: &[R]) -> Vec<R> {
+fn project(of: &NaiveCell, exposed: &[f64]) -> Vec<f64> {
     let Some(projection) = &of.parameters.projection else { return exposed.to_vec() };
-    let mut projected: Vec<R> =
+    let mut projected: Vec<f64> =
         projection.chunks_exact(of.hidden_size).map(|row| dot(row, exposed)).collect();
     if let Some(bias) = &of.parameters.projection_bias {
         add(&mut projected, bias);
@@ -165,40 +165,40 @@ fn project<R: Real>(of: &NaiveCell<R>, exposed: &[R]) -> Vec<R> {
 }
 
 /// From the cotangent of h̃ to that of o ⊙ h(c̃).
-fn project_backward<R: Real>(
-    of: &NaiveCell<R>,
-    step: &Step<R>,
-    d_hidden: &[R],
-    gradients: &mut NaiveParameters<R>,
-) -> Vec<R> {
+fn project_backward(
+    of: &NaiveCell,
+    step: &Step,
+    d_hidden: &[f64],
+    gradients: &mut NaiveParameters,
+) -> Vec<f64> {
     let (Some(projection), Some(d_projection)) = (&of.parameters.projection, &mut gradients.projection)
     else {
         return d_hidden.to_vec();
     };
-    let mut d_exposed = vec![R::ZERO; of.hidden_size];
+    let mut d_exposed = vec![0.0; of.hidden_size];
     for (p, &d) in d_hidden.iter().enumerate() {
         let d = d * passes(step.projected[p], of.clip.projection);
         let row = p * of.hidden_size..(p + 1) * of.hidden_size;
         add_scaled(&mut d_exposed, d, &projection[row.clone()]);
         add_scaled(&mut d_projection[row], d, &step.exposed);
         if let Some(d_bias) = &mut gradients.projection_bias {
-            d_bias[p] = d_bias[p] + d;
+            d_bias[p] += d;
         }
     }
     d_exposed
 }
 
 /// The rows of a gate in the peepholes, which g has none of.
-fn peephole_rows<R>(of: &NaiveCell<R>, gate: usize) -> std::ops::Range<usize> {
+fn peephole_rows(of: &NaiveCell, gate: usize) -> std::ops::Range<usize> {
     let row = [0, 1, usize::MAX, 2][gate];
     row * of.hidden_size..(row + 1) * of.hidden_size
 }
 
-fn peephole<R>(of: &NaiveCell<R>, gate: usize) -> Option<&[R]> {
+fn peephole(of: &NaiveCell, gate: usize) -> Option<&[f64]> {
     let peephole = of.parameters.peephole.as_ref().filter(|_| gate != CANDIDATE)?;
     Some(&peephole[peephole_rows(of, gate)])
 }
 
-fn activation<R: Copy>(of: &NaiveCell<R>, gate: usize) -> NaiveActivation<R> {
+fn activation(of: &NaiveCell, gate: usize) -> NaiveActivation {
     if gate == CANDIDATE { of.activations.candidate } else { of.activations.gate }
 }

@@ -1,7 +1,7 @@
 //! A stack of layers, with dropout between them.
 
 use super::layer::{NaiveCall, NaiveCallGradients, NaiveLayer, NaiveResult};
-use super::real::{Real, masked};
+use super::real::masked;
 
 /// Layers, each of which reads the output of the one before it.
 ///
@@ -18,16 +18,16 @@ use super::real::{Real, masked};
 /// assert_eq!(result.output[1], result.last[1].hidden[0]);
 /// ```
 #[derive(Clone, Debug, PartialEq)]
-pub struct NaiveStack<R> {
+pub struct NaiveStack {
     /// The first layer reads x.
-    pub layers: Vec<NaiveLayer<R>>,
+    pub layers: Vec<NaiveLayer>,
 }
 
-impl<R: Real> NaiveStack<R> {
+impl NaiveStack {
     /// Runs all layers.
     ///
     /// `dropout` has the factors of what goes from each layer to the next, `[T, B, width]`; an empty slice is none.
-    pub fn forward(&self, call: &NaiveCall<R>, dropout: &[Option<Vec<R>>]) -> NaiveResult<R> {
+    pub fn forward(&self, call: &NaiveCall, dropout: &[Option<Vec<f64>>]) -> NaiveResult {
         let passes = self.passes(call, dropout);
         NaiveResult {
             output: passes.last().map_or(call.input.clone(), |pass| pass.result.output.clone()),
@@ -38,10 +38,10 @@ impl<R: Real> NaiveStack<R> {
     /// Backpropagation through time of the pass that [`NaiveStack::forward`] makes of the same arguments.
     pub fn backward(
         &self,
-        call: &NaiveCall<R>,
-        dropout: &[Option<Vec<R>>],
-        cotangents: &NaiveResult<R>,
-    ) -> NaiveCallGradients<R> {
+        call: &NaiveCall,
+        dropout: &[Option<Vec<f64>>],
+        cotangents: &NaiveResult,
+    ) -> NaiveCallGradients {
         let mut gradients = NaiveCallGradients {
             input: cotangents.output.clone(),
             initial: Vec::new(),
@@ -62,9 +62,9 @@ impl<R: Real> NaiveStack<R> {
         gradients
     }
 
-    fn passes(&self, call: &NaiveCall<R>, dropout: &[Option<Vec<R>>]) -> Vec<Pass<R>> {
+    fn passes(&self, call: &NaiveCall, dropout: &[Option<Vec<f64>>]) -> Vec<Pass> {
         assert!(dropout.is_empty() || dropout.len() + 1 == self.layers.len(), "one mask between two layers");
-        let mut passes: Vec<Pass<R>> = Vec::new();
+        let mut passes: Vec<Pass> = Vec::new();
         let mut cells = 0;
         for layer in &self.layers {
             let input = match passes.last() {
@@ -88,7 +88,7 @@ impl<R: Real> NaiveStack<R> {
 }
 
 /// What one layer reads and yields.
-struct Pass<R> {
-    call: NaiveCall<R>,
-    result: NaiveResult<R>,
+struct Pass {
+    call: NaiveCall,
+    result: NaiveResult,
 }

@@ -3,28 +3,28 @@
 use super::cell::{NaiveCell, NaiveInputs, NaiveKind, NaiveState, StepGradients, Sum};
 use super::gate::{complement, mix};
 use super::parameters::NaiveParameters;
-use super::real::{Real, add, masked};
+use super::real::{add, masked};
 use super::{gru, lstm, rnn};
 
 /// What a step computes: the new state, and on the way there all that its backward pass reads.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NaiveStep<R> {
+pub struct NaiveStep {
     /// The state after the step
-    pub state: NaiveState<R>,
-    way: Way<R>,
+    pub state: NaiveState,
+    way: Way,
 }
 
 /// What lies on the way, by kind.
 #[derive(Clone, Debug, PartialEq)]
-enum Way<R> {
-    Lstm(lstm::Step<R>),
-    Gru(gru::Step<R>),
-    Rnn(Sum<R>),
+enum Way {
+    Lstm(lstm::Step),
+    Gru(gru::Step),
+    Rnn(Sum),
 }
 
-impl<R: Real> NaiveCell<R> {
+impl NaiveCell {
     /// One step of one row.
-    pub fn step(&self, inputs: NaiveInputs<'_, R>) -> NaiveStep<R> {
+    pub fn step(&self, inputs: NaiveInputs<'_>) -> NaiveStep {
         let (new, way) = match self.kind {
             NaiveKind::Lstm => {
                 let (state, step) = lstm::step(self, inputs);
@@ -51,12 +51,12 @@ impl<R: Real> NaiveCell<R> {
     /// returned. The gradients of x and of the parameters are added to what is there.
     pub fn step_backward(
         &self,
-        inputs: NaiveInputs<'_, R>,
-        step: &NaiveStep<R>,
-        cotangent: &NaiveState<R>,
-        input_gradient: &mut [R],
-        parameter_gradients: &mut NaiveParameters<R>,
-    ) -> NaiveState<R> {
+        inputs: NaiveInputs<'_>,
+        step: &NaiveStep,
+        cotangent: &NaiveState,
+        input_gradient: &mut [f64],
+        parameter_gradients: &mut NaiveParameters,
+    ) -> NaiveState {
         let masks = inputs.masks;
         let d_hidden = masked(&cotangent.hidden, masks.hidden);
         let d_cell = masked(&cotangent.cell, masks.cell);

@@ -16,11 +16,11 @@ fn sum(a: &[f64], b: &[f64]) -> Vec<f64> {
 
 /// The states of `cells` from tensors `[cells, B, P]` and `[cells, B, H]`; zeros for what is missing.
 fn states(
-    cells: &[NaiveCell<f64>],
+    cells: &[NaiveCell],
     batch: usize,
     hidden: Option<Vec<f64>>,
     cell: Option<Vec<f64>>,
-) -> Vec<NaiveState<f64>> {
+) -> Vec<NaiveState> {
     let zeros: Vec<_> = cells.iter().map(|cell| NaiveState::zeros(cell, batch)).collect();
     let parts = |values: &Option<Vec<f64>>, index: usize, len: usize| {
         values.as_ref().map_or(vec![0.0; len], |values| values[index * len..][..len].to_vec())
@@ -35,7 +35,7 @@ fn states(
         .collect()
 }
 
-fn assert_states(context: &str, found: &[NaiveState<f64>], hidden: &[f64], cell: &[f64], tolerance: f64) {
+fn assert_states(context: &str, found: &[NaiveState], hidden: &[f64], cell: &[f64], tolerance: f64) {
     let found_hidden: Vec<f64> = found.iter().flat_map(|state| state.hidden.clone()).collect();
     let found_cell: Vec<f64> = found.iter().flat_map(|state| state.cell.clone()).collect();
     assert_relative(&format!("{context}: last h"), &found_hidden, hidden, tolerance);
@@ -51,17 +51,17 @@ fn reorder(values: &[f64], order: &[usize]) -> Vec<f64> {
 /// An answer to be checked, and how close it must be.
 struct Answer {
     context: String,
-    result: NaiveResult<f64>,
-    gradients: NaiveCallGradients<f64>,
+    result: NaiveResult,
+    gradients: NaiveCallGradients,
     tolerance: f64,
 }
 
 /// The oracle's answer, and that of the kernels on every level with one and two threads. Their tolerances.
 fn answers(
     name: &str,
-    stack: &NaiveStack<f64>,
-    call: &NaiveCall<f64>,
-    cotangents: &NaiveResult<f64>,
+    stack: &NaiveStack,
+    call: &NaiveCall,
+    cotangents: &NaiveResult,
     [of_oracle, of_kernels]: [f64; 2],
 ) -> Vec<Answer> {
     let mut answers = vec![Answer {
@@ -79,7 +79,7 @@ fn answers(
 }
 
 /// Cotangents of zero.
-fn no_cotangents(call: &NaiveCall<f64>, result: &NaiveResult<f64>) -> NaiveResult<f64> {
+fn no_cotangents(call: &NaiveCall, result: &NaiveResult) -> NaiveResult {
     let zeros = |values: &Vec<f64>| vec![0.0; values.len()];
     NaiveResult {
         output: zeros(&result.output),

@@ -43,7 +43,7 @@ fn transpose<T: Copy>(values: &[T], [outer, inner, width]: [usize; 3]) -> Vec<T>
 }
 
 fn load(name: &str) -> Golden {
-    let path = format!("{}/tests/data/golden/lstm_{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/data/golden/lstm_{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
     let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();

@@ -199,8 +199,8 @@ proptest! {
             let error = relative_error(found, expected);
             assert!(error <= GRADIENT_TOLERANCE, "{name}: {error:e} in {context:?}");
         };
-        let states = |states: &[NaiveState<f64>]| {
-            let part = |of: fn(&NaiveState<f64>) -> &Vec<f64>| states.iter().flat_map(of).copied().collect();
+        let states = |states: &[NaiveState]| {
+            let part = |of: fn(&NaiveState) -> &Vec<f64>| states.iter().flat_map(of).copied().collect();
             [part(|state| &state.hidden), part(|state| &state.cell)] as [Vec<f64>; 2]
         };
         let outcome = case.forward(run);

@@ -9,7 +9,7 @@ use crate::common::{narrow, widen};
 use quadgate::{Matrix, Sequence, SequenceMut, StackForward};
 
 fn bytes(path: &str) -> Vec<u8> {
-    let path = format!("{}/tests/data/{path}", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/data/{path}", env!("CARGO_MANIFEST_DIR"));
     std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 

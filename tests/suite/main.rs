@@ -5,7 +5,6 @@
 mod activation;
 mod adapters;
 mod arguments;
-mod attention;
 mod cell_goldens;
 mod cell_output;
 mod cells;
@@ -41,5 +40,4 @@ mod stack_cells;
 mod stack_layers;
 mod state_rows;
 mod stored;
-mod train_digits;
 mod weights;

@@ -11,7 +11,7 @@ use std::num::NonZeroUsize;
 const TOLERANCE: f64 = 1e-5;
 
 /// What comes of a case.
-type Answer = (NaiveResult<f64>, NaiveCallGradients<f64>);
+type Answer = (NaiveResult, NaiveCallGradients);
 
 fn recordings() -> impl Strategy<Value = Recording> {
     prop_oneof![

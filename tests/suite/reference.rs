@@ -17,7 +17,7 @@ fn vec(random: &mut Random, len: usize, scale: f32) -> Vec<f64> {
 }
 
 /// A cell without options.
-fn plain_cell(random: &mut Random, inputs: usize, units: usize) -> NaiveCell<f64> {
+fn plain_cell(random: &mut Random, inputs: usize, units: usize) -> NaiveCell {
     let parameters = NaiveParameters::new(
         vec(random, 4 * units * inputs, 1.0),
         vec(random, 4 * units * units, 1.0),
@@ -27,13 +27,13 @@ fn plain_cell(random: &mut Random, inputs: usize, units: usize) -> NaiveCell<f64
 }
 
 /// A call of `cells` with random input and states.
-fn random_call(random: &mut Random, sizes: [usize; 2], cells: &[NaiveCell<f64>]) -> NaiveCall<f64> {
+fn random_call(random: &mut Random, sizes: [usize; 2], cells: &[NaiveCell]) -> NaiveCall {
     let [steps, batch] = sizes;
     let input = vec(random, steps * batch * cells[0].input_size, 1.0);
     NaiveCall { initial: random_states(random, batch, cells), ..NaiveCall::new(sizes, input, cells) }
 }
 
-fn random_states(random: &mut Random, batch: usize, cells: &[NaiveCell<f64>]) -> Vec<NaiveState<f64>> {
+fn random_states(random: &mut Random, batch: usize, cells: &[NaiveCell]) -> Vec<NaiveState> {
     cells
         .iter()
         .map(|cell| NaiveState {
@@ -43,11 +43,11 @@ fn random_states(random: &mut Random, batch: usize, cells: &[NaiveCell<f64>]) ->
         .collect()
 }
 
-fn forward_layer(cell: NaiveCell<f64>) -> NaiveLayer<f64> {
+fn forward_layer(cell: NaiveCell) -> NaiveLayer {
     NaiveLayer { cells: vec![cell], directions: NaiveDirections::Forward }
 }
 
-fn assert_same(found: &NaiveResult<f64>, expected: &NaiveResult<f64>) {
+fn assert_same(found: &NaiveResult, expected: &NaiveResult) {
     assert_relative("output", &found.output, &expected.output, EXACT);
     for (found, expected) in found.last.iter().zip(&expected.last) {
         assert_relative("last h", &found.hidden, &expected.hidden, EXACT);
@@ -242,10 +242,10 @@ fn activations_are_those_of_onnx_at_chosen_points() {
 /// A whole problem: a stack, what it reads, and the cotangents of what it yields.
 #[derive(Clone, Debug)]
 struct Problem {
-    stack: NaiveStack<f64>,
-    call: NaiveCall<f64>,
+    stack: NaiveStack,
+    call: NaiveCall,
     dropout: Vec<Option<Vec<f64>>>,
-    cotangents: NaiveResult<f64>,
+    cotangents: NaiveResult,
 }
 
 impl Problem {
@@ -347,7 +347,7 @@ impl Problem {
     }
 }
 
-fn random_cell(seed: u64, [inputs, units, outputs]: [usize; 3], projected: bool) -> NaiveCell<f64> {
+fn random_cell(seed: u64, [inputs, units, outputs]: [usize; 3], projected: bool) -> NaiveCell {
     let random = &mut Random(seed);
     let mut some = |len: usize| {
         let values = vec(random, len, 1.0);

@@ -29,7 +29,7 @@ struct Speech {
 
 impl Speech {
     fn load() -> Self {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/silero_lstm_20s.safetensors");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/data/silero_lstm_20s.safetensors");
         let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{path}: {error}"));
         let file = SafeTensors::deserialize(&bytes).unwrap();
         Speech {

@@ -31,11 +31,11 @@ const GRADIENT_TOLERANCE: f64 = 1e-5;
 /// The same with options, beside what rounding does to weights near a kink of a function or a limit.
 const OPTIONS_TOLERANCE: f64 = 3e-5;
 
-fn joined(states: &[NaiveState<f64>], of: fn(&NaiveState<f64>) -> &Vec<f64>) -> Vec<f64> {
+fn joined(states: &[NaiveState], of: fn(&NaiveState) -> &Vec<f64>) -> Vec<f64> {
     states.iter().flat_map(|state| of(state).clone()).collect()
 }
 
-fn assert_close(found: &Outcome, expected: &NaiveResult<f64>, tolerance: f64, context: &dyn std::fmt::Debug) {
+fn assert_close(found: &Outcome, expected: &NaiveResult, tolerance: f64, context: &dyn std::fmt::Debug) {
     for (name, found, expected) in [
         ("output", &found.output, &expected.output),
         ("last h", &found.last_hidden, &joined(&expected.last, |state| &state.hidden)),
@@ -48,7 +48,7 @@ fn assert_close(found: &Outcome, expected: &NaiveResult<f64>, tolerance: f64, co
 
 fn assert_gradients_close(
     found: &Gradients,
-    expected: &NaiveCallGradients<f64>,
+    expected: &NaiveCallGradients,
     tolerance: f64,
     context: &dyn std::fmt::Debug,
 ) {
@@ -345,7 +345,7 @@ proptest! {
 }
 
 /// A recorded stack of PyTorch, with the output and gradients that it expects.
-fn pytorch(name: &str) -> (StackCase, Cotangents, NaiveResult<f64>, NaiveCallGradients<f64>) {
+fn pytorch(name: &str) -> (StackCase, Cotangents, NaiveResult, NaiveCallGradients) {
     let golden = GoldenFile::load(name);
     let [steps, batch, inputs, units, layers] =
         ["seq_len", "batch", "input_size", "hidden_size", "num_layers"].map(|key| golden.size(key));
@@ -374,7 +374,7 @@ fn pytorch(name: &str) -> (StackCase, Cotangents, NaiveResult<f64>, NaiveCallGra
     let (mut result, mut gradients) = case.expected(&cotangents);
     result.output = golden.tensor("out");
     gradients.input = golden.tensor("grad.x");
-    let states = |states: &mut [NaiveState<f64>], hidden: &str, cell: &str| {
+    let states = |states: &mut [NaiveState], hidden: &str, cell: &str| {
         let (hidden, cell) = (golden.tensor(hidden), golden.tensor(cell));
         for (index, state) in states.iter_mut().enumerate() {
             state.hidden = hidden[index * batch * units..][..batch * units].to_vec();
@@ -771,7 +771,7 @@ fn check_options(
     };
     let config_of_run = config(run);
     let (width, rows) = (config_of_run.output_size(), config_of_run.directed_layers() * batch);
-    let cells: Vec<NaiveCell<f64>> = (0..config_of_run.directed_layers())
+    let cells: Vec<NaiveCell> = (0..config_of_run.directed_layers())
         .map(|index| {
             let mut cell = of_layers[index / directions.count()].clone();
             let (inputs, units) = (cell.input_size, cell.hidden_size);
@@ -841,7 +841,7 @@ fn check_options(
     prop_assert_eq!(outcome_bits(&found), outcome_bits(&plain));
     prop_assert_eq!(gradient_bits(&gradients), gradient_bits(&plain_gradients));
 
-    let states = |hidden: &[f32], cell: &[f32]| -> Vec<NaiveState<f64>> {
+    let states = |hidden: &[f32], cell: &[f32]| -> Vec<NaiveState> {
         let (mut hidden, mut cell) = (hidden, cell);
         let own = |rest: &mut &[f32], width: usize| widen(rest.split_off(..batch * width).unwrap());
         let state = |(&outputs, &units)| NaiveState {

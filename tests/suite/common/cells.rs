@@ -46,8 +46,8 @@ pub struct CellCase {
     /// T, B, X and H.
     pub sizes: [usize; 4],
     /// f and g; of a plain recurrent layer φ is g.
-    pub gate: NaiveActivation<f64>,
-    pub candidate: NaiveActivation<f64>,
+    pub gate: NaiveActivation,
+    pub candidate: NaiveActivation,
     pub clip: Option<f32>,
     /// Scales and ε.
     pub normalization: Option<(Vec<f32>, f32)>,
@@ -406,7 +406,7 @@ impl CellCase {
     }
 
     /// The cell of the oracle.
-    fn oracle(&self) -> NaiveCell<f64> {
+    fn oracle(&self) -> NaiveCell {
         let [.., inputs, units] = self.sizes;
         let [first, second] = self.biases.each_ref().map(|bias| widen(bias));
         let mut bias: Vec<f64> = first.iter().zip(&second).map(|(a, b)| a + b).collect();

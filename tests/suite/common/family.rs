@@ -14,9 +14,9 @@ use quadgate::{
 /// A directed layer and a call of it. Every number is one that f32 has.
 #[derive(Clone, Debug)]
 pub struct FamilyCase {
-    pub layer: NaiveLayer<f64>,
-    pub call: NaiveCall<f64>,
-    pub cotangents: NaiveResult<f64>,
+    pub layer: NaiveLayer,
+    pub call: NaiveCall,
+    pub cotangents: NaiveResult,
 }
 
 /// The parameters of a cell in f32.
@@ -31,7 +31,7 @@ pub struct Tensors {
 }
 
 impl Tensors {
-    pub fn of(parameters: &NaiveParameters<f64>) -> Self {
+    pub fn of(parameters: &NaiveParameters) -> Self {
         let option = |values: &Option<Vec<f64>>| values.as_deref().map(narrow);
         Self {
             weight_ih: narrow(&parameters.weight_ih),
@@ -64,7 +64,7 @@ impl Tensors {
     }
 }
 
-pub fn function(of: NaiveActivation<f64>) -> ActivationFunction {
+pub fn function(of: NaiveActivation) -> ActivationFunction {
     use NaiveActivation::*;
     match of {
         Sigmoid => ActivationFunction::Sigmoid,
@@ -86,7 +86,7 @@ pub fn function(of: NaiveActivation<f64>) -> ActivationFunction {
 }
 
 /// The configuration of a layer of such cells. Calls may have shares of zoneout and recurrent masks if `masks` say so.
-pub fn config_of(cell: &NaiveCell<f64>, masks: &NaiveMasks<f64>) -> LstmConfig {
+pub fn config_of(cell: &NaiveCell, masks: &NaiveMasks) -> LstmConfig {
     let NaiveActivations { gate, candidate, cell: exposed } = cell.activations;
     let limit = |limit: Option<f64>| limit.map(|limit| limit as f32);
     let mut config = LstmConfig::new(cell.input_size, cell.hidden_size)
@@ -141,7 +141,7 @@ fn limit(random: &mut Random) -> f64 {
     f64::from(random.uniform(0.3).abs()) + 0.25
 }
 
-pub fn activation(random: &mut Random) -> NaiveActivation<f64> {
+pub fn activation(random: &mut Random) -> NaiveActivation {
     use NaiveActivation::*;
     let (alpha, beta) = (number(random, 1.0), number(random, 1.0));
     let all = [
@@ -166,7 +166,7 @@ fn coin(random: &mut Random) -> bool {
 }
 
 /// A cell with each option a third of the time.
-pub fn random_cell(random: &mut Random, inputs: usize, units: usize) -> NaiveCell<f64> {
+pub fn random_cell(random: &mut Random, inputs: usize, units: usize) -> NaiveCell {
     let has_projection = coin(random);
     let outputs = if has_projection { random.bits() as usize % (units + 2) + 1 } else { units };
     let scale = 1.0 / (units as f32).sqrt();
@@ -212,12 +212,7 @@ pub fn random_cell(random: &mut Random, inputs: usize, units: usize) -> NaiveCel
 
 impl FamilyCase {
     /// A call of a cell, with shares of zoneout and recurrent masks a third of the time.
-    pub fn random(
-        random: &mut Random,
-        [steps, batch]: [usize; 2],
-        cell: NaiveCell<f64>,
-        reverse: bool,
-    ) -> Self {
+    pub fn random(random: &mut Random, [steps, batch]: [usize; 2], cell: NaiveCell, reverse: bool) -> Self {
         let (inputs, units, outputs) = (cell.input_size, cell.hidden_size, cell.output_size);
         let rows = steps * batch;
         let state = |random: &mut Random| NaiveState {
@@ -273,7 +268,7 @@ impl FamilyCase {
         self
     }
 
-    fn cell(&self) -> &NaiveCell<f64> {
+    fn cell(&self) -> &NaiveCell {
         &self.layer.cells[0]
     }
 
@@ -287,11 +282,11 @@ impl FamilyCase {
     }
 
     /// The crate's answer and gradients.
-    pub fn run(&self, run: Run, recording: Recording) -> (NaiveResult<f64>, NaiveCallGradients<f64>) {
+    pub fn run(&self, run: Run, recording: Recording) -> (NaiveResult, NaiveCallGradients) {
         let lstm = self.training_layer(run);
         let (mut workspace, mut tape) = self.memory(&lstm, recording);
         let (result, taped, gradients) = self.run_with(&lstm, &mut workspace, &mut tape, run);
-        let bits = |of: &NaiveResult<f64>| {
+        let bits = |of: &NaiveResult| {
             [&of.output, &of.last[0].hidden, &of.last[0].cell].map(|values| bits_but_of_nan(&narrow(values)))
         };
         assert_eq!(bits(&result), bits(&taped), "the tape changes the answer");
@@ -320,7 +315,7 @@ impl FamilyCase {
         workspace: &mut Workspace,
         tape: &mut Tape,
         run: Run,
-    ) -> (NaiveResult<f64>, NaiveResult<f64>, NaiveCallGradients<f64>) {
+    ) -> (NaiveResult, NaiveResult, NaiveCallGradients) {
         let (cell, call) = (self.cell(), &self.call);
         let NaiveCall { steps, batch, .. } = *call;
         let (inputs, units, outputs) = (cell.input_size, cell.hidden_size, cell.output_size);
@@ -403,7 +398,7 @@ impl FamilyCase {
     }
 
     /// The crate's answer by [`Lstm::step`], without masks. A sequence that is read in reverse is fed in reverse.
-    pub fn step_by_step(&self, run: Run) -> NaiveResult<f64> {
+    pub fn step_by_step(&self, run: Run) -> NaiveResult {
         let (cell, call, config) = (self.cell(), &self.call, self.config(run));
         let NaiveCall { steps, batch, .. } = *call;
         let (inputs, outputs) = (cell.input_size, cell.output_size);
@@ -430,7 +425,7 @@ impl FamilyCase {
     }
 
     /// The oracle's answer and gradients.
-    pub fn expected(&self) -> (NaiveResult<f64>, NaiveCallGradients<f64>) {
+    pub fn expected(&self) -> (NaiveResult, NaiveCallGradients) {
         (self.layer.forward(&self.call), self.layer.backward(&self.call, &self.cotangents))
     }
 
@@ -446,7 +441,7 @@ impl FamilyCase {
 
 /// Multiplies every parameter of a cell and every number of its functions by a factor: α·x + β, say, may be far smaller
 /// than its terms.
-pub fn move_numbers(cell: &mut NaiveCell<f64>, mut factor: impl FnMut() -> f64) {
+pub fn move_numbers(cell: &mut NaiveCell, mut factor: impl FnMut() -> f64) {
     for (_, tensor) in cell.parameters.named_mut() {
         tensor.iter_mut().for_each(|value| *value *= factor());
     }
@@ -473,8 +468,8 @@ pub fn move_numbers(cell: &mut NaiveCell<f64>, mut factor: impl FnMut() -> f64) 
 
 /// Every tensor of an answer and its gradients, with its name.
 pub fn all_tensors<'a>(
-    result: &'a NaiveResult<f64>,
-    gradients: &'a NaiveCallGradients<f64>,
+    result: &'a NaiveResult,
+    gradients: &'a NaiveCallGradients,
 ) -> Vec<(String, &'a [f64])> {
     let mut all: Vec<(String, &[f64])> =
         vec![("output".into(), &result.output), ("dx".into(), &gradients.input)];
@@ -494,8 +489,8 @@ pub fn all_tensors<'a>(
 
 /// The largest difference of any tensor, relative to the largest entry of what is expected, and its name.
 pub fn largest_difference(
-    (result, gradients): &(NaiveResult<f64>, NaiveCallGradients<f64>),
-    (expected_result, expected_gradients): &(NaiveResult<f64>, NaiveCallGradients<f64>),
+    (result, gradients): &(NaiveResult, NaiveCallGradients),
+    (expected_result, expected_gradients): &(NaiveResult, NaiveCallGradients),
 ) -> (f64, String) {
     let expected = all_tensors(expected_result, expected_gradients);
     let mut worst = (0.0, String::new());
@@ -516,13 +511,13 @@ pub fn largest_difference(
 
 /// The crate's answer and gradients of a stack of such layers, without masks.
 pub fn run_stack(
-    stack: &NaiveStack<f64>,
-    call: &NaiveCall<f64>,
-    cotangents: &NaiveResult<f64>,
+    stack: &NaiveStack,
+    call: &NaiveCall,
+    cotangents: &NaiveResult,
     run: Run,
-) -> (NaiveResult<f64>, NaiveCallGradients<f64>) {
+) -> (NaiveResult, NaiveCallGradients) {
     let NaiveCall { steps, batch, .. } = *call;
-    let cells: Vec<&NaiveCell<f64>> = stack.layers.iter().flat_map(|layer| &layer.cells).collect();
+    let cells: Vec<&NaiveCell> = stack.layers.iter().flat_map(|layer| &layer.cells).collect();
     let directions = match stack.layers[0].directions {
         NaiveDirections::Forward => Directions::Forward,
         NaiveDirections::Reverse => Directions::Reverse,
@@ -543,12 +538,12 @@ pub fn run_stack(
     let mut tape = lstm.tape(steps, batch).unwrap();
 
     let (rows, width) = (cells.len() * batch, config.output_size());
-    let flat = |of: fn(&NaiveState<f64>) -> &Vec<f64>, states: &[NaiveState<f64>]| {
+    let flat = |of: fn(&NaiveState) -> &Vec<f64>, states: &[NaiveState]| {
         narrow(&states.iter().flat_map(of).copied().collect::<Vec<f64>>())
     };
     let states =
-        |states: &[NaiveState<f64>]| (flat(|state| &state.hidden, states), flat(|state| &state.cell, states));
-    let split = |hidden: &[f32], cell: &[f32]| -> Vec<NaiveState<f64>> {
+        |states: &[NaiveState]| (flat(|state| &state.hidden, states), flat(|state| &state.cell, states));
+    let split = |hidden: &[f32], cell: &[f32]| -> Vec<NaiveState> {
         let (hidden, cell) = (hidden.chunks(batch * outputs), cell.chunks(batch * units));
         hidden
             .zip(cell)
@@ -603,7 +598,7 @@ pub fn run_stack(
 }
 
 /// The parts of a buffer of gradients.
-fn parameters(gradients: &[f32], ranges: ParameterRanges) -> NaiveParameters<f64> {
+fn parameters(gradients: &[f32], ranges: ParameterRanges) -> NaiveParameters {
     let tensor = |range: std::ops::Range<usize>| widen(&gradients[range]);
     let option = |range: std::ops::Range<usize>| (!range.is_empty()).then(|| tensor(range));
     NaiveParameters {

@@ -19,7 +19,7 @@ impl GoldenFile {
 
     /// A file without a configuration, anywhere in `tests/data`.
     pub fn plain(name: &str) -> Self {
-        let path = format!("{}/tests/data/{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
+        let path = format!("{}/data/{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
         let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
         Self { name: name.to_owned(), config: serde_json::Value::Null, bytes }
     }
@@ -56,7 +56,7 @@ impl GoldenFile {
 }
 
 /// ONNX's `activations` with α and β, if there are any: each function takes the next of those that it has.
-pub fn activations(golden: &GoldenFile) -> Option<Vec<NaiveActivation<f64>>> {
+pub fn activations(golden: &GoldenFile) -> Option<Vec<NaiveActivation>> {
     use NaiveActivation::*;
     let attributes = &golden.config["attributes"];
     let numbers = |name: &str| {

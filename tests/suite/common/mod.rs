@@ -1,6 +1,6 @@
 //! What the tests share: seeded data, layers and their oracles, and the levels that this CPU has.
 
-#![allow(dead_code, unreachable_pub)] // Each test binary uses a part.
+#![allow(dead_code, unreachable_pub, unused_imports)] // Each test binary uses a part.
 
 #[macro_use]
 pub mod cells;
@@ -8,7 +8,10 @@ pub mod family;
 pub mod golden;
 pub mod lengths;
 pub mod refused;
+mod short;
 pub mod stack;
+
+pub(crate) use short::is_short;
 
 use proptest::prelude::*;
 use quadgate::reference::{NaiveCotangents, NaiveGradients, NaiveLstm, NaiveOutput};
@@ -41,16 +44,6 @@ pub fn levels() -> Vec<Isa> {
 pub fn fused_levels() -> Vec<Isa> {
     let fused = |&isa: &Isa| isa != Isa::Portable || cfg!(target_arch = "aarch64");
     levels().into_iter().filter(fused).collect()
-}
-
-/// Whether tests that sweep or train shall do so for a shorter time: `QUADGATE_SHORT_TESTS`, for emulated runs and for
-/// those that repeat what another run has done.
-pub fn is_short() -> bool {
-    let is_short = std::env::var_os("QUADGATE_SHORT_TESTS").is_some();
-    if is_short {
-        println!("shorter, as QUADGATE_SHORT_TESTS demands");
-    }
-    is_short
 }
 
 /// A small generator (SplitMix64), so that data depend on a seed alone.

@@ -353,7 +353,7 @@ impl StackCase {
     }
 
     /// The oracle's answer and gradients, in f64.
-    pub fn expected(&self, cotangents: &Cotangents) -> (NaiveResult<f64>, NaiveCallGradients<f64>) {
+    pub fn expected(&self, cotangents: &Cotangents) -> (NaiveResult, NaiveCallGradients) {
         let Sizes { steps, batch, .. } = self.sizes;
         let cells: Vec<_> = self
             .cells
@@ -364,7 +364,7 @@ impl StackCase {
                 NaiveCell::new(naive.input_size, naive.hidden_size, parameters)
             })
             .collect();
-        let states = |hidden: &[f32], cell: &[f32]| -> Vec<NaiveState<f64>> {
+        let states = |hidden: &[f32], cell: &[f32]| -> Vec<NaiveState> {
             let (mut hidden, mut cell) = (hidden, cell);
             let own = |rest: &mut &[f32], width| widen(rest.split_off(..batch * width).unwrap());
             let state = |width| NaiveState { hidden: own(&mut hidden, width), cell: own(&mut cell, width) };

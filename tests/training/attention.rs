@@ -4,7 +4,7 @@
 #[path = "../../examples/attention.rs"]
 mod example;
 
-use crate::common::is_short;
+use crate::short::is_short;
 use example::{Batch, Model, Random, SEED, Sizes, UPDATES, train};
 
 /// Along the gradient of a tensor, restricted to a random half of its elements, the loss changes by the length of that

@@ -4,7 +4,7 @@
 #[path = "../../examples/train_digits.rs"]
 mod example;
 
-use crate::common::is_short;
+use crate::short::is_short;
 use example::{Training, train};
 
 /// Means over the first `seeds` seeds: the loss of a line and the part of the digits judged rightly after their last.
