@@ -387,22 +387,20 @@ impl<L: GateLayout> Gates<L> {
         Moments { mean, scale: s.div(s.splat(1.0), s.sqrt(variance)) }
     }
 
-    /// The moments of some gates of a group.
+    /// The moments of some gates of a row; without normalization such that nothing changes.
     ///
     /// # Safety
-    /// - `sums` has a packed row for each row of the group.
+    /// - `sums` has such a packed row.
     #[cfg_attr(not(unoptimized), inline(always))]
-    pub(crate) unsafe fn group_moments<S: Simd<Element = f32>, const N: usize>(
+    pub(crate) unsafe fn row_moments<S: Simd<Element = f32>, const N: usize>(
         &self,
         s: S,
         sums: RawRows,
-        group: &Range<usize>,
+        row: usize,
         gates: [usize; N],
     ) -> [Moments<S::Vector>; N] {
         let mut moments = repeat(Moments::none(s));
         if self.normalization.is_some() {
-            // A group is a row then.
-            let row = group.start / self.panels::<S>();
             each!(n in N => {
                 // SAFETY: the caller vouches for the row.
                 moments[n] = unsafe { self.moments(s, sums.at(row, 0), gates[n]) };
@@ -418,6 +416,12 @@ impl<L: GateLayout> Gates<L> {
         let (panels, all) = (self.panels::<S>(), rows * self.panels::<S>());
         let len = if self.normalization.is_some() { panels } else { LINE_LEN / S::LANES };
         (0..all).step_by(len).map(move |first| first..all.min(first + len))
+    }
+
+    /// The row of a group, its first one: the only one if gates are normalized.
+    #[cfg_attr(not(unoptimized), inline(always))]
+    pub(crate) fn row_of<S: Simd>(&self, group: &Range<usize>) -> usize {
+        group.start / self.panels::<S>()
     }
 
     /// The chunks of a group.
@@ -584,24 +588,23 @@ impl<L: GateLayout> Gates<L> {
         }
     }
 
-    /// The moments of all gates of a group are given; turns dz of some of them into ds, and writes the terms of the
-    /// gradients of scale and shift. Does nothing without a normalization.
+    /// Turns dz of some gates of a row into ds, given their moments, and writes the terms of the gradients of scale and
+    /// shift. Does nothing without a normalization.
     ///
     /// # Safety
-    /// - `sums` has a packed row and `gradients` have rows of all units for each row of the group.
+    /// - There is such a row: a packed one of `sums`, and those of all units of `gradients`.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) unsafe fn normalize_backward<S: Simd<Element = f32>, const N: usize>(
         &self,
         s: S,
         sums: RawRows,
-        group: &Range<usize>,
+        row: usize,
         gates: [usize; N],
         moments: &[Moments<S::Vector>; N],
         gradients: &GateGradients,
     ) {
         let Some(normalization) = self.normalization else { return };
-        // A group is a row then.
-        let (row, all) = (group.start / self.panels::<S>(), self.layout.gates());
+        let all = self.layout.gates();
         for (gate, moments) in gates.into_iter().zip(moments) {
             let (mut sum, mut product) = (RowSum::new(s), RowSum::new(s));
             // SAFETY: the caller vouches for the rows, all of whose units are visited and no others.

@@ -68,22 +68,22 @@ pub(crate) const RESET: usize = 1;
 pub(crate) const CANDIDATE: usize = 2;
 
 impl GruFamily {
-    /// The moments of a group, such that nothing changes of those that are not there.
+    /// The moments of a row, such that nothing changes of those that are not there.
     ///
     /// # Safety
-    /// - `sums` has a packed row for each row of the group.
+    /// - `sums` has such a packed row.
     #[cfg_attr(not(unoptimized), inline(always))]
     pub(crate) unsafe fn moments<S: Simd<Element = f32>>(
         &self,
         s: S,
         sums: RawRows,
-        group: &Range<usize>,
+        row: usize,
     ) -> GruMoments<S::Vector> {
         // SAFETY: the caller vouches for the rows.
         unsafe {
-            let [update, candidate] = self.gates.group_moments(s, sums, group, [self.update, self.candidate]);
+            let [update, candidate] = self.gates.row_moments(s, sums, row, [self.update, self.candidate]);
             let reset = match self.reset {
-                Some(gates) => self.gates.group_moments(s, sums, group, gates),
+                Some(gates) => self.gates.row_moments(s, sums, row, gates),
                 None => repeat(Moments::none(s)),
             };
             GruMoments { update, candidate, reset }
@@ -176,7 +176,7 @@ impl GruOptionsRows {
         let family = &self.family;
         // SAFETY: the caller vouches for the rows, all of whose units are visited and no others.
         unsafe {
-            let moments = family.moments(s, self.sums, &group);
+            let moments = family.moments(s, self.sums, family.gates.row_of::<S>(&group));
             for chunk in family.gates.chunks::<S>(&group) {
                 let [z, r, n, update, reset, candidate, product] = memory.lines(chunk.len::<S>());
                 let lines =

@@ -104,9 +104,10 @@ impl GruOptionsBackwardRows {
     #[cfg_attr(not(unoptimized), inline(always))]
     unsafe fn group<S: Simd<Element = f32>>(&self, s: S, group: Range<usize>, memory: &mut Lines<LINES>) {
         let (family, gates) = (&self.family, &self.family.gates);
+        let row = gates.row_of::<S>(&group);
         // SAFETY: the caller vouches for the rows, all of whose units are visited and no others.
         unsafe {
-            let moments = family.moments(s, self.sums, &group);
+            let moments = family.moments(s, self.sums, row);
             for chunk in gates.chunks::<S>(&group) {
                 let len = chunk.len::<S>();
                 let [z, r, n, values @ .., product] = memory.lines(len);
@@ -126,9 +127,9 @@ impl GruOptionsBackwardRows {
             let of = [family.update, family.candidate];
             let gradients = &self.gate_gradients;
             let own = [moments.update, moments.candidate];
-            gates.normalize_backward(s, self.sums, &group, of, &own, gradients);
+            gates.normalize_backward(s, self.sums, row, of, &own, gradients);
             if let Some(of) = family.reset {
-                gates.normalize_backward(s, self.sums, &group, of, &moments.reset, gradients);
+                gates.normalize_backward(s, self.sums, row, of, &moments.reset, gradients);
             }
         }
     }

@@ -15,7 +15,6 @@
 use crate::cells::gates::{Moments, Place, load, store};
 use crate::cells::lstm_options::{CANDIDATE, FORGET, INPUT, LstmOptionsRows, OUTPUT};
 use crate::simd::{Operation, Simd, Together, each, repeat};
-use core::ops::Range;
 
 /// The forward pass of the cell for some rows, over sums that were written.
 #[derive(Clone, Copy)]
@@ -110,9 +109,8 @@ impl LstmNormalizedRows {
     /// - There is such a row of each array: a packed row of sums and of the normalization, whole vectors of all units
     ///   of the states, of `exposed` and of the peepholes, and all units of the shares.
     #[cfg_attr(not(unoptimized), inline(always))]
-    unsafe fn row<S: Simd<Element = f32>, const W: usize>(&self, s: S, group: Range<usize>) {
+    unsafe fn row<S: Simd<Element = f32>, const W: usize>(&self, s: S, row: usize) {
         let gates = &self.step.family.gates;
-        let row = group.start / gates.panels::<S>();
         // SAFETY: the caller vouches for the row, all of whose units are visited and no others.
         unsafe {
             if !self.step.family.peepholes.is_none() {
@@ -123,11 +121,11 @@ impl LstmNormalizedRows {
                 }
             }
             let sums = self.step.recorded.to_read();
-            let moments = gates.group_moments(s, sums, &group, [INPUT, FORGET, CANDIDATE]);
+            let moments = gates.row_moments(s, sums, row, [INPUT, FORGET, CANDIDATE]);
             for places in gates.in_groups::<S, W>(row..row + 1) {
                 self.update(s, &places, &moments);
             }
-            let moments = gates.group_moments(s, sums, &group, [OUTPUT]);
+            let moments = gates.row_moments(s, sums, row, [OUTPUT]);
             for places in gates.in_groups::<S, W>(row..row + 1) {
                 self.expose(s, &places, &moments);
             }
@@ -140,14 +138,10 @@ impl<S: Simd<Element = f32>> Operation<S> for LstmNormalizedRows {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn run(self, s: S) {
-        for group in self.step.family.gates.groups::<S>(self.rows) {
+        for row in 0..self.rows {
             // SAFETY: `Kernels::lstm_options_step` checked that all rows have the units, padded where they must be.
             unsafe {
-                if const { S::SIDE_BY_SIDE } {
-                    self.row::<S, 2>(s, group)
-                } else {
-                    self.row::<S, 1>(s, group)
-                }
+                if const { S::SIDE_BY_SIDE } { self.row::<S, 2>(s, row) } else { self.row::<S, 1>(s, row) }
             }
         }
     }

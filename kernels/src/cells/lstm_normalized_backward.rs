@@ -7,7 +7,6 @@ use crate::cells::lstm::LSTM_GATES;
 use crate::cells::lstm_options::{CANDIDATE, FORGET, INPUT, OUTPUT, Updated};
 use crate::cells::lstm_options_backward::LstmOptionsBackwardRows;
 use crate::simd::{Operation, Simd, Together};
-use core::ops::Range;
 
 /// The backward pass of the cell for some rows.
 #[derive(Clone, Copy)]
@@ -112,23 +111,22 @@ impl LstmNormalizedBackwardRows {
     /// # Safety
     /// - As of [`LstmOptionsBackwardRows`], and there is such a row.
     #[cfg_attr(not(unoptimized), inline(always))]
-    unsafe fn row<S: Simd<Element = f32>>(&self, s: S, group: Range<usize>) {
+    unsafe fn row<S: Simd<Element = f32>>(&self, s: S, row: usize) {
         let (rows, gates) = (&self.0, &self.0.family.gates);
-        let row = group.start / gates.panels::<S>();
         // SAFETY: the caller vouches for the row, all of whose units are visited and no others.
         unsafe {
             let all = [INPUT, FORGET, CANDIDATE, OUTPUT];
-            let moments = gates.group_moments(s, rows.recorded, &group, all);
+            let moments = gates.row_moments(s, rows.recorded, row, all);
             for places in gates.in_groups::<S, 1>(row..row + 1) {
                 self.reach_output(s, &places, &moments);
             }
             let ([others @ .., output], gradients) = (moments, &rows.gate_gradients);
-            gates.normalize_backward(s, rows.recorded, &group, [OUTPUT], &[output], gradients);
+            gates.normalize_backward(s, rows.recorded, row, [OUTPUT], &[output], gradients);
             for places in gates.in_groups::<S, 1>(row..row + 1) {
                 self.reach_others(s, &places, &others);
             }
             let of = [INPUT, FORGET, CANDIDATE];
-            gates.normalize_backward(s, rows.recorded, &group, of, &others, gradients);
+            gates.normalize_backward(s, rows.recorded, row, of, &others, gradients);
             for places in gates.in_groups::<S, 1>(row..row + 1) {
                 self.reach_cell(s, &places);
             }
@@ -141,10 +139,10 @@ impl<S: Simd<Element = f32>> Operation<S> for LstmNormalizedBackwardRows {
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn run(self, s: S) {
-        for group in self.0.family.gates.groups::<S>(self.0.rows) {
+        for row in 0..self.0.rows {
             // SAFETY: `Kernels::lstm_options_backward_step` checked that all rows have the units, padded where they
             // must be.
-            unsafe { self.row(s, group) };
+            unsafe { self.row(s, row) };
         }
     }
 }

@@ -34,7 +34,7 @@ impl RnnOptionsRows {
         let gates = &self.gates;
         // SAFETY: the caller vouches for the rows, all of whose units are visited and no others.
         unsafe {
-            let [moments] = gates.group_moments(s, self.sums, &group, [self.gate]);
+            let [moments] = gates.row_moments(s, self.sums, gates.row_of::<S>(&group), [self.gate]);
             for chunk in gates.chunks::<S>(&group) {
                 let [line] = memory.lines(chunk.len::<S>());
                 for (at, row, place) in gates.places::<S>(chunk) {

@@ -36,10 +36,10 @@ impl RnnOptionsBackwardRows {
     #[cfg_attr(not(unoptimized), inline(always))]
     unsafe fn group<S: Simd<Element = f32>>(&self, s: S, group: Range<usize>, memory: &mut Lines<3>) {
         let (gates, gate) = (&self.gates, self.gate);
-        let all = gates.layout.gates;
+        let (all, row) = (gates.layout.gates, gates.row_of::<S>(&group));
         // SAFETY: the caller vouches for the rows, all of whose units are visited and no others.
         unsafe {
-            let moments = gates.group_moments(s, self.sums, &group, [gate]);
+            let moments = gates.row_moments(s, self.sums, row, [gate]);
             for chunk in gates.chunks::<S>(&group) {
                 let len = chunk.len::<S>();
                 let [preactivation, value, slope] = memory.lines(len);
@@ -59,7 +59,7 @@ impl RnnOptionsBackwardRows {
                     s.store_first(to, s.flush(dz), place.count);
                 }
             }
-            gates.normalize_backward(s, self.sums, &group, [gate], &moments, &self.gate_gradients);
+            gates.normalize_backward(s, self.sums, row, [gate], &moments, &self.gate_gradients);
         }
     }
 }
