@@ -10,7 +10,7 @@ use crate::options::{Options, Zoneout};
 use crate::parallel;
 use crate::shape::Shape;
 use crate::weights::{GateMatrix, Gates, LstmWeights};
-use quadgate_kernels::{Caches, Kernels, PANEL_VECTORS, Packed, PanelLayout, Rows, Term, without_small};
+use quadgate_kernels::{Kernels, PANEL_VECTORS, Packed, PanelLayout, Rows, Term, without_small};
 use std::mem;
 use std::ops::Range;
 
@@ -26,8 +26,8 @@ const ROWS: usize = 64;
 pub(crate) struct Packer {
     kernels: &'static Kernels,
     threads: Threads,
-    /// Whether matrices that do not stay in the second cache are written past the caches.
-    streams: bool,
+    /// Bytes from which on a matrix is written past the caches, if there are any.
+    past_caches_from: Option<usize>,
 }
 
 /// Matrices of no more than all gates, each with a number that says where it goes.
@@ -115,8 +115,9 @@ impl PackedWeights {
 
     /// Packs W, R and the biases.
     pub(crate) fn pack_gates<const G: usize>(&mut self, packer: Packer, weights: &Gates<'_, G>) {
-        let packer = Packer { streams: mem::replace(&mut self.is_used, true), ..packer };
         let shape = self.shape;
+        let past_caches_from = mem::replace(&mut self.is_used, true).then_some(shape.caches.second);
+        let packer = Packer { past_caches_from, ..packer };
         let kind = shape.kind;
         let (mut inputs, mut recurrents): (Matrices<'_>, Matrices<'_>) = Default::default();
         for gate in weights.read_gates() {
@@ -335,7 +336,7 @@ impl PackedOptions {
 impl Packer {
     /// For a layer of this configuration.
     pub(crate) fn new(config: &LstmConfig, kernels: &'static Kernels) -> Self {
-        Self { kernels, threads: config.thread_choice(), streams: false }
+        Self { kernels, threads: config.thread_choice(), past_caches_from: None }
     }
 
     /// Whether a matrix is written past the caches, so that what was there is not read before. Measured at one thread
@@ -343,7 +344,7 @@ impl Packer {
     /// rather than 16; but in fresh memory a layer of 512 takes 4.4 rather than 2.9 ms, of 1024 16 rather than 11 (a
     /// machine with other work).
     fn is_past_caches(self, packed: &[f32]) -> bool {
-        self.streams && size_of_val(packed) >= Caches::of_this_cpu().second
+        self.past_caches_from.is_some_and(|bytes| size_of_val(packed) >= bytes)
     }
 
     /// Packs matrices by the sum that they feed. Padding stays as it is.
