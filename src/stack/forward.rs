@@ -28,8 +28,8 @@ use std::array;
 pub type StackForward<'a> = Forward<'a, StackTape>;
 
 impl StackForward<'_> {
-    /// Applies dropout to what goes from each layer to the next. A tape records it for
-    /// [`Stack::backward`](crate::Stack::backward).
+    /// Applies dropout to what goes from each layer to the next, of which a stack of one layer has nothing. A tape
+    /// records it for [`Stack::backward`](crate::Stack::backward).
     pub fn dropout(mut self, dropout: Dropout) -> Self {
         self.dropout = Some(dropout);
         self
