@@ -58,7 +58,8 @@ fn hint_of_lstm(
     let known: &[(bool, &'static str)] = match tensor {
         Tensor::Input | Tensor::Recurrent => {
             let columns = if tensor == Tensor::Input { inputs } else { outputs };
-            let is_projected = tensor == Tensor::Recurrent && found < 4 * units * units;
+            let is_projected =
+                tensor == Tensor::Recurrent && found < units.saturating_mul(4).saturating_mul(units);
             &[
                 (times(4, inputs.saturating_add(outputs)), IN_ONE),
                 (times(8, columns), TWO_DIRECTIONS),
@@ -69,7 +70,7 @@ fn hint_of_lstm(
                     "a layer without a projection has",
                 ),
                 (
-                    is_projected && outputs == units && found.is_multiple_of(4 * units),
+                    is_projected && outputs == units && found.is_multiple_of(units.saturating_mul(4)),
                     "a layer with a projection may have: see `LstmConfig::projection`",
                 ),
             ]

@@ -221,6 +221,13 @@ fn sizes_that_make_no_layer_are_refused() {
     assert_eq!(empty(3, 0).unwrap_err(), Refused::Zero { argument: "hidden size" });
     assert_eq!(empty(3, usize::MAX).unwrap_err(), Refused::Overflow { argument: "hidden size" });
     assert_eq!(empty(usize::MAX, 1).unwrap_err(), Refused::Overflow { argument: "weight_ih" });
+    // So many units that R without the projection could not be addressed.
+    let projected = LstmConfig::new(0, 1 << (usize::BITS / 2)).projection(1);
+    let expected = 4 << (usize::BITS / 2);
+    assert_eq!(
+        LstmWeights::pytorch(&projected, &[], &[0.0; 12], None, None).unwrap_err(),
+        Refused::Length { argument: "weight_hh", expected, found: 12 }
+    );
     let narrow = LstmConfig::new(1, 1);
     let weights = LstmWeights::pytorch(&narrow, &[0.0; 4], &[0.0; 4], None, None).unwrap();
     assert_eq!(
