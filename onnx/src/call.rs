@@ -108,7 +108,8 @@ impl OnnxNode {
         let (between, by_row) =
             if self.is_batch_major() { (units, count * units) } else { (batch * units, units) };
         let strides = if self.is_batch_major() {
-            [count * units, steps * count * units]
+            // Without rows of the batch there may be more steps than can be addressed.
+            [count * units, steps.saturating_mul(count * units)]
         } else {
             [count * batch * units, units]
         };

@@ -16,14 +16,18 @@
 //!
 //! | of a node | what becomes of it |
 //! |---|---|
-//! | W, R, B, P | packed; in the file or beside it (external data), as initializers, constants, or copies of these |
+//! | W, R, B, P | packed; in the file or beside it (external data), as initializers, constants, or copies of these; or made of such by `Slice`, `Split`, `Concat`, `Transpose`, `Reshape`, `Squeeze`, `Unsqueeze` and `Cast`, as PyTorch brings gates into order |
 //! | `direction`, `layout`, `input_forget`, `linear_before_reset`, `clip`, `hidden_size` | as the operator says; [`Clipping`] says whose clip an LSTM has |
-//! | `activations`, `activation_alpha`, `activation_beta` | for each direction by itself |
+//! | `activations`, `activation_alpha`, `activation_beta` | for each direction by itself; α and β that are left out are those of the standard |
 //! | `initial_h`, `initial_c` | [`Initial`]: stored in the file, one number for any batch (`ConstantOfShape`, `Expand`), or to be given with each call |
 //! | `sequence_lens` | [`RowLengths`]: stored in the file, or to be given with each call |
 //!
-//! What lies between these nodes is not run, but named. A file without any says what it has instead. Tensors of other
-//! types than `FLOAT` are refused.
+//! ONNX Runtime answers otherwise in two corners: it takes 0 for an α or β of `Affine`, `ScaledTanh` or `ThresholdedRelu`
+//! that is left out, and the last states of a row of length 0 are zero there, while here such a row keeps its initial ones.
+//!
+//! What lies between these nodes is not run, but named. A file without any says what it has instead. Tensors of type
+//! `FLOAT16` and `BFLOAT16` are widened, and what is computed is `FLOAT`; those of other types, such as `DOUBLE`, are
+//! refused.
 //!
 //! Sources: operators [LSTM](https://onnx.ai/onnx/operators/onnx__LSTM.html),
 //! [GRU](https://onnx.ai/onnx/operators/onnx__GRU.html) and [RNN](https://onnx.ai/onnx/operators/onnx__RNN.html).
@@ -34,6 +38,7 @@ mod attributes;
 mod call;
 mod layer;
 mod model;
+mod moved;
 mod node;
 mod operator;
 mod tensors;

@@ -150,9 +150,10 @@ pub(crate) fn read(
         };
         Layer::new(operator, [inputs, hidden], (&attributes, number), clipping, tensors)
     };
+    let sizes = [(usize::from(attributes.is_batch_major), count), (2, hidden)];
     let initial = |number: usize, what: &str| match input(number) {
         None => Ok(Initial::Filled(0.0)),
-        Some(name) => initial_state(values, name).map_err(|error| error.of(what)),
+        Some(name) => initial_state(values, name, sizes).map_err(|error| error.of(what)),
     };
     let mut states = vec![initial(5, "initial_h")?];
     if operator.has_cell() {
@@ -186,35 +187,60 @@ fn check_shape(what: &str, expected: &[usize], found: &[usize]) -> Result<(), Er
     }
 }
 
-/// What a state of a name is.
-fn initial_state(values: Values<'_>, name: &str) -> Result<Initial, Error> {
-    let given = |from: &str| Initial::Given { name: name.to_owned(), from: from.to_owned() };
+/// Nodes through which a number that fills a state may go: more would be a circle.
+const MOST_NODES: usize = 64;
+
+/// What a state of a name is, whose shape has these sizes at these places.
+fn initial_state(values: Values<'_>, name: &str, sizes: [(usize, usize); 2]) -> Result<Initial, Error> {
+    let stored = |(shape, data): Tensor| {
+        if shape.len() == 3 && sizes.iter().all(|&(axis, size)| shape[axis] == size) {
+            Ok(Initial::Stored(data))
+        } else {
+            let [(axis, count), (_, hidden)] = sizes;
+            let said = if axis == 0 { "[directions, batch, units]" } else { "[batch, directions, units]" };
+            let found = format!("{count} directions and {hidden} units, found {shape:?}");
+            Err(Error::new(format!("expected {said} with {found}")))
+        }
+    };
+    let given = |from: &str| Ok(Initial::Given { name: name.to_owned(), from: from.to_owned() });
     match values.find(name) {
-        Value::Tensor(tensor) => values.floats(tensor).map(|(_, data)| Initial::Stored(data)),
-        Value::Input => Ok(given("an input of the graph")),
-        Value::Computed(node) => match node.op_type.as_deref() {
-            Some("ConstantOfShape") => {
-                let value =
-                    node.attribute.iter().find(|attribute| attribute.name.as_deref() == Some("value"));
-                let Some(tensor) = value.and_then(|value| value.t.as_ref()) else {
-                    return Ok(Initial::Filled(0.0));
-                };
-                let (_, data) = values.floats(tensor)?;
-                Ok(Initial::Filled(data.first().copied().unwrap_or(0.0)))
-            }
-            // Of a number, or of many that are the same.
-            Some("Expand") => {
-                let source = node.input.first().map(|source| values.find(source));
-                let Some(Value::Tensor(tensor)) = source else { return Ok(given("Expand")) };
-                let (_, data) = values.floats(tensor)?;
-                match data.split_first() {
-                    Some((&first, rest)) if rest.iter().all(|x| x.to_bits() == first.to_bits()) => {
-                        Ok(Initial::Filled(first))
-                    }
-                    _ => Ok(given("Expand")),
-                }
-            }
-            other => Ok(given(other.unwrap_or("a node"))),
+        Value::Tensor(tensor) => stored(values.floats(tensor)?),
+        Value::Input => given("an input of the graph"),
+        Value::Computed(node, _) => match filling(values, name, MOST_NODES)? {
+            Some(value) => Ok(Initial::Filled(value)),
+            None => match values.tensor(name) {
+                Ok(tensor) => stored(tensor),
+                Err(_) => given(node.op_type.as_deref().unwrap_or("a node")),
+            },
         },
+    }
+}
+
+/// The number that all elements of a value are, if a node fills it and others at most move its elements.
+fn filling(values: Values<'_>, name: &str, most: usize) -> Result<Option<f32>, Error> {
+    let (Value::Computed(node, _), Some(fewer)) = (values.find(name), most.checked_sub(1)) else {
+        return Ok(None);
+    };
+    let source = node.input.first();
+    match node.op_type.as_deref() {
+        Some("ConstantOfShape") => {
+            let value = node.attribute.iter().find(|attribute| attribute.name.as_deref() == Some("value"));
+            let Some(tensor) = value.and_then(|value| value.t.as_ref()) else { return Ok(Some(0.0)) };
+            let (_, data) = values.floats(tensor)?;
+            Ok(Some(data.first().copied().unwrap_or(0.0)))
+        }
+        // Of a number, or of many that are the same.
+        Some("Expand") => {
+            let Some(Value::Tensor(tensor)) = source.map(|source| values.find(source)) else {
+                return Ok(None);
+            };
+            let (_, data) = values.floats(tensor)?;
+            let Some((&first, rest)) = data.split_first() else { return Ok(None) };
+            Ok(rest.iter().all(|x| x.to_bits() == first.to_bits()).then_some(first))
+        }
+        Some("Slice" | "Squeeze" | "Unsqueeze" | "Reshape" | "Transpose") => {
+            source.map_or(Ok(None), |source| filling(values, source, fewer))
+        }
+        _ => Ok(None),
     }
 }

@@ -1,6 +1,7 @@
 //! Tensors of a graph that are known before it runs.
 
 use crate::Error;
+use half::{bf16, f16};
 use rten_onnx::onnx::{DataLocation, DataType, GraphProto, NodeProto, TensorProto};
 use std::path::{Component, Path};
 
@@ -10,12 +11,25 @@ const MOST_COPIES: usize = 64;
 /// Shape and elements.
 pub(crate) type Tensor = (Vec<usize>, Vec<f32>);
 
+fn of_f16(bytes: [u8; 2]) -> f32 {
+    f16::from_le_bytes(bytes).to_f32()
+}
+
+fn of_bf16(bytes: [u8; 2]) -> f32 {
+    bf16::from_le_bytes(bytes).to_f32()
+}
+
+fn other_type(expected: &str, found: Option<DataType>) -> Error {
+    let found = found.map_or("no type".to_owned(), |found| found.to_string());
+    Error::new(format!("expected elements of type {expected}, found {found}"))
+}
+
 /// What a value of a graph is.
 pub(crate) enum Value<'g> {
     /// A tensor of the file.
     Tensor(&'g TensorProto),
-    /// What this node computes.
-    Computed(&'g NodeProto),
+    /// What this node computes, as the output of this number.
+    Computed(&'g NodeProto, usize),
     /// An input of the graph, or nothing that the graph names.
     Input,
 }
@@ -38,64 +52,67 @@ impl<'g> Values<'g> {
             {
                 return Value::Tensor(tensor);
             }
-            let made = |node: &&NodeProto| node.output.iter().any(|output| output == name);
-            let Some(node) = self.graph.node.iter().find(made) else { return Value::Input };
+            let made = |node: &'g NodeProto| {
+                node.output.iter().position(|output| output == name).map(|number| (node, number))
+            };
+            let Some((node, number)) = self.graph.node.iter().find_map(made) else { return Value::Input };
             match node.op_type.as_deref() {
                 Some("Constant") => {
                     let value =
                         node.attribute.iter().find(|attribute| attribute.name.as_deref() == Some("value"));
                     return value
                         .and_then(|value| value.t.as_ref())
-                        .map_or(Value::Computed(node), Value::Tensor);
+                        .map_or(Value::Computed(node, number), Value::Tensor);
                 }
                 Some("Identity") if !node.input.is_empty() => name = &node.input[0],
-                _ => return Value::Computed(node),
+                _ => return Value::Computed(node, number),
             }
         }
         Value::Input
     }
 
-    /// The tensor of a name.
-    pub(crate) fn tensor(&self, name: &str) -> Result<Tensor, Error> {
-        match self.find(name) {
-            Value::Tensor(tensor) => self.floats(tensor),
-            Value::Computed(node) => {
-                let what = node.op_type.as_deref().unwrap_or("a node");
-                Err(Error::new(format!(
-                    "expected {name} to be a tensor of the file, found what {what} computes: export the model with constants folded"
-                )))
-            }
-            Value::Input => Err(Error::new(format!(
-                "expected {name} to be a tensor of the file, found an input of the graph"
-            ))),
-        }
-    }
-
-    /// Shape and elements of a tensor of floats.
+    /// Shape and elements of a tensor of floats of 32 bits, or of 16, which are widened.
     pub(crate) fn floats(&self, tensor: &TensorProto) -> Result<Tensor, Error> {
-        self.elements(tensor, DataType::FLOAT, f32::from_le_bytes, &tensor.float_data)
+        // Where they are listed, the bits of such a float are those of an integer.
+        let bits = |widen: fn([u8; 2]) -> f32| {
+            let widen = move |&bits: &i32| widen((bits as u16).to_le_bytes());
+            tensor.int32_data.iter().map(widen).collect()
+        };
+        match tensor.data_type {
+            Some(DataType::FLOAT) => self.elements(tensor, f32::from_le_bytes, || tensor.float_data.clone()),
+            Some(DataType::FLOAT16) => self.elements(tensor, of_f16, || bits(of_f16)),
+            Some(DataType::BFLOAT16) => self.elements(tensor, of_bf16, || bits(of_bf16)),
+            found => Err(other_type("FLOAT, FLOAT16 or BFLOAT16", found)),
+        }
     }
 
     /// Elements of a tensor of integers of 32 bits.
     pub(crate) fn integers(&self, tensor: &TensorProto) -> Result<Vec<i32>, Error> {
-        let tensor = self.elements(tensor, DataType::INT32, i32::from_le_bytes, &tensor.int32_data);
+        if tensor.data_type != Some(DataType::INT32) {
+            return Err(other_type("INT32", tensor.data_type));
+        }
+        let tensor = self.elements(tensor, i32::from_le_bytes, || tensor.int32_data.clone());
         tensor.map(|(_, elements)| elements)
     }
 
-    /// Shape and elements of a tensor of such a type, which may lie in bytes or in a list of their own.
-    fn elements<E: Clone>(
+    /// The same of 64 bits.
+    pub(crate) fn long_integers(&self, tensor: &TensorProto) -> Result<Vec<i64>, Error> {
+        if tensor.data_type != Some(DataType::INT64) {
+            return Err(other_type("INT64", tensor.data_type));
+        }
+        let tensor = self.elements(tensor, i64::from_le_bytes, || tensor.int64_data.clone());
+        tensor.map(|(_, elements)| elements)
+    }
+
+    /// Shape and elements of a tensor, which may lie in bytes or in a list of their own.
+    fn elements<E, const BYTES: usize>(
         &self,
         tensor: &TensorProto,
-        expected: DataType,
-        element: fn([u8; 4]) -> E,
-        list: &[E],
+        element: fn([u8; BYTES]) -> E,
+        list: impl FnOnce() -> Vec<E>,
     ) -> Result<(Vec<usize>, Vec<E>), Error> {
-        if tensor.data_type != Some(expected) {
-            let found = tensor.data_type.map_or("no type".to_owned(), |found| found.to_string());
-            return Err(Error::new(format!("expected elements of type {expected}, found {found}")));
-        }
         let from_bytes = |bytes: &[u8]| -> Vec<E> {
-            let (elements, _) = bytes.as_chunks::<4>();
+            let (elements, _) = bytes.as_chunks::<BYTES>();
             elements.iter().map(|bytes| element(*bytes)).collect()
         };
         let size = |&size: &i64| usize::try_from(size);
@@ -110,7 +127,7 @@ impl<'g> Values<'g> {
         } else if let Some(raw) = &tensor.raw_data {
             from_bytes(&raw.borrow())
         } else {
-            list.to_vec()
+            list()
         };
         if shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size)) != Some(data.len()) {
             return Err(Error::new(format!(

@@ -123,6 +123,7 @@ const STRING: i64 = 3;
 const TENSOR: i64 = 4;
 const GRAPH: i64 = 5;
 const FLOATS: i64 = 6;
+const INTS: i64 = 7;
 const STRINGS: i64 = 8;
 
 fn attribute(name: &str, kind: i64) -> Message {
@@ -328,6 +329,46 @@ fn what_writers_say_in_other_words_is_read() {
 }
 
 #[test]
+fn floats_of_16_bits_are_widened_and_those_of_64_refused() {
+    // Each number of weights is a whole number of 16ths, which either type has: sign, exponent and 7 bits.
+    let number = |i: usize| (i * 37 % 97) as f32 / 16.0 - 3.0;
+    let of = |shape: &[usize]| (0..shape.iter().product()).map(number).collect::<Vec<f32>>();
+    let bf16 = |x: f32| (x.to_bits() >> 16) as u16;
+    let f16 = |x: f32| match x.to_bits() {
+        0 => 0,
+        bits => (bits >> 16 & 0x8000 | ((bits >> 23 & 0xff) - 112) << 10 | bits >> 13 & 0x3ff) as u16,
+    };
+    assert_eq!([f16(1.0), f16(-2.5), bf16(1.0), bf16(-2.5)], [0x3c00, 0xc100, 0x3f80, 0xc020]);
+    let shapes = [("w", &[1, 4 * H, X][..]), ("r", &[1, 4 * H, H]), ("b", &[1, 8 * H])];
+    let lstm = node("LSTM", &["x", "w", "r", "b"], &["y"], &[]);
+    let answer = |tensors: [Message; 3]| {
+        let model = Model::parse(&file(std::slice::from_ref(&lstm), &tensors), Clipping::Runtime)?;
+        model.nodes()[0].run(&Call::new(&[0.25; 3 * X], 3, 1))
+    };
+    let expected = answer(shapes.map(|(name, shape)| tensor(name, shape, &of(shape)))).unwrap();
+    let typed = |name: &str, shape: &[usize], kind: i64| {
+        shape
+            .iter()
+            .fold(Message::default(), |all, &size| all.int(1, size as i64))
+            .int(2, kind)
+            .string(8, name)
+    };
+    for (kind, bits) in [(10, &f16 as &dyn Fn(f32) -> u16), (16, &bf16)] {
+        let raw = shapes.map(|(name, shape)| {
+            let bytes: Vec<u8> = of(shape).into_iter().flat_map(|x| bits(x).to_le_bytes()).collect();
+            typed(name, shape, kind).bytes(9, &bytes)
+        });
+        let listed = shapes.map(|(name, shape)| {
+            of(shape).into_iter().fold(typed(name, shape, kind), |all, x| all.int(5, bits(x).into()))
+        });
+        assert_eq!([answer(raw).unwrap(), answer(listed).unwrap()], [expected.clone(), expected.clone()]);
+    }
+    let double = |(name, shape)| typed(name, shape, 11).bytes(9, &vec![0; 8 * of(shape).len()]);
+    let error = answer(shapes.map(double)).unwrap_err().to_string();
+    assert_eq!(error, "node 0: W: expected elements of type FLOAT, FLOAT16 or BFLOAT16, found DOUBLE");
+}
+
+#[test]
 fn calls_that_do_not_fit_a_node_are_refused() {
     let tensors = [tensor("w", &[1, 3, 0], &[]), tensor("r", &[1, 3, 1], &[0.0; 3])];
     let gru = node("GRU", &["x", "w", "r"], &["y"], &[]);
@@ -337,6 +378,11 @@ fn calls_that_do_not_fit_a_node_are_refused() {
     for (steps, batch) in [(1 << 45, 1), (0, 1 << 45), (usize::MAX, 2), (usize::MAX / 4, 1)] {
         let error = run(Call::new(&[], steps, batch));
         assert!(error.starts_with("expected a size that"), "{error}");
+    }
+    let gru = node("GRU", &["x", "w", "r"], &["y"], &[attribute("layout", INT).int(3, 1)]);
+    let model = Model::parse(&file(&[gru], &tensors), Clipping::Runtime).unwrap();
+    for steps in [0, 1 << 45, usize::MAX] {
+        assert!(model.nodes()[0].run(&Call::new(&[], steps, 0)).unwrap().y.is_empty());
     }
 }
 
@@ -464,6 +510,19 @@ fn initial_states_are_stored_filled_or_given() {
 }
 
 #[test]
+fn a_stored_state_of_another_shape_is_refused() {
+    let lstm = node("LSTM", &["x", "w", "r", "b", "", "h"], &["y"], &[]);
+    for shape in [&[2, 1, H][..], &[1, H, 2], &[2, H]] {
+        let mut tensors = weight_tensors(1);
+        tensors.push(tensor("h", shape, &numbers(2 * H, 6)));
+        let error = Model::parse(&file(std::slice::from_ref(&lstm), &tensors), Clipping::Runtime);
+        let error = error.unwrap_err().to_string();
+        let expected = "initial_h: expected [directions, batch, units] with 1 directions and 3 units, found";
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
 fn clips_are_those_of_the_runtime_or_of_the_standard() {
     let tensors =
         [tensor("w", &[1, 4, 0], &[]), tensor("r", &[1, 4, 1], &[0.0; 4]), tensor("c0", &[1, 1, 1], &[5.0])];
@@ -568,4 +627,130 @@ fn what_does_not_fit_names_the_node_and_the_input() {
     let error = model.nodes()[0].run(&Call::new(&[0.0; 3], 2, 1)).unwrap_err().to_string();
     assert_eq!(error, "X: expected 4 elements, found 3");
     assert!(model.nodes()[0].run(&Call::new(&[], usize::MAX, 2)).is_err());
+}
+
+/// Integers of 64 bits.
+fn integers(name: &str, values: &[i64]) -> Message {
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    Message::default().int(1, values.len() as i64).int(2, 7).string(8, name).bytes(9, &bytes)
+}
+
+/// Blocks of rows in another order.
+fn blocks(rows: &[f32], order: [usize; 4]) -> Vec<f32> {
+    order.into_iter().flat_map(|block| &rows[block * rows.len() / 4..][..rows.len() / 4]).copied().collect()
+}
+
+#[test]
+fn gates_are_brought_into_order_by_nodes_as_pytorch_does() {
+    let named = |name: &str, part: &str| format!("{name}_{part}");
+    let list = |name: &str, values: &[i64]| {
+        values.iter().fold(attribute(name, INTS), |all, &value| all.int(8, value))
+    };
+    let axis = |axis: i64| attribute("axis", INT).int(3, axis);
+    let (size, hidden) = (4 * H as i64, H as i64);
+    let mut tensors = vec![
+        integers("first", &[0]),
+        integers("matrix", &[1, -1, X as i64]),
+        integers("sizes", &[hidden; 4]),
+        tensor("half", &[], &[0.5]),
+    ];
+    // Negative ones count from the end, and those past it mean the end.
+    let places = [[0, hidden], [hidden, -2 * hidden], [-2 * hidden, 3 * hidden], [3 * hidden, i64::MAX]];
+    for (gate, [start, end]) in places.into_iter().enumerate() {
+        tensors.push(integers(&format!("start{gate}"), &[start]));
+        tensors.push(integers(&format!("end{gate}"), &[end]));
+    }
+    let mut nodes = Vec::new();
+    // The gates i, f, g, o of a tensor as i, o, f, g.
+    let mut reorder = |name: &str, cut: &[Message]| {
+        let parts = ["i", "f", "g", "o"].map(|gate| named(name, gate));
+        nodes.extend_from_slice(cut);
+        if cut.is_empty() {
+            for (gate, part) in parts.iter().enumerate() {
+                let [start, end] = ["start", "end"].map(|place| format!("{place}{gate}"));
+                nodes.push(node("Slice", &[name, &start, &end, "first"], &[part], &[]));
+            }
+        }
+        let order = [0, 3, 1, 2].map(|gate| parts[gate].as_str());
+        nodes.push(node("Concat", &order, &[&named(name, "onnx")], &[axis(-2 * i64::from(cut.len() > 1))]));
+    };
+    let all = weights(2);
+    for direction in 0..2 {
+        let of = |which: usize| &all[which][direction * all[which].len() / 2..][..all[which].len() / 2];
+        let [w, r] = [0, 1].map(|which| blocks(of(which), [0, 2, 3, 1]));
+        let [b, c] = [0, 1].map(|which| blocks(&of(2)[which * 4 * H..][..4 * H], [0, 2, 3, 1]));
+        let names = ["w", "r", "b", "c"].map(|name| format!("{name}{direction}"));
+        let [w_name, r_name, b_name, c_name] = names.each_ref().map(String::as_str);
+        // One of them lies the other way round.
+        let turned: Vec<f32> =
+            (0..X).flat_map(|x| (0..4 * H).map(move |row| [row, x])).map(|[row, x]| w[row * X + x]).collect();
+        let parts = ["i", "f", "g", "o"].map(|gate| named(w_name, gate));
+        let parts = parts.each_ref().map(String::as_str);
+        if direction == 0 {
+            tensors.push(tensor(w_name, &[4 * H, X], &w));
+            reorder(w_name, &[]);
+        } else {
+            tensors.push(tensor("turned", &[X, 4 * H], &turned));
+            let turn = node("Transpose", &["turned"], &[w_name], &[list("perm", &[1, 0])]);
+            reorder(w_name, &[turn, node("Split", &[w_name, "sizes"], &parts, &[])]);
+        }
+        tensors.push(tensor(r_name, &[4 * H, H], &r));
+        reorder(r_name, &[]);
+        for (name, values) in [(b_name, &b), (c_name, &c)] {
+            tensors.push(tensor(name, &[4 * H], values));
+            reorder(name, &[]);
+        }
+    }
+    for direction in 0..2 {
+        let of = |name: &str| format!("{name}{direction}");
+        let [w, r, b, c] = ["w", "r", "b", "c"].map(|name| named(&of(name), "onnx"));
+        nodes.push(node("Reshape", &[&w, "matrix"], &[&of("W")], &[]));
+        nodes.push(node("Unsqueeze", &[&r], &[&of("R")], &[list("axes", &[0])]));
+        nodes.push(node("Concat", &[&b, &c], &[&of("joined")], &[axis(0)]));
+        nodes.push(node("Unsqueeze", &[&of("joined"), "first"], &[&of("cast")], &[]));
+        nodes.push(node("Cast", &[&of("cast")], &[&of("B")], &[attribute("to", INT).int(3, 1)]));
+    }
+    for name in ["W", "R", "B"] {
+        let parts = [0, 1].map(|direction| format!("{name}{direction}"));
+        nodes.push(node("Concat", &[&parts[0], &parts[1]], &[name], &[axis(0)]));
+    }
+    // States of both layers of a stack, of which this one takes its part.
+    nodes.push(node("Expand", &["half", "shape"], &["filled"], &[]));
+    nodes.push(node("Slice", &["filled", "start0", "end0", "first"], &["h0"], &[]));
+    let both = attribute("direction", STRING).string(4, "bidirectional");
+    let model = |nodes: &[Message], names: [&str; 3], tensors: &[Message]| {
+        let inputs = ["x", names[0], names[1], names[2], "", "h0"];
+        let lstm = node("LSTM", &inputs, &["y"], std::slice::from_ref(&both));
+        Model::parse(&file(&[nodes, &[lstm]].concat(), tensors), Clipping::Runtime)
+    };
+    let found = model(&nodes, ["W", "R", "B"], &tensors).unwrap();
+    assert_eq!(found.nodes()[0].initial()[0], Initial::Filled(0.5));
+    let plain = model(&[], ["w", "r", "b"], &weight_tensors(2)).unwrap();
+    let (x, half) = (numbers(3 * 2 * X, 9), [0.5; 2 * 2 * H]);
+    let answer = |model: Model| model.nodes()[0].run(&Call::new(&x, 3, 2).initial_h(&half)).unwrap();
+    assert_eq!(answer(found), answer(plain));
+
+    // What cannot be made names the node.
+    tensors.push(integers("size", &[size]));
+    let refused = |made: &[Message], expected: &str| {
+        let error = model(made, ["W", "R", "B"], &tensors).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    for (kind, inputs, attributes, expected) in [
+        ("Concat", &["W", "W"][..], vec![axis(0)], "too many nodes"),
+        ("Concat", &["w0", "r0"], vec![axis(0)], "alike but for axis 0"),
+        ("Concat", &["w0", "r0"], vec![axis(2)], "an axis of 2, found 2"),
+        ("Slice", &["w0"], vec![], "starts and ends"),
+        ("Slice", &["x", "first", "sizes"], vec![], "an input of the graph"),
+        ("Slice", &["w0", "first", "sizes"], vec![], "as many ends"),
+        ("Reshape", &["w0", "sizes"], vec![], "a shape of 24 elements"),
+        ("Split", &["w0", "size"], vec![], ""),
+        ("Transpose", &["w0"], vec![list("perm", &[0, 0])], "each of 2 axes once"),
+        ("Squeeze", &["w0", "first"], vec![], "1 element of axis 0"),
+        ("Unsqueeze", &["w0", "size"], vec![], "an axis of 3, found 12"),
+        ("Cast", &["w0"], vec![attribute("to", INT).int(3, 10)], "what Cast computes"),
+        ("Add", &["w0", "w0"], vec![], "what Add computes: export"),
+    ] {
+        refused(&[node(kind, inputs, &["W"], &attributes)], expected);
+    }
 }
