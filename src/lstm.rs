@@ -9,7 +9,7 @@ use crate::cell::options::WithOptions;
 use crate::cell::rnn::PlainRnn;
 use crate::cell::row;
 use crate::cell::step::{Masks, Step, StepExtras};
-use crate::config::{LstmConfig, Schedule};
+use crate::config::{LstmConfig, Schedule, Split};
 use crate::error::Error;
 use crate::memory::state::{State, StepRows};
 use crate::memory::tape::Tape;
@@ -483,9 +483,15 @@ impl Lstm {
     /// A plan, if a workspace has room for it.
     fn check_plan(&self, workspace: &Workspace, batch: usize, plan: Plan) -> Result<Plan, Error> {
         workspace.state.check("workspace", self.shape(), self.options(), batch)?;
-        let (expected, found) = (self.sums_len(plan, batch), workspace.sums.len());
-        if found < expected {
-            return Err(Error::length("workspace", expected, found));
+        let halves = if self.runs_halves(plan) { 2 } else { 0 };
+        let between_halves = halves * self.shape().padded_units() * batch;
+        for (expected, found) in [
+            (self.sums_len(plan, batch), workspace.sums.len()),
+            (between_halves, workspace.tools.between_halves.len()),
+        ] {
+            if found < expected {
+                return Err(Error::length("workspace", expected, found));
+            }
         }
         Ok(plan)
     }
@@ -764,10 +770,16 @@ impl Lstm {
         [self.shape().padded_outputs() * batch, self.shape().padded_cell() * batch]
     }
 
-    /// Steps whose sums a plan keeps: those of a block, if they are hoisted, and one more for a cell with extras.
+    /// Steps whose sums a plan keeps: those of a block, if they are hoisted, and one more for a cell with extras, or for
+    /// what the halves of a step record.
     fn sums_steps(&self, plan: Plan) -> usize {
         let hoisted = if plan.schedule == Schedule::Hoisted { plan.block_steps } else { 0 };
-        hoisted + usize::from(self.config.cell_has_extras())
+        hoisted + usize::from(self.config.cell_has_extras() || self.runs_halves(plan))
+    }
+
+    /// Whether threads meet in the middle of each step.
+    fn runs_halves(&self, plan: Plan) -> bool {
+        plan.split == Split::Units && self.shape().has_halves()
     }
 
     /// Elements of `sums` that a plan uses.

@@ -7,8 +7,8 @@ use crate::common::{Recording, Run, bits, fnv, fused_levels, levels};
 use proptest::prelude::*;
 use quadgate::{
     Backward, Direction, Error, Forward, GradientMode, Gru, GruConfig, GruGate, GruGateOrder, GruTensors,
-    GruWeights, Matrix, MatrixMut, Orientation, ResetGate, Rnn, RnnConfig, RnnWeights, Schedule, Sequence,
-    SequenceMut, Split,
+    GruWeights, Initialization, Matrix, MatrixMut, Orientation, ResetGate, Rnn, RnnConfig, RnnWeights,
+    Schedule, Sequence, SequenceMut, Split, Threads,
 };
 
 /// The gradients of two biases `[3H]` from that of one `[4H]`, or `[3H]` with the reset gate before the product.
@@ -194,6 +194,30 @@ fn threads_cannot_share_units_that_wait_for_all_reset_gates_and_have_options() {
     assert!(matches!(refused, Error::Unsupported { argument: "split over units", .. }), "{refused}");
     let refused = Gru::new(&config.reset_gate(ResetGate::AfterProduct), &weights).unwrap_err();
     assert!(matches!(refused, Error::Unsupported { argument: "weights", .. }), "{refused}");
+}
+
+#[test]
+fn a_workspace_of_a_layer_that_shares_no_units_is_refused_by_one_that_does_and_nothing_is_written() {
+    let config = GruConfig::new(3, 40).reset_gate(ResetGate::BeforeProduct).training();
+    let parameters = config.initial_parameters(&Initialization::PYTORCH, 1).unwrap();
+    let layer = |config: &GruConfig| {
+        Gru::new(config, &GruWeights::from_parameters(config, &parameters).unwrap()).unwrap()
+    };
+    let of_rows = layer(&config.clone().threads(Threads::Serial));
+    let of_units = layer(&config.clone().split(Split::Units).schedule(Schedule::Fused));
+    let x = [0.5; 6];
+    let (mut workspace, mut output) = (of_rows.workspace(1).unwrap(), [f32::NAN; 80]);
+    let call = Forward::new(Sequence::time_major(&x, 2, 1, 3)).output(SequenceMut::time_major(
+        &mut output,
+        2,
+        1,
+        40,
+    ));
+    let refused = of_units.forward(&mut workspace, call).unwrap_err();
+    assert!(matches!(refused, Error::Length { argument: "workspace", .. }), "{refused}");
+    assert!(output.iter().all(|h| h.is_nan()));
+    of_units.reserve_workspace(&mut workspace, 1).unwrap();
+    of_units.forward(&mut workspace, Forward::new(Sequence::time_major(&x, 2, 1, 3))).unwrap();
 }
 
 #[test]
