@@ -318,8 +318,9 @@ impl<'a, T> Forward<'a, T> {
         self
     }
 
-    /// What the output of steps that are not run is, beside [`Forward::lengths`] or [`Forward::mask`], without which it
-    /// is refused; frameworks differ: [`Padding`]. A tape remembers it for the backward pass.
+    /// What the output of steps that are not run is, beside [`Forward::lengths`] or [`Forward::mask`]; frameworks
+    /// differ: [`Padding`]. Without either all steps are run, and it makes no difference. A tape remembers it for the
+    /// backward pass.
     ///
     /// ```
     /// # use quadgate::{Forward, Lstm, LstmConfig, LstmWeights, Padding, Sequence, SequenceMut, StepMask};

@@ -98,7 +98,6 @@ impl<'a> RowStepArguments<'a> {
             (Some(_), Some(_)) => return Err(Error::Exclusive { argument: "mask", other: "lengths" }),
             (Some(lengths), None) => (Steps::Lengths(lengths), Padding::Zero),
             (None, Some(mask)) => (Steps::Mask(mask), Padding::Repeat),
-            (None, None) if padding.is_some() => return Err(Error::Unexpected { argument: "padding" }),
             (None, None) => return Ok(None),
         };
         // Of no rows every step is run, however many there are.

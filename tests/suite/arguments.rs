@@ -2,8 +2,8 @@
 
 use crate::common::refused::{Refused, assert_refused};
 use quadgate::{
-    Backward, Directions, Error, Forward, Gate, GateOrder, Isa, Lstm, LstmConfig, LstmStack, LstmWeights,
-    Matrix, MatrixMut, Orientation, Padding, Sequence, SequenceMut, StackConfig, StackForward, StepMask,
+    Backward, Error, Forward, Gate, GateOrder, Isa, Lstm, LstmConfig, LstmWeights, Matrix, MatrixMut,
+    Orientation, Sequence, SequenceMut, StepMask,
 };
 
 const STEPS: usize = 3;
@@ -341,20 +341,6 @@ fn lengths_and_a_mask_together_are_refused() {
         refused(|call, _| call.lengths(&[1, 2]).mask(StepMask::time_major(&MASK, STEPS, BATCH))),
         Refused::Exclusive { argument: "mask", other: "lengths" }
     );
-}
-
-#[test]
-fn padding_without_steps_that_are_not_run_is_refused() {
-    let unexpected = Refused::Unexpected { argument: "padding" };
-    for padding in [Padding::Zero, Padding::Repeat, Padding::Value(1.0)] {
-        assert_eq!(refused(|call, _| call.padding(padding)), unexpected);
-    }
-    let (config, x) = (StackConfig::new(INPUTS, UNITS, 2, Directions::Forward), [1.0; BATCH * INPUTS]);
-    let parameters = vec![0.1; config.total_parameters().unwrap()];
-    let stack = LstmStack::new(&config, &config.weights(&parameters).unwrap()).unwrap();
-    let call = StackForward::new(Sequence::time_major(&x, 1, BATCH, INPUTS)).padding(Padding::Zero);
-    let error = stack.forward(&mut stack.workspace(1, BATCH).unwrap(), call).unwrap_err();
-    assert_eq!(error, unexpected);
 }
 
 #[test]

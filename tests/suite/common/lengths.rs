@@ -190,8 +190,7 @@ impl PartialCase {
             .last_hidden(MatrixMut::new(&mut last_hidden, batch, units))
             .last_cell(MatrixMut::new(&mut last_cell, batch, units));
         let call = tape.into_iter().fold(call, Forward::tape);
-        let padding = self.padding.filter(|_| !matches!(self.steps, NaiveRun::All));
-        let call = padding.into_iter().fold(call, Forward::padding);
+        let call = self.padding.into_iter().fold(call, Forward::padding);
         let mask = self.mask(run.layout);
         let call = match &self.steps {
             NaiveRun::All => call,

@@ -277,8 +277,7 @@ impl StackCase {
             .last_hidden(MatrixMut::new(&mut last_hidden, rows, units))
             .last_cell(MatrixMut::new(&mut last_cell, rows, units));
         let call = tape.into_iter().fold(call, StackForward::tape);
-        let padding = self.padding.filter(|_| !matches!(self.steps, NaiveRun::All));
-        let call = padding.into_iter().fold(call, StackForward::padding);
+        let call = self.padding.into_iter().fold(call, StackForward::padding);
         let call = self.dropout.into_iter().fold(call, StackForward::dropout);
         let call = match &self.steps {
             NaiveRun::All => call,
