@@ -409,6 +409,7 @@ fn a_stack_of_plain_layers_gives_back_the_buffer_that_it_was_made_of() {
     assert!(matches!(refused, Error::Length { argument: "parameters", .. }), "{refused}");
 }
 
+#[cfg(feature = "rayon")]
 #[test]
 fn layers_that_would_meet_twice_a_step_run_side_by_side_unless_they_are_wide() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
